@@ -1,0 +1,1 @@
+"""Study folders as tables, best configs, Pareto fronts and pictures; needs neither Ray nor torch."""

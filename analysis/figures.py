@@ -1,0 +1,144 @@
+"""How all pictures look: fonts, colours of families, units, linear or logarithmic axes. Drawn with Agg, no display.
+
+A family has the same colour and marker in every picture of a report (Okabe & Ito's palette, told apart by the
+colour-blind), then the markers change. matplotlib is imported inside functions: it takes half a second.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mmtune import records
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8C6D31", "#7F7F7F")
+MARKERS = ("o", "s", "^", "D")
+INK = "0.2"
+LABELS = {
+    "device_seconds": "Device time of the trial",
+    "cumulative_device_seconds": "Device time spent so far",
+    "wall_seconds": "Wall time of the trial",
+    "peak_memory_gib": "Peak memory (GiB)",
+    "inference_ms_per_sample": "Inference time per sample (ms)",
+    "num_parameters": "Parameters, locked ones included",
+    "num_trainable": "Trainable parameters",
+    "epochs": "Epochs trained",
+    "epoch": "Epoch",
+}
+CAPITALS = {"f1": "F1", "ap": "AP", "auroc": "AUROC", "rmse": "RMSE", "mae": "MAE"}
+
+
+@dataclass(frozen=True)
+class Style:
+    """Colour and marker of one family."""
+
+    colour: str
+    marker: str
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What one step of an axis is worth in the column's own unit, and how the axis says so."""
+
+    size: float = 1.0
+    suffix: str = ""
+
+
+def family_styles(table: pd.DataFrame) -> dict[str, Style]:
+    """A style for each family of the table, by the families' sorted names."""
+    families = sorted(table["family"].unique())
+    return {
+        family: Style(COLOURS[i % len(COLOURS)], MARKERS[i // len(COLOURS) % len(MARKERS)])
+        for i, family in enumerate(families)
+    }
+
+
+def new_figure(columns: int) -> tuple[Figure, list[Axes]]:
+    """A figure with ``columns`` panels side by side that share their y axis."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.2, 4.4) if columns == 1 else (5.0 * columns, 4.4), dpi=130, layout="constrained")
+    panels = figure.subplots(1, columns, squeeze=False, sharey=True)[0]
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color(INK)
+        axes.grid(color="0.92", linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.tick_params(labelsize=9, colors=INK)
+        axes.xaxis.label.set_size(10)
+        axes.yaxis.label.set_size(10)
+    return figure, list(panels)
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG file."""
+    out = io.BytesIO()
+    figure.savefig(out, format="png", metadata={"Software": None})
+    return out.getvalue()
+
+
+def unit_of(column: str, values: pd.Series) -> Unit:
+    """The unit in which these values read well."""
+    largest = values.max()
+    if column.endswith("seconds"):
+        return Unit(3600, " (h)") if largest > 3 * 3600 else Unit(1, " (s)")
+    if column.startswith("num_") and largest >= 1e6:
+        return Unit(1e6, " (millions)")
+    return Unit()
+
+
+def axis_label(column: str, unit: Unit = Unit()) -> str:  # noqa: B008 (frozen)
+    """'Validation accuracy' for val_accuracy, 'Device time of the trial (s)' for device_seconds."""
+    if column in LABELS:
+        return LABELS[column] + unit.suffix
+    words = column.removeprefix("val_").split("_")
+    text = " ".join(CAPITALS.get(word, word) for word in words)
+    text = f"Validation {text}" if column.startswith("val_") else text[:1].upper() + text[1:]
+    return plain(text) + unit.suffix
+
+
+def scale_x(axes: Axes, values: np.ndarray) -> None:
+    """Logarithmic if the values span more than a factor of ten, with ticks that read as plain numbers."""
+    from matplotlib import ticker
+
+    values = values[np.isfinite(values)]
+    if not len(values) or values.min() <= 0 or values.max() <= 10 * values.min():
+        return
+    axes.set_xscale("log")
+    decades = math.log10(values.max() / values.min())
+    axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0) if decades < 3.5 else (1.0,)))
+    axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    axes.xaxis.set_minor_formatter(ticker.NullFormatter())
+
+
+def plain(text: str) -> str:
+    """Text that matplotlib shows as it is: a dollar sign would start a formula."""
+    return text.replace("$", r"\$")
+
+
+def legend(figure: Figure, entries: list[tuple[Any, str]]) -> None:
+    """A legend to the right of all panels, where it hides nothing."""
+    handles, labels = zip(*entries, strict=True)
+    figure.legend(
+        handles, [plain(label) for label in labels], loc="outside right upper", frameon=False, fontsize=9,
+        labelcolor=INK, handlelength=2.2,
+    )  # fmt: skip
+
+
+def trial_label(row: pd.Series, table: pd.DataFrame) -> str:
+    """'t0007', or 'study/t0007' in a table of several studies."""
+    return f"{row['study']}/{row['trial']}" if len(set(table["study"])) > 1 else str(row["trial"])
+
+
+def is_pruned(table: pd.DataFrame) -> pd.Series:
+    """Booleans: drawn hollow."""
+    return table.loc[:, "state"] == records.PRUNED

@@ -1,0 +1,190 @@
+"""Which trials are worth their cost: the Pareto front, the volume it dominates, and the price of the next point.
+
+A trial is on the front if no other is at least as good on every axis and strictly better on one. Trials at
+the very same point are all kept. Hypervolume by slicing (Zitzler 1999; While et al. 2006): exact, exponential
+in the number of axes, which are two or three here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.best import best_trial, numbers, usable_trials
+from analysis.figures import (
+    INK,
+    axis_label,
+    family_styles,
+    is_pruned,
+    legend,
+    new_figure,
+    plain,
+    scale_x,
+    trial_label,
+    unit_of,
+)
+from analysis.studies import mode_of
+from mmtune import records
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+POINT = 0.01  # of the metric: one percentage point of accuracy
+EXTRA = "extra_cost_per_point"
+
+
+def pareto_front(
+    table: pd.DataFrame, metric: str, cost: str | Sequence[str] = "device_seconds", *, mode: str | None = None
+) -> pd.DataFrame:
+    """The non-dominated COMPLETE and PRUNED trials, cheapest first; trials that lack a value are left out.
+
+    Args:
+        table: one row a trial.
+        metric: what is gained.
+        cost: what it takes; several make a front in as many more axes.
+        mode: of the metric; None takes the direction that records.METRICS gives.
+
+    Raises:
+        ValueError: an unknown metric or cost, or one of them twice.
+    """
+    costs = [cost] if isinstance(cost, str) else list(cost)
+    axes = [*costs, metric]
+    if len(set(axes)) < len(axes):
+        raise ValueError(f"a front needs different axes, got {', '.join(axes)}")
+    modes = [*map(mode_of, costs), mode or mode_of(metric)]
+    trials = usable_trials(table, *axes)
+    points = np.column_stack([numbers(trials, name) for name in axes]) * [-1 if m == "max" else 1 for m in modes]
+    front = trials.loc[non_dominated(points)]
+    number = front.loc[:, "trial"].map(records.trial_number)
+    order = np.lexsort([number, *(numbers(front, name) for name in reversed(costs))])
+    return front.iloc[order]
+
+
+def non_dominated(points: np.ndarray) -> np.ndarray:
+    """Which rows of ``points`` (n, axes), each axis to be minimised, are non-dominated: booleans, (n,)."""
+    keep = np.zeros(len(points), dtype=bool)
+    front = np.empty((0, points.shape[1]))
+    for i in np.lexsort(points.T[::-1]):  # whoever dominates a point sorts before it
+        is_dominated = ((front <= points[i]).all(axis=1) & (front < points[i]).any(axis=1)).any()
+        if not is_dominated:
+            keep[i] = True
+            front = np.vstack([front, points[i]])
+    return keep
+
+
+def hypervolume(points: np.ndarray, reference: Sequence[float]) -> float:
+    """Volume that ``points`` dominate within ``reference``, every axis to be minimised (negate a metric to maximise).
+
+    Args:
+        points: (n, axes); points that are not below the reference on every axis add nothing.
+        reference: the worst value of each axis, finite.
+
+    Raises:
+        ValueError: the shapes do not fit, or a value is NaN or infinite.
+    """
+    corner = np.asarray(reference, dtype=float)
+    inside = np.asarray(points, dtype=float).reshape(-1, len(corner)) if len(points) == 0 else np.asarray(points, float)
+    if corner.ndim != 1 or inside.ndim != 2 or inside.shape[1] != len(corner):
+        raise ValueError(f"points of shape {inside.shape} do not fit a reference of {corner.size} values")
+    if not np.isfinite(inside).all() or not np.isfinite(corner).all():
+        raise ValueError("points and reference must be finite")
+    return _volume(inside[(inside < corner).all(axis=1)], corner)
+
+
+def marginal_cost(front: pd.DataFrame, metric: str, cost: str = "device_seconds") -> pd.DataFrame:
+    """The front with a column ``extra_cost_per_point``: cost of 0.01 more of the metric, since the point before.
+
+    Missing for the cheapest trial. Its last value answers "what does the last point of accuracy cost".
+
+    Raises:
+        ValueError: ``front`` is not a two-axis front of ``metric`` and ``cost``, cheapest first.
+    """
+    values, costs = numbers(front, metric).to_numpy(), numbers(front, cost).to_numpy()
+    extra = [math.nan] * len(front)
+    sign = 1 if len(front) == 0 or values[-1] >= values[0] else -1
+    for i in range(1, len(front)):
+        gain, more = sign * (values[i] - values[i - 1]), costs[i] - costs[i - 1]
+        if gain == 0 and more == 0:  # the same point twice
+            extra[i] = extra[i - 1]
+        elif gain > 0 and more > 0:
+            extra[i] = more / (gain / POINT)
+        else:
+            raise ValueError(f"not a front of {metric} against {cost}, cheapest first")
+    return front.assign(**{EXTRA: extra})
+
+
+def pareto_figure(table: pd.DataFrame, metric: str, cost: str = "device_seconds", *, mode: str | None = None) -> Figure:
+    """Metric against cost of every usable trial; the front as a step line: the best to be had at that cost.
+
+    Raises:
+        ValueError: an unknown metric or cost, or no trial has both.
+    """
+    from matplotlib.lines import Line2D
+    from matplotlib.patheffects import withStroke
+
+    front = pareto_front(table, metric, cost, mode=mode)
+    trials = usable_trials(table, metric, cost)
+    if len(front) == 0:
+        raise ValueError(f"{', '.join(dict.fromkeys(table['study']))}: no finished trial has both {metric} and {cost}")
+    figure, (axes,) = new_figure(1)
+    unit = unit_of(cost, numbers(trials, cost))
+    x, y = numbers(trials, cost) / unit.size, numbers(trials, metric)
+    scale_x(axes, x.to_numpy())
+    entries: list[tuple[Any, str]] = []
+    for family, style in family_styles(table).items():
+        for is_filled in (False, True):
+            mine = (trials["family"] == family) & (is_pruned(trials) != is_filled)
+            fill = style.colour if is_filled else "white"
+            axes.scatter(x[mine], y[mine], s=36, marker=style.marker, c=fill, edgecolors=style.colour, zorder=3)
+        if family in set(trials["family"]):
+            entries.append((Line2D([], [], linestyle="", marker=style.marker, color=style.colour), family or "unknown"))
+    if any(is_pruned(trials)):
+        hollow = Line2D([], [], linestyle="", marker="o", markerfacecolor="white", color="0.45")
+        entries.append((hollow, "hollow: stopped early"))
+
+    edge = axes.get_xlim()[1]
+    ends = np.append(x[front.index], edge), np.append(y[front.index], y[front.index[-1]])
+    (line,) = axes.step(*ends, where="post", color=INK, linewidth=1.3, zorder=2)
+    axes.set_xlim(right=edge)
+    entries.append((line, "Pareto front"))
+
+    goal = mode or mode_of(metric)
+    best = best_trial(trials, metric, goal)
+    at = best[cost] / unit.size, best[metric]
+    axes.scatter(*at, s=130, facecolors="none", edgecolors=INK, linewidths=1.3, zorder=4)
+    is_right = axes.transData.transform(at)[0] > axes.transAxes.transform((0.5, 0.5))[0]
+    axes.annotate(
+        plain(f"{trial_label(best, table)}: {best[metric]:.4f}"),
+        at,
+        xytext=(-9 if is_right else 9, 9 if goal == "max" else -16),
+        textcoords="offset points",
+        ha="right" if is_right else "left",
+        fontsize=9,
+        fontweight="bold",
+        color=INK,
+        path_effects=[withStroke(linewidth=3, foreground="white")],
+    )
+    axes.margins(y=0.12)
+    axes.set_xlabel(axis_label(cost, unit))
+    axes.set_ylabel(axis_label(metric))
+    legend(figure, entries)
+    return figure
+
+
+def _volume(points: np.ndarray, corner: np.ndarray) -> float:
+    """Slices along the last axis: between two neighbouring values the dominated part keeps its shape."""
+    if len(points) == 0:
+        return 0.0
+    if points.shape[1] == 1:
+        return float(corner[0] - points.min())
+    points = points[np.argsort(points[:, -1])]
+    tops = np.append(points[1:, -1], corner[-1])
+    return math.fsum(
+        _volume(points[: i + 1, :-1], corner[:-1]) * float(top - points[i, -1])
+        for i, top in enumerate(tops)
+        if top > points[i, -1]
+    )

@@ -1,0 +1,184 @@
+"""The report of one study or several: CSV tables, best.yaml, two pictures, and one HTML page that holds it all.
+
+Everything is computed before the first file is written, each file is replaced as a whole, and a second run
+gives the same files. report.html needs no other file and no network: pictures are embedded, text is escaped.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.best import best_by_family, best_trial, best_yaml, rank_trials
+from analysis.curves import curves_figure
+from analysis.figures import axis_label, png, trial_label
+from analysis.pareto import marginal_cost, pareto_figure, pareto_front
+from analysis.studies import Paths, choose_objective, load_studies, study_cost, study_folders
+from analysis.tables import Table, family_table, pareto_table, shown, study_table
+from mmtune import records
+
+NUM_SHOWN = 50  # rows of the HTML page's trial tables; summary.csv has all
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
+table { border-collapse: collapse; font-size: 13px; display: block; overflow-x: auto; }
+th, td { padding: .25rem .7rem; border-bottom: 1px solid #e4e4e4; text-align: left; vertical-align: top; }
+th { border-bottom: 1px solid #888; } td.number { text-align: right; font-variant-numeric: tabular-nums; }
+td.params { font-family: ui-monospace, monospace; font-size: 12px; }
+img { max-width: 100%; } pre { background: #f6f6f6; padding: .8rem; overflow-x: auto; font-size: 12px; }
+"""
+
+
+@dataclass(frozen=True)
+class ReportFiles:
+    """Where the parts of a report are."""
+
+    summary: Path  # one row a trial, best first
+    families: Path
+    pareto: Path
+    best: Path  # the best trial's config, for `mmtune train`
+    pareto_png: Path
+    curves_png: Path
+    html: Path
+
+
+def write_report(
+    paths: Paths, out: str | Path | None = None, metric: str | None = None, cost: str = "device_seconds"
+) -> ReportFiles:
+    """Writes summary.csv, families.csv, pareto.csv, best.yaml, pareto.png, curves.png and report.html.
+
+    Args:
+        paths: one study or several that train on the same data.
+        out: the folder to write into; None takes <study>/report and needs a single study.
+        metric: ranks the trials; None takes the studies' first objective.
+        cost: what the Pareto front sets against the metric, one of records.COSTS.
+
+    Raises:
+        ValueError: not a study, nothing finished yet, several studies without ``out``, an unknown metric or
+            cost, or studies that cannot be ranked together.
+    """
+    folders = study_folders(paths)
+    if out is None and len(folders) > 1:
+        raise ValueError(f"{len(folders)} studies given: name the folder to write their report into")
+    root = next(iter(folders.values())).report if out is None else Path(out)
+    metric, mode = choose_objective(paths, metric)
+    table = load_studies(paths)
+    best = best_trial(table, metric, mode)
+    front = marginal_cost(pareto_front(table, metric, cost, mode=mode), metric, cost)
+    pictures = {
+        "pareto.png": png(pareto_figure(table, metric, cost, mode=mode)),
+        "curves.png": png(curves_figure(paths, metric)),
+    }
+    config = best_yaml(paths, best, metric, mode, "best.yaml")
+    page = _page(
+        paths=paths, table=table, metric=metric, mode=mode, cost=cost, best=best, pictures=pictures, config=config
+    )
+    for name, data in {
+        "summary.csv": rank_trials(table, metric, mode).to_csv(index=False),
+        "families.csv": best_by_family(table, metric, mode).to_csv(index=False),
+        "pareto.csv": front.to_csv(index=False),
+        "best.yaml": config,
+        **pictures,
+        "report.html": page,
+    }.items():
+        records.write_atomic(root / name, data)
+    return ReportFiles(
+        summary=root / "summary.csv",
+        families=root / "families.csv",
+        pareto=root / "pareto.csv",
+        best=root / "best.yaml",
+        pareto_png=root / "pareto.png",
+        curves_png=root / "curves.png",
+        html=root / "report.html",
+    )
+
+
+def _page(
+    *,
+    paths: Paths,
+    table: pd.DataFrame,
+    metric: str,
+    mode: str,
+    cost: str,
+    best: pd.Series,
+    pictures: dict[str, bytes],
+    config: str,
+) -> str:
+    title = ", ".join(study_folders(paths))
+    ended_badly = table.loc[table["error"] != ""]
+    parts = [
+        f"<h1>{_text(title)}</h1>",
+        f"<p>Best: <b>{_text(trial_label(best, table))}</b> ({_text(best['family'])}), "
+        f"{_text(metric)} <b>{shown(metric, float(best.at[metric]))}</b> after {_text(best['best_epoch'])} of "
+        f"{_text(best['epochs'])} epochs, {best['device_seconds']:.1f} device seconds.</p>",
+        _html(_cost_table(paths)),
+        f"<h2>{_text(axis_label(metric))} against cost</h2>",
+        _image(pictures["pareto.png"], "Pareto front"),
+        "<p>No other trial is at least as good and cheaper, or better at the same cost:</p>",
+        _html(pareto_table(table, metric, mode, cost=cost)),
+        "<h2>Learning curves</h2>",
+        _image(pictures["curves.png"], "Learning curves"),
+        "<h2>Families</h2>",
+        _html(family_table(table, metric, mode)),
+        f"<h2>Trials</h2>{_note(table)}",
+        _html(study_table(table, metric, mode, NUM_SHOWN)),
+    ]
+    if len(ended_badly):
+        rows = [[trial_label(row, table), row["state"], row["error"]] for _, row in ended_badly.iterrows()]
+        parts += [f"<h2>Errors</h2>{_note(ended_badly)}", _html((["trial", "state", "error"], rows[:NUM_SHOWN]))]
+    parts += ["<h2>The best config</h2>", f"<pre>{_text(config)}</pre>"]
+    body = "\n".join(parts)
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{_text(title)}</title>\n'
+        f"<style>{STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+    )
+
+
+def _cost_table(paths: Paths) -> Table:
+    costs = {study: study_cost(folder.root) for study, folder in study_folders(paths).items()}
+    header = ["study", "trials", "states", "device_hours"]
+    rows = [
+        [study, str(sum(cost.states.values())), _states(cost.states), shown("device_hours", cost.device_hours)]
+        for study, cost in costs.items()
+    ]
+    if len(rows) > 1:
+        trials = sum(sum(cost.states.values()) for cost in costs.values())
+        hours = math.fsum(cost.device_hours for cost in costs.values())
+        rows.append(["all", str(trials), "", shown("device_hours", hours)])
+    return header, rows
+
+
+def _states(states: dict[str, int]) -> str:
+    return ", ".join(f"{count} {state.lower()}" for state, count in states.items())
+
+
+def _note(rows: pd.DataFrame) -> str:
+    return f"<p>The first {NUM_SHOWN} of {len(rows)}; summary.csv has all.</p>" if len(rows) > NUM_SHOWN else ""
+
+
+def _html(table: Table) -> str:
+    header, rows = table
+    head = "".join(f"<th>{_text(name)}</th>" for name in header)
+    lines = [
+        "<tr>" + "".join(_cell(name, cell) for name, cell in zip(header, row, strict=True)) + "</tr>" for row in rows
+    ]
+    return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n" + "\n".join(lines) + "\n</tbody>\n</table>"
+
+
+def _cell(name: str, cell: str) -> str:
+    is_number = cell.lstrip("+-")[:1].isdigit()
+    kind = "params" if name == "params" else "number" if is_number else ""
+    return f'<td class="{kind}">{_text(cell)}</td>' if kind else f"<td>{_text(cell)}</td>"
+
+
+def _text(value: object) -> str:
+    return html.escape(str(value))
+
+
+def _image(data: bytes, alt: str) -> str:
+    return f'<img alt="{_text(alt)}" src="data:image/png;base64,{base64.b64encode(data).decode()}">'

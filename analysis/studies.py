@@ -1,0 +1,286 @@
+"""Study folders as pandas tables: one row a trial, one row a report, and what a study cost in all.
+
+trials.csv says how a trial ended, reports.csv what it did epoch by epoch. A study may be read while it runs
+or after it was killed, so a trial that has not ended takes its numbers from reports.csv, and a trial that
+trials.csv does not know yet counts as RUNNING. Each file is a lower bound of what a trial cost (reports.csv
+lacks the epoch that failed, trials.csv may be older), hence costs are the larger of the two.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from mmtune import records
+
+Paths = str | Path | Sequence[str | Path]
+
+FIRST_COLUMNS = ("study", "trial", "state", "family", "epochs", "best_epoch")
+LAST_COLUMNS = ("device_hours", "error", "started", "ended")
+TEXT_COLUMNS = ("study", "trial", "state", "family", "error")  # never parsed: an error may read "nan" or "12"
+TIME_COLUMNS = ("time", "started", "ended")
+
+
+@dataclass(frozen=True)
+class StudyCost:
+    """What all trials of a study took, those that were pruned, failed or cut short included."""
+
+    device_hours: float
+    wall_hours: float  # summed over trials, which run side by side: not the time that passed
+    states: dict[str, int]  # number of trials in each state that occurs
+
+
+def load_studies(paths: Paths) -> pd.DataFrame:
+    """One row a trial of one or several studies.
+
+    Columns: study, trial, state, family, epochs, best_epoch, the params of all studies, metrics at the best
+    epoch, costs, device_hours, error ("" for none), started and ended. A value that a trial does not have is
+    missing (NaN, NA or None). ``table.attrs["params"]`` lists the param columns. ``study`` is the folder's
+    name, or its path as given where two folders share a name.
+
+    Raises:
+        ValueError: a path is no study, is given twice, or holds no trial yet.
+    """
+    rows: list[dict[str, Any]] = []
+    params: dict[str, None] = {}
+    for study, folder in study_folders(paths).items():
+        trials = _trial_rows(folder)
+        if not trials:
+            raise ValueError(f"{folder.root}: no trial yet")
+        rows += [{**row, "study": study} for row in trials]
+        params |= dict.fromkeys(_info(folder).get("params", ()))
+    for row in rows:
+        row["device_hours"] = None if row.get("device_seconds") is None else row["device_seconds"] / 3600
+    names = dict.fromkeys([*FIRST_COLUMNS, *params, *(name for row in rows for name in row)])
+    middle = [name for name in names if name not in LAST_COLUMNS]
+    table = _typed(rows, [*middle, *LAST_COLUMNS])
+    table.attrs["params"] = [name for name in params if name != "family"]
+    return table
+
+
+def load_reports(path: str | Path) -> pd.DataFrame:
+    """One row per report of a study, as written, with two more columns.
+
+    ``cumulative_device_seconds`` is what the trial had cost by then. ``is_current`` is False for an epoch
+    that a resumed trial trained again: it was paid for, but the later row is the one that counts.
+
+    Raises:
+        ValueError: not a study, or no trial has reported yet.
+    """
+    folder = records.open_study(path)
+    rows = [row for trial in _report_rows(folder).values() for row in trial]
+    if not rows:
+        raise ValueError(f"{folder.root}: no trial has reported an epoch yet")
+    return _typed(rows, list(dict.fromkeys(name for row in rows for name in row)))
+
+
+def study_cost(path: str | Path) -> StudyCost:
+    """Cost of all trials of a study, in whatever state; zero before the first report.
+
+    Raises:
+        ValueError: not a study.
+    """
+    rows = _trial_rows(records.open_study(path))
+    hours = {name: math.fsum(row.get(name) or 0.0 for row in rows) / 3600 for name in records.SUMS}
+    states = Counter(row["state"] for row in rows)
+    return StudyCost(
+        device_hours=hours["device_seconds"],
+        wall_hours=hours["wall_seconds"],
+        states={state: states[state] for state in records.STATES if states[state]},
+    )
+
+
+def objectives(path: str | Path) -> list[tuple[str, str]]:
+    """(metric, mode) of each objective of a study, the first being what "best" means.
+
+    Raises:
+        ValueError: not a study, or its study.json is damaged.
+    """
+    return _objectives(records.open_study(path))
+
+
+def choose_objective(paths: Paths, metric: str | None = None) -> tuple[str, str]:
+    """(metric, mode) by which the trials of these studies can be ranked together.
+
+    Args:
+        paths: one study or several.
+        metric: None takes the studies' first objective.
+
+    Raises:
+        ValueError: the studies train on different data, differ in their first objective while no metric
+            is given, or the metric is unknown.
+    """
+    folders = study_folders(paths)
+    specs = {study: _spec(folder) for study, folder in folders.items()}
+    data = {study: _data_of(spec) for study, spec in specs.items()}
+    if len(set(data.values())) > 1:
+        raise ValueError(f"studies of different data cannot be ranked together: {_listed(data)}")
+    goals = {study: _objectives(folder) for study, folder in folders.items()}
+    if metric is None:
+        firsts = {study: goal[0] for study, goal in goals.items()}
+        if len(set(firsts.values())) > 1:
+            shown = _listed({study: f"{name} ({mode})" for study, (name, mode) in firsts.items()})
+            raise ValueError(f"the studies have different objectives, name the metric to rank by: {shown}")
+        return next(iter(firsts.values()))
+    modes = {mode for goal in goals.values() for name, mode in goal if name == metric}
+    return metric, modes.pop() if len(modes) == 1 else mode_of(metric)
+
+
+def mode_of(name: str) -> str:
+    """'max' or 'min': which way a metric or a cost improves.
+
+    Raises:
+        ValueError: neither a metric nor a cost.
+    """
+    known = {**records.METRICS, **records.COSTS}
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f", did you mean '{near[0]}'?" if near else "."
+        raise ValueError(
+            f"'{name}' is unknown{hint} Metrics: {', '.join(records.METRICS)}. Costs: {', '.join(records.COSTS)}"
+        )
+    return known[name][0]
+
+
+def study_folders(paths: Paths) -> dict[str, records.StudyFolder]:
+    """Each study under the name it has in tables: its folder's, or its path where two folders share a name.
+
+    Raises:
+        ValueError: no path, not a study, or one study twice.
+    """
+    given = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    if not given:
+        raise ValueError("no study given")
+    folders = [records.open_study(path) for path in given]
+    for root, count in Counter(folder.root for folder in folders).items():
+        if count > 1:
+            raise ValueError(f"{root}: given twice")
+    shared = Counter(folder.name for folder in folders)
+    return {
+        str(path) if shared[folder.name] > 1 else folder.name: folder
+        for path, folder in zip(given, folders, strict=True)
+    }
+
+
+def _trial_rows(folder: records.StudyFolder) -> list[dict[str, Any]]:
+    metric, mode = _objectives(folder)[0]
+    family = _spec(folder).get("family")
+    ended = {row["trial"]: row for row in _read(folder.trials)}
+    reports = _report_rows(folder)
+    rows = []
+    for trial in dict.fromkeys([*ended, *reports]):
+        row: dict[str, Any] = {"trial": trial, "state": records.RUNNING} | ended.get(trial, {})
+        if not row.get("family") and isinstance(family, str):
+            row["family"] = family
+        reported = _summary(reports.get(trial, []), metric, mode)
+        if row["state"] not in records.ENDED:
+            row |= {name: value for name, value in reported.items() if value is not None and name not in records.SUMS}
+        for name in records.SUMS:
+            costs = [cost for cost in (row.get(name), reported.get(name)) if cost is not None]
+            row[name] = max(costs) if costs else None
+        rows.append(row)
+    return sorted(rows, key=lambda row: records.trial_number(row["trial"]))
+
+
+def _summary(reports: list[dict[str, Any]], metric: str, mode: str) -> dict[str, Any]:
+    """What trials.csv would say of a trial if it ended now."""
+    if not reports:
+        return {}
+    current = [row for row in reports if row["is_current"]]
+    best: dict[str, Any] = {}
+    for row in current:
+        value = row.get(metric)
+        if value is not None and math.isfinite(value) and records.is_better(value, best.get(metric), mode):
+            best = row
+    summary: dict[str, Any] = {name: value for name, value in best.items() if name.startswith("val_")}
+    summary |= {"epochs": current[-1]["epoch"], "best_epoch": best.get("epoch")}
+    for name in records.SUMS:
+        summary[name] = math.fsum(row.get(name) or 0.0 for row in reports)
+    peaks = [row["peak_memory_gib"] for row in reports if row.get("peak_memory_gib") is not None]
+    return summary | {"peak_memory_gib": max(peaks, default=None)}
+
+
+def _report_rows(folder: records.StudyFolder) -> dict[str, list[dict[str, Any]]]:
+    """Reports of each trial in the order written."""
+    trials: dict[str, list[dict[str, Any]]] = {}
+    for row in _read(folder.reports):
+        trials.setdefault(row["trial"], []).append(row)
+    for rows in trials.values():
+        spent = 0.0
+        for row in rows:
+            spent += row.get("device_seconds") or 0.0
+            row["cumulative_device_seconds"] = spent
+        earliest_later = math.inf
+        for row in reversed(rows):
+            row["is_current"] = row["epoch"] < earliest_later
+            earliest_later = min(earliest_later, row["epoch"])
+    return trials
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    return [
+        {name: cell if name in TEXT_COLUMNS else records.parse_cell(cell) for name, cell in row.items()}
+        for row in records.read_csv(path)
+    ]
+
+
+def _typed(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
+    return pd.DataFrame({name: _column(name, [row.get(name) for row in rows]) for name in columns})
+
+
+def _column(name: str, values: list[Any]) -> pd.Series:
+    if name in TEXT_COLUMNS:
+        return pd.Series(["" if value is None else value for value in values], dtype="str")
+    if name in TIME_COLUMNS:
+        return pd.to_datetime(pd.Series(values, dtype="object"), utc=True, format="ISO8601")
+    kinds = {type(value) for value in values if value is not None}
+    if kinds == {bool} and None not in values:
+        return pd.Series(values, dtype="bool")
+    if kinds == {int}:
+        return pd.Series(values, dtype="Int64")
+    return pd.Series(values, dtype="float64" if kinds <= {int, float} else "object")
+
+
+def _info(folder: records.StudyFolder) -> dict[str, Any]:
+    try:
+        info = records.read_json(folder.info)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{folder.info}: not valid JSON ({error})") from None
+    if not isinstance(info, dict):
+        raise ValueError(f"{folder.info}: holds {type(info).__name__}, not an object")
+    return info
+
+
+def _spec(folder: records.StudyFolder) -> dict[str, Any]:
+    try:
+        spec = yaml.safe_load(folder.spec.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{folder.spec}: not valid YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(spec, dict):
+        raise ValueError(f"{folder.spec}: holds no search file")
+    return spec
+
+
+def _objectives(folder: records.StudyFolder) -> list[tuple[str, str]]:
+    listed = _info(folder).get("objectives")
+    if not isinstance(listed, list) or not listed:
+        raise ValueError(f"{folder.info}: names no objectives")
+    return [(goal["metric"], goal["mode"]) for goal in listed]
+
+
+def _data_of(spec: dict[str, Any]) -> str:
+    target = (spec.get("fixed") or {}).get("target")
+    return str(spec.get("dataset")) + (f" ({target})" if target else "")
+
+
+def _listed(facts: dict[str, str]) -> str:
+    return ", ".join(f"{study}: {fact}" for study, fact in facts.items())

@@ -1,0 +1,86 @@
+"""Tables as people read them: a header and rows of strings, for a terminal or HTML to lay out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from analysis.best import GAIN, best_by_family, rank_trials
+from analysis.figures import trial_label
+from analysis.pareto import EXTRA, marginal_cost, pareto_front
+from mmtune import records
+
+Table = tuple[list[str], list[list[str]]]
+
+
+def study_table(table: pd.DataFrame, metric: str, mode: str, limit: int | None = None) -> Table:
+    """Trials, best first: rank, trial, state, family, epochs, the metric, device_seconds and params.
+
+    Args:
+        table: what ``load_studies`` returns.
+        metric: ranks the trials.
+        mode: of the metric, 'max' or 'min'.
+        limit: at most so many rows; None shows all.
+    """
+    header = list(dict.fromkeys(["rank", "trial", "state", "family", "epochs", metric, "device_seconds", "params"]))
+    ranked = rank_trials(table, metric, mode).iloc[:limit]
+    return header, _rows(ranked.assign(params=ranked.apply(_params, axis=1, args=(table,))), header, table)
+
+
+def family_table(table: pd.DataFrame, metric: str, mode: str, limit: int | None = None) -> Table:
+    """Families, best first: number of trials, the best one with its metric and cost, and the cost of all.
+
+    The gain over the best single modality is shown where the families text and image both have a value.
+    """
+    families = best_by_family(table, metric, mode)
+    header = list(dict.fromkeys(["family", "trials", "trial", metric, "device_seconds", "total_device_hours"]))
+    header += [GAIN] if families.loc[:, GAIN].notna().any() else []
+    return header, _rows(families.iloc[:limit], header, table)
+
+
+def pareto_table(
+    table: pd.DataFrame, metric: str, mode: str, limit: int | None = None, *, cost: str = "device_seconds"
+) -> Table:
+    """The Pareto front, cheapest first, with what 0.01 more of the metric cost since the row above.
+
+    Raises:
+        ValueError: an unknown metric or cost.
+    """
+    front = marginal_cost(pareto_front(table, metric, cost, mode=mode), metric, cost)
+    header = list(dict.fromkeys(["trial", "state", "family", "epochs", metric, cost, EXTRA]))
+    return header, _rows(front.iloc[:limit], header, table)
+
+
+def shown(name: str, value: Any) -> str:
+    """A value of column ``name`` as text; "" if missing."""
+    if pd.isna(value):
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if not isinstance(value, float):
+        return str(value)
+    if name == GAIN:
+        return f"{value:+.4f}"
+    if name in records.METRICS:
+        return f"{value:.4f}"
+    if name.endswith("_seconds"):
+        return f"{value:.1f}"
+    if name == EXTRA:
+        return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
+    return f"{value:.3g}"
+
+
+def _rows(table: pd.DataFrame, header: list[str], studies: pd.DataFrame) -> list[list[str]]:
+    rows = []
+    for _, row in table.iterrows():
+        cells = {name: shown(name, row.get(name)) for name in header}
+        if cells["trial"]:
+            cells["trial"] = trial_label(row, studies)
+        rows.append(list(cells.values()))
+    return rows
+
+
+def _params(row: pd.Series, table: pd.DataFrame) -> str:
+    texts = {name: shown(name, row[name]) for name in table.attrs.get("params", ())}
+    return " ".join(f"{name}={text}" for name, text in texts.items() if text)

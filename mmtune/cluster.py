@@ -1,0 +1,105 @@
+"""Starting or joining Ray quietly, and what fits on the cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+# Settings that Ray reads from the environment of the driver and of every worker.
+ENVIRONMENT = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # the default of 2 s also delays every report
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the recorder writes what a study keeps
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # the report that ends a trial carries no metric
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the study has its own
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "TUNE_MAX_PENDING_TRIALS_PG": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+HEAD = "node:__internal_head__"  # a resource that every cluster's head node has
+
+
+@dataclass(frozen=True)
+class Node:
+    cpus: float
+    gpus: float
+    memory_gib: float
+
+
+def local_node() -> Node:
+    """This machine, as a cluster of one node would see it."""
+    cpus = len(os.sched_getaffinity(0))
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    gpus = 0
+    if os.path.exists("/dev/nvidia0") or os.path.exists("/proc/driver/nvidia"):
+        import torch
+
+        gpus = torch.cuda.device_count()
+    return Node(float(cpus), float(gpus), memory)
+
+
+@contextlib.contextmanager
+def ray_session(address: str | None) -> Iterator[Any]:
+    """Ray: the one already joined by this process, the cluster at ``address``, or a local one that ends with us.
+
+    Raises:
+        ValueError: nothing answers at ``address``.
+    """
+    os.environ.update({key: value for key, value in ENVIRONMENT.items() if key not in os.environ})
+    import ray
+
+    if ray.is_initialized():
+        yield ray
+        return
+    quiet()
+    address = address or os.environ.get("RAY_ADDRESS")
+    settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address is None:
+        settings |= {"include_dashboard": False, "object_store_memory": 256 * 2**20}
+        settings |= {"num_cpus": int(local_node().cpus), "_system_config": {"gcs_rpc_server_reconnect_timeout_s": 60}}
+        os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # loopback only, one user, gone with this process
+    else:
+        settings |= {"address": address, "runtime_env": {"env_vars": ENVIRONMENT}}
+    try:
+        ray.init(**settings)
+    except (ConnectionError, ray.exceptions.RaySystemError, RuntimeError) as error:
+        raise ValueError(f"no Ray cluster answers at '{address}': {str(error).splitlines()[0]}") from None
+    quiet()
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def quiet() -> None:
+    """Only errors from Ray and Optuna: the study says itself what happens."""
+    for name in ("ray", "ray.tune", "ray.train", "optuna"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def cluster_nodes() -> list[Node]:
+    """The live nodes of the joined cluster."""
+    import ray
+
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [Node(node.get("CPU", 0.0), node.get("GPU", 0.0), node.get("memory", 0.0) / 2**30) for node in nodes]
+
+
+def workers_that_fit(nodes: Sequence[Node], *, cpus: float, gpus: float) -> int:
+    """How many workers of that size the nodes hold at the same time; a worker never spans nodes."""
+    total = 0
+    for node in nodes:
+        room = [int(node.cpus / cpus)] if cpus else []
+        room += [int(node.gpus / gpus)] if gpus else []
+        total += min(room, default=0)
+    return total

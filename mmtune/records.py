@@ -1,0 +1,293 @@
+"""What a study folder holds and how it is read and written safely. Standard library only.
+
+The folder is the API between running (``mmtune``) and reading (``analysis``)::
+
+    <storage>/<study>/
+      spec.yaml      the search file as it ran, overrides applied
+      study.json     versions, git commit, argv, start (UTC), seeds
+      reports.csv    append-only, one row per (trial, epoch)
+      trials.csv     one row a trial, replaced atomically
+      optuna.log     Optuna JournalStorage
+      tune/          Ray Tune's scratch      tensorboard/<trial>/
+      trials/<id>/   config.yaml, last.safetensors, best.safetensors, predictions.parquet
+      report/        written by analysis, may be deleted
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import fcntl
+import io
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# --- trial states -----------------------------------------------------------------------------
+WAITING, RUNNING, COMPLETE = "WAITING", "RUNNING", "COMPLETE"
+PRUNED, FAILED, INFEASIBLE = "PRUNED", "FAILED", "INFEASIBLE"
+STATES = (WAITING, RUNNING, COMPLETE, PRUNED, FAILED, INFEASIBLE)
+ENDED = (COMPLETE, PRUNED, FAILED, INFEASIBLE)
+
+# --- metrics: name -> (mode, what it is). Every one is a column of reports.csv or trials.csv -----
+METRICS: dict[str, tuple[str, str]] = {
+    "val_accuracy": ("max", "share of validation samples whose top class is right (multi-class)"),
+    "val_macro_f1": ("max", "F1 averaged over classes; multi-label at probability > 0.5"),
+    "val_micro_f1": ("max", "F1 over all decisions; equals accuracy when multi-class"),
+    "val_ap_macro": ("max", "average precision, mean over classes (a class without positives counts 0)"),
+    "val_ap_micro": ("max", "average precision over all (sample, class) pairs"),
+    "val_auroc": ("max", "area under the ROC curve, mean over the classes that occur"),
+    "val_loss": ("min", "supervised validation loss, sample-weighted"),
+    "val_rmse": ("min", "root mean squared error (regression)"),
+    "val_mae": ("min", "mean absolute error (regression)"),
+}
+COSTS: dict[str, tuple[str, str]] = {
+    "device_seconds": ("min", "wall_seconds x number of workers"),
+    "wall_seconds": ("min", "seconds of training and validation"),
+    "peak_memory_gib": ("min", "peak memory of the device (GPU) or the process (CPU), GiB"),
+    "inference_ms_per_sample": ("min", "median forward time a sample, milliseconds"),
+    "num_parameters": ("min", "parameters of the model, locked ones included"),
+    "num_trainable": ("min", "parameters that train"),
+    "epochs": ("min", "epochs trained"),
+}
+
+SUMS = ("wall_seconds", "device_seconds")  # per epoch in reports.csv, totals in trials.csv
+TRIAL_COLUMNS = ("trial", "state", "epochs", "best_epoch")  # trials.csv opens with these
+TRIAL_FACTS = ("num_parameters", "num_trainable", "inference_ms_per_sample")  # once a trial
+
+
+def trial_id(number: int) -> str:
+    """'t0007' for Optuna's trial number 7: the name of the trial everywhere."""
+    return f"t{number:04d}"
+
+
+def trial_number(trial: str) -> int:
+    """The inverse of :func:`trial_id`."""
+    return int(trial[1:])
+
+
+def is_better(value: float, than: float | None, mode: str) -> bool:
+    """Strictly better under ``mode`` ('max' or 'min'); anything beats None."""
+    if than is None:
+        return True
+    return value > than if mode == "max" else value < than
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """Paths of one study folder; touches no disk by itself."""
+
+    root: Path
+
+    @property
+    def name(self) -> str:
+        return self.root.name
+
+    @property
+    def spec(self) -> Path:
+        return self.root / "spec.yaml"
+
+    @property
+    def info(self) -> Path:
+        return self.root / "study.json"
+
+    @property
+    def reports(self) -> Path:
+        return self.root / "reports.csv"
+
+    @property
+    def trials(self) -> Path:
+        return self.root / "trials.csv"
+
+    @property
+    def optuna_log(self) -> Path:
+        return self.root / "optuna.log"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / ".lock"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.root / "tensorboard"
+
+    def trial(self, trial: str) -> Path:
+        return self.root / "trials" / trial
+
+
+def open_study(path: str | Path) -> StudyFolder:
+    """The study in ``path``.
+
+    Raises:
+        ValueError: there is no such folder, or it is not a study.
+    """
+    root = Path(path)
+    if not root.is_dir():
+        raise ValueError(f"{path}: no such study folder")
+    folder = StudyFolder(root.resolve())
+    if not folder.info.is_file() or not folder.spec.is_file():
+        raise ValueError(f"{path}: not a study folder (no study.json and spec.yaml in it)")
+    return folder
+
+
+# --- writing ------------------------------------------------------------------------------------
+def write_atomic(path: Path, data: bytes | str) -> None:
+    """Replaces ``path`` as a whole: temporary file beside it, fsync, rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_atomic(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return repr(value)
+    return " ".join(str(value).splitlines())  # a bare carriage return would split the row for every reader
+
+
+def csv_text(columns: list[str], rows: list[Mapping[str, Any]]) -> str:
+    """A whole CSV file as text, header first; None becomes an empty cell."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([_cell(row.get(column)) for column in columns])
+    return out.getvalue()
+
+
+class CsvAppender:
+    """reports.csv: each row is on disk when ``append`` returns; a new column rewrites the file whole."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.columns: list[str] = []
+        if path.exists():
+            drop_torn_line(path)
+            with path.open(newline="", encoding="utf-8") as file:
+                self.columns = next(csv.reader(file), [])
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        new = [column for column in row if column not in self.columns]
+        if new:
+            rows = read_csv(self.path) if self.path.exists() else []
+            self.columns += new
+            write_atomic(self.path, csv_text(self.columns, [*rows, row]))
+            return
+        line = csv_text(self.columns, [row]).split("\n", 1)[1]
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def drop_torn_line(path: Path) -> None:
+    """Cuts a last line without its newline, which a kill left behind; does nothing if there is none."""
+    data = path.read_bytes() if path.exists() else b""
+    if data and not data.endswith(b"\n"):
+        write_atomic(path, data[: data.rfind(b"\n") + 1])
+
+
+# --- reading ------------------------------------------------------------------------------------
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Rows of a study's CSV as text; a last line without its newline (a write cut short) is left out."""
+    if not path.exists():
+        return []
+    data = path.read_bytes()
+    text = data[: data.rfind(b"\n") + 1].decode()
+    rows = csv.DictReader(io.StringIO(text, newline=""))
+    return [row for row in rows if None not in row and None not in row.values()]
+
+
+def parse_cell(text: str) -> Any:
+    """'' -> None, 'true'/'false' -> bool, numbers -> int or float, the rest as it is."""
+    if text == "":
+        return None
+    if text in ("true", "false"):
+        return text == "true"
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """:func:`read_csv` with parsed cells."""
+    return [{key: parse_cell(value) for key, value in row.items()} for row in read_csv(path)]
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+# --- one writer at a time -----------------------------------------------------------------------
+class StudyBusyError(ValueError):
+    """Another process writes this study."""
+
+
+@contextlib.contextmanager
+def study_lock(folder: StudyFolder) -> Iterator[None]:
+    """Holds the study for this process; the kernel drops it when the process dies, SIGKILL included.
+
+    Raises:
+        StudyBusyError: another process has it; the message names it.
+    """
+    handle = os.open(folder.lock, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise StudyBusyError(f"{folder.root}: being written by {lock_owner(folder) or 'another process'}") from None
+        os.ftruncate(handle, 0)
+        os.write(handle, json.dumps({"pid": os.getpid(), "host": os.uname().nodename}).encode())
+        yield
+    finally:
+        os.close(handle)
+
+
+def lock_owner(folder: StudyFolder) -> str | None:
+    """'process 123 on host' while a process writes the study, None when none does."""
+    try:
+        handle = os.open(folder.lock, os.O_RDWR)
+    except FileNotFoundError:
+        return None
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            try:
+                owner = json.loads(os.pread(handle, 4096, 0))
+            except ValueError:
+                return "another process"
+            return f"process {owner['pid']} on {owner['host']}"
+        return None
+    finally:
+        os.close(handle)

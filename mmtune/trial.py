@@ -1,0 +1,38 @@
+"""The Ray Tune trainable: hands a trial's config to a slot, passes reports up and stops down.
+
+It runs in a small actor that Tune reuses from trial to trial and imports neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ray
+from ray import tune
+
+
+def run_trial(config: dict[str, Any]) -> None:
+    """One trial.
+
+    Args:
+        config: 'broker' (name of the Broker actor), 'trial', 'objective' and 'job' (what the slot's workers
+            get: 'config', 'folder', 'known_epoch').
+    """
+    broker = ray.get_actor(config["broker"])
+    trial, job = config["trial"], config["job"]
+    ray.get(broker.submit.remote(trial, job))
+    is_over = False
+    try:
+        while True:
+            kind, payload = ray.get(broker.next_event.remote(trial))
+            if kind == "report":
+                tune.report({"epoch": payload["epoch"], "value": payload[config["objective"]], "row": payload})
+                ray.get(broker.answer.remote(trial, stop=False))
+            elif kind == "end":
+                is_over = True
+                ray.get(broker.answer.remote(trial, stop=False))
+                tune.report({"end": payload})
+                return
+    finally:  # ASHA stops a trial by raising SystemExit in tune.report
+        if not is_over:
+            ray.get(broker.answer.remote(trial, stop=True))

@@ -1,0 +1,128 @@
+"""The typed values that flow between loader, family, losses and metrics: Batch, ModelOutput, Task.
+
+Sizes: B samples, C outputs, L text tokens, P image patches, D features, H x W pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is predicted.
+
+    Attributes:
+        kind: 'multiclass' (one class a sample), 'multilabel' (any number) or 'regression' (one number).
+        classes: names in the order of the logits; of a regression, empty or the name of the number.
+    """
+
+    kind: Literal["multiclass", "multilabel", "regression"]
+    classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        least, most = {"multiclass": (2, None), "multilabel": (1, None), "regression": (0, 1)}[self.kind]
+        if len(self.classes) < least or (most is not None and len(self.classes) > most):
+            allowed = f"at least {least}" if most is None else f"at most {most}"
+            raise ValueError(f"classes: a {self.kind} task takes {allowed}, got {len(self.classes)}")
+        if len(set(self.classes)) < len(self.classes):
+            twice = sorted({name for name in self.classes if self.classes.count(name) > 1})
+            raise ValueError(f"classes: named twice: {', '.join(twice)}")
+
+    @property
+    def num_outputs(self) -> int:
+        """Width C of the logits: 1 for a regression, else one a class."""
+        return 1 if self.kind == "regression" else len(self.classes)
+
+
+@dataclass(slots=True, kw_only=True)
+class Batch:
+    """B samples. None stands for an input that this dataset or family does not have.
+
+    Attributes:
+        input_ids: (B, L) int64, padded on the right with zeros.
+        attention_mask: (B, L), 1 on tokens and 0 on padding; also masks (B, L, D) text features.
+        text_features: (B, D) or (B, L, D), from a locked text encoder.
+        pixel_values: (B, 3, H, W).
+        image_features: (B, D) or (B, P, D), from a locked image encoder.
+        labels: (B,) int64 multi-class, (B, C) float multi-label, (B,) float regression.
+        ids: B sample ids.
+    """
+
+    input_ids: Tensor | None = None
+    attention_mask: Tensor | None = None
+    text_features: Tensor | None = None
+    pixel_values: Tensor | None = None
+    image_features: Tensor | None = None
+    labels: Tensor
+    ids: list[str]
+
+    @property
+    def size(self) -> int:
+        """B."""
+        return len(self.labels)
+
+    @property
+    def text_mask(self) -> Tensor | None:
+        """The mask of token features (B, L, D): the attention mask."""
+        return self.attention_mask
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
+        """The same batch on ``device``; ``non_blocking`` overlaps the copy if the memory is pinned."""
+        moved = {name: value.to(device, non_blocking=non_blocking) for name, value in self._tensors().items()}
+        return replace(self, **moved)
+
+    def pin_memory(self) -> Batch:
+        """The same batch in page-locked host memory (a DataLoader calls this by name)."""
+        return replace(self, **{name: value.pin_memory() for name, value in self._tensors().items()})
+
+    def slice(self, a: int, b: int) -> Batch:
+        """Samples a to b - 1, as views; text keeps its padded length."""
+        cut = {name: value[a:b] for name, value in self._tensors().items()}
+        return replace(self, **cut, ids=self.ids[a:b])
+
+    def concat(self, other: Batch) -> Batch:
+        """This batch followed by ``other``; the shorter text is padded with zeros under a mask of 0."""
+        mine, theirs = self._tensors(), other._tensors()
+        assert mine.keys() == theirs.keys(), f"different inputs: {sorted(mine)} and {sorted(theirs)}"
+        joined = {}
+        for name, value in mine.items():
+            pair = [value, theirs[name]]
+            if name in ("input_ids", "attention_mask") or (name == "text_features" and value.ndim == 3):
+                length = max(part.shape[1] for part in pair)
+                assert self.attention_mask is not None or all(part.shape[1] == length for part in pair), (
+                    f"{name}: lengths differ and there is no attention mask to tell padding from text"
+                )
+                pair = [_pad_tokens(part, length) for part in pair]
+            joined[name] = torch.cat(pair)
+        return Batch(**joined, ids=self.ids + other.ids)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        named = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {name: value for name, value in named.items() if isinstance(value, Tensor)}
+
+
+@dataclass(slots=True)
+class ModelOutput:
+    """What a family's forward returns.
+
+    Attributes:
+        logits: (B, C).
+        features: by name, e.g. text, image, joint; each (B, D).
+        losses: named, weighted scalars that a family adds to the supervised loss; each is a mean over the
+            batch, so that it decomposes over ranks and micro-batches.
+    """
+
+    logits: Tensor
+    features: dict[str, Tensor] = field(default_factory=dict)
+    losses: dict[str, Tensor] = field(default_factory=dict)
+
+
+def _pad_tokens(tokens: Tensor, length: int) -> Tensor:
+    missing = length - tokens.shape[1]
+    return F.pad(tokens, (0, 0) * (tokens.ndim - 2) + (0, missing)) if missing else tokens

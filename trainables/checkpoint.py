@@ -1,0 +1,112 @@
+"""Checkpoints: one safetensors file each, with the JSON state in its header, replaced as a whole.
+
+``last.safetensors`` holds all that exact resume needs: what trains (and the buffers of unlocked modules),
+both Adam moments, and in JSON the epoch, the best epoch so far, patience, plateau, scaler and dynamic
+lambda, and every report so far. Seeds and orders are functions of (seed, epoch, rank) and need no state.
+``best.safetensors`` holds the model alone. Locked encoders are in neither: they are named in the config.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from trainables.encoders import Port
+
+
+def save_checkpoint(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+    """Writes ``path`` atomically: temporary file, fsync, rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    save_file(cpu, temporary, metadata={"state": json.dumps(state)})
+    with temporary.open("rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors by name, and the JSON state.
+
+    Raises:
+        ValueError: there is no such file, or it is no checkpoint of ours.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            state = json.loads((file.metadata() or {})["state"])
+    except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path}: not a checkpoint ({error})") from None
+    return tensors, state
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """The JSON state alone, without reading a tensor.
+
+    Raises:
+        ValueError: there is no such file, or it is no checkpoint of ours.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return json.loads((file.metadata() or {})["state"])
+    except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path}: not a checkpoint ({error})") from None
+
+
+def model_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers of everything but locked encoders."""
+    ports = {name: module for name, module in model.named_modules() if isinstance(module, Port)}
+    locked = tuple(f"{name}.encoder." for name, port in ports.items() if port.input.is_locked)
+    return {name: value for name, value in model.state_dict().items() if not name.startswith(locked)}
+
+
+def load_model(model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Puts back what :func:`model_tensors` gave.
+
+    Raises:
+        ValueError: names that are missing or that the model does not have, or other shapes.
+    """
+    expected = model_tensors(model)
+    missing, unknown = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
+    if missing or unknown:
+        raise ValueError(f"checkpoint does not fit the model: missing {missing[:5]}, unknown {unknown[:5]}")
+    for name, value in expected.items():
+        given = tensors[name].shape
+        if given != value.shape:  # copy_ would broadcast it
+            raise ValueError(f"checkpoint does not fit the model: {name} is {tuple(given)}, not {tuple(value.shape)}")
+    with torch.no_grad():
+        for name, value in expected.items():
+            value.copy_(tensors[name])
+
+
+def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimiser's tensors as 'parameter name/state name'."""
+    return {
+        f"{name}/{key}": value
+        for name, parameter in model.named_parameters()
+        for key, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def load_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Puts back what :func:`optimizer_tensors` gave.
+
+    Moments take their parameter's strides: the fused kernel walks through all of them by memory, and a file
+    has lost a channels-last layout. ``step`` lies with the parameter if fused, else on the CPU.
+    """
+    parameters = dict(model.named_parameters())
+    for name, value in tensors.items():
+        parameter_name, key = name.rsplit("/", 1)
+        parameter = parameters[parameter_name]
+        if key == "step":
+            device = parameter.device if optimizer.defaults["fused"] else torch.device("cpu")
+            optimizer.state[parameter][key] = value.to(device)
+        else:
+            optimizer.state[parameter][key] = torch.empty_like(parameter, requires_grad=False).copy_(value)

@@ -1,0 +1,1 @@
+"""From a dataset's files to batches: formats read, prepare and features cache, loader serves."""

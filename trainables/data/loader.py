@@ -1,0 +1,248 @@
+"""From prepared rows to batches: length-bucketed, deterministic in (seed, epoch), sharded over ranks.
+
+The order of an epoch is a function of (seed, epoch) alone and every rank computes all of it, so resuming
+needs no sampler state and any number of ranks sees the same global batches. Rank r takes rows r, r + W,
+r + 2W, ... of each; in evaluation no row is served twice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainables.batch import Batch, Task
+from trainables.config import TrialConfig
+from trainables.data.features import Features, prepare_features
+from trainables.data.prepare import (
+    DatasetRef,
+    ImageView,
+    Ragged,
+    TextView,
+    Tokens,
+    load_table,
+    prepare_images,
+    prepare_tokens,
+)
+from trainables.data.table import SPLITS, Target
+from trainables.encoders import Input, max_text_tokens
+from trainables.seeds import derive_seed
+
+_BUCKET = 32  # batches that are sorted by length together
+
+
+@dataclass(frozen=True)
+class View:
+    """The clean data, or its augmented copy: for each modality raw inputs or features, never both."""
+
+    tokens: Tokens | None = None
+    text_features: Features | None = None
+    images: np.ndarray | None = None
+    image_features: Features | None = None
+
+
+@dataclass(frozen=True)
+class Data:
+    """Everything a trial trains and evaluates on."""
+
+    task: Task
+    ids: list[str]
+    labels: np.ndarray
+    rows: dict[str, np.ndarray]  # split -> row numbers
+    clean: View
+    augmented: View | None
+    max_text_len: int
+    lengths: np.ndarray | None = field(default=None)  # tokens a row, None where all rows are alike
+
+    def batch(self, rows: np.ndarray, view: View) -> Batch:
+        """These rows of a view, text padded to the longest among them."""
+        ids = mask = text = pixels = image = None
+        if view.tokens is not None:
+            ids, mask = pad_tokens(view.tokens, rows, self.max_text_len)
+        if view.text_features is not None:
+            text, mask = _take(view.text_features.rows, rows)
+        if view.images is not None:
+            pixels = torch.from_numpy(view.images[rows])
+        if view.image_features is not None:
+            image, _ = _take(view.image_features.rows, rows)
+        return Batch(
+            input_ids=ids, attention_mask=mask, text_features=text, pixel_values=pixels, image_features=image,
+            labels=torch.from_numpy(self.labels[rows]), ids=[self.ids[row] for row in rows],
+        )  # fmt: skip
+
+
+def pad_tokens(tokens: Tokens, rows: np.ndarray, max_len: int) -> tuple[Tensor, Tensor]:
+    """Ids and mask (B, L) of the rows, padded to the longest."""
+    encoded = [tokens.encoded(row, max_len) for row in rows]
+    longest = max(1, *(len(ids) for ids in encoded))
+    ids = np.full((len(rows), longest), tokens.pad, np.int64)
+    mask = np.zeros((len(rows), longest), np.int64)
+    for at, row in enumerate(encoded):
+        ids[at, : len(row)] = row
+        mask[at, : len(row)] = 1
+    return torch.from_numpy(ids), torch.from_numpy(mask)
+
+
+def _take(values: np.ndarray | Ragged, rows: np.ndarray) -> tuple[Tensor, Tensor | None]:
+    if not isinstance(values, Ragged):
+        return torch.from_numpy(values[rows]), None
+    parts = [values.row(row) for row in rows]
+    longest = max(1, *(len(part) for part in parts))
+    out = np.zeros((len(rows), longest, values.values.shape[1]), values.values.dtype)
+    mask = np.zeros((len(rows), longest), np.int64)
+    for at, part in enumerate(parts):
+        out[at, : len(part)] = part
+        mask[at, : len(part)] = 1
+    return torch.from_numpy(out), torch.from_numpy(mask)
+
+
+# --- opening ----------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Requirement:
+    """One thing the cache must hold before a trial can start; ``build`` makes it if it does not."""
+
+    dataset: DatasetRef
+    modality: str
+    input: Input
+    uses_features: bool
+    image_size: int | None  # of images
+    max_text_len: int | None  # of text
+    view: TextView | ImageView | None
+
+    def build(self) -> Features | Tokens | np.ndarray:
+        """From the cache, or computed now (under the cache's lock)."""
+        if self.uses_features:
+            return prepare_features(
+                self.dataset, modality=self.modality, input=self.input, image_size=self.image_size or 0,
+                max_text_len=self.max_text_len or 0, view=self.view,
+            )  # fmt: skip
+        if self.modality == "text":
+            assert not isinstance(self.view, ImageView)
+            return prepare_tokens(self.dataset, encoder=self.input.encoder, view=self.view)
+        assert not isinstance(self.view, TextView) and self.image_size is not None
+        return prepare_images(self.dataset, size=self.image_size, view=self.view)
+
+
+def requirements(config: TrialConfig, inputs: dict[str, Input]) -> list[Requirement]:
+    """What ``config`` needs prepared: the clean data first, then augmented views.
+
+    Raises:
+        ValueError: UDA views that the family does not have, or more tokens than the text encoder takes.
+    """
+    dataset = DatasetRef(config.dataset, config.data_dir)
+    if "text" in inputs:
+        encoder = inputs["text"].encoder
+        limit = max_text_tokens(encoder)
+        if limit is not None and config.max_text_len > limit:
+            raise ValueError(f"max_text_len: {config.max_text_len} is more than the {limit} that {encoder} takes")
+
+    def one(modality: str, view: TextView | ImageView | None) -> Requirement:
+        entry, is_text = inputs[modality], modality == "text"
+        uses_features = entry.is_locked and config.cache_features
+        return Requirement(
+            dataset=dataset, modality=modality, input=entry, uses_features=uses_features,
+            image_size=None if is_text else config.image_size,
+            max_text_len=config.max_text_len if is_text and uses_features else None, view=view,
+        )  # fmt: skip
+
+    needed = [one(modality, None) for modality in inputs]
+    if config.uda.mode != "none":
+        views = ("text", "image") if config.uda.views == "both" else (config.uda.views,)
+        augmented = [modality for modality in inputs if modality in views]
+        if not augmented:
+            raise ValueError(f"uda.views: '{config.uda.views}' augments no input of family '{config.family}'")
+        for modality in augmented:
+            if modality == "text":
+                needed.append(one(modality, TextView(config.uda.text_replace, inputs["text"].encoder)))
+            else:
+                needed.append(one(modality, ImageView(config.uda.randaug_ops, config.uda.randaug_magnitude)))
+    return needed
+
+
+def load_target(config: TrialConfig) -> Target:
+    """The labels that ``config`` trains on.
+
+    Raises:
+        ValueError: an unknown dataset or target, or unreadable files.
+    """
+    targets = load_table(DatasetRef(config.dataset, config.data_dir)).targets
+    name = config.target or next(iter(targets))
+    if name not in targets:
+        raise ValueError(f"target '{name}' is unknown for dataset {config.dataset}. Known: {', '.join(targets)}")
+    return targets[name]
+
+
+def open_data(config: TrialConfig, inputs: dict[str, Input]) -> Data:
+    """The data of a trial, memory-mapped from the cache; whatever is missing there is built first.
+
+    Args:
+        config: names dataset, target, sizes and UDA views.
+        inputs: modality -> what the family reads from it.
+
+    Raises:
+        ValueError: an unknown dataset or target, unreadable files, a split without rows, or UDA views
+            that the family does not have.
+    """
+    table, target = load_table(DatasetRef(config.dataset, config.data_dir)), load_target(config)
+    rows = {split: np.flatnonzero((table.split == split) & target.is_labelled) for split in SPLITS}
+    if config.max_train_rows is not None:
+        picked = np.random.default_rng(0).permutation(rows["train"])[: config.max_train_rows]  # files come sorted
+        rows["train"] = np.sort(picked)
+    for split in ("train", "val"):
+        if len(rows[split]) == 0:
+            raise ValueError(f"dataset {config.dataset}, target {config.target or 'default'}: no rows in split {split}")
+    clean: dict[str, object] = {}
+    augmented: dict[str, object] = {}
+    for need in requirements(config, inputs):
+        slot = {"text": "tokens", "image": "images"}[need.modality]
+        slot = f"{need.modality}_features" if need.uses_features else slot
+        (clean if need.view is None else augmented)[slot] = need.build()
+    lengths = None
+    if "tokens" in clean:
+        lengths = clean["tokens"].length(config.max_text_len)  # pyright: ignore[reportAttributeAccessIssue]
+    elif "text_features" in clean and isinstance(clean["text_features"].rows, Ragged):  # pyright: ignore
+        lengths = clean["text_features"].rows.lengths  # pyright: ignore[reportAttributeAccessIssue]
+    return Data(
+        task=target.task, ids=table.ids, labels=target.labels, rows=rows, clean=View(**clean),  # pyright: ignore
+        augmented=View(**{**clean, **augmented}) if augmented else None,  # pyright: ignore[reportArgumentType]
+        max_text_len=config.max_text_len, lengths=lengths,
+    )  # fmt: skip
+
+
+# --- order ------------------------------------------------------------------------------------------
+def global_batches(data: Data, *, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
+    """Row numbers of every training batch of an epoch, the same on all ranks.
+
+    The rows are spread evenly over ceil(rows / batch_size) batches, whose sizes differ by one at most: no
+    small last batch (BatchNorm and every rank need rows), and none above ``batch_size``, which has to fit.
+
+    Args:
+        data: what to draw from.
+        batch_size: rows a batch at most, over all ranks.
+        seed: the trial's.
+        epoch: 1-based.
+    """
+    rng = np.random.default_rng(derive_seed(seed, "order", epoch))
+    rows = rng.permutation(data.rows["train"])
+    count = math.ceil(len(rows) / batch_size)
+    ends = len(rows) * np.arange(1, count + 1) // count
+    if data.lengths is not None:
+        for bucket in np.split(rows, ends[_BUCKET - 1 :: _BUCKET]):  # views: sorted in place
+            bucket[:] = bucket[np.argsort(data.lengths[bucket], kind="stable")]
+    batches = np.split(rows, ends[:-1])
+    order = rng.permutation(count) if data.lengths is not None else range(count)
+    return [batches[index] for index in order]
+
+
+def eval_batches(data: Data, *, split: str, batch_size: int, rank: int = 0, world: int = 1) -> Iterator[np.ndarray]:
+    """This rank's rows of a split, sorted by length, each row on exactly one rank."""
+    rows = data.rows[split]
+    if data.lengths is not None:
+        rows = rows[np.argsort(data.lengths[rows], kind="stable")]
+    rows = rows[rank::world]
+    for at in range(0, len(rows), batch_size):
+        yield rows[at : at + batch_size]

@@ -1,0 +1,214 @@
+"""Text tokenised once a tokenizer, images decoded and resized once a size; memory-mapped afterwards.
+
+Clean data and *static* augmented copies (one a sample, made once: Monter-Aldana et al. 2023, sec. 4)
+go through the same functions and get folders of their own.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from trainables.augment import WordNeighbours, augment_images
+from trainables.data.cache import build_once, file_hash, meta
+from trainables.data.formats import dataset_module
+from trainables.data.table import Table
+from trainables.encoders import fingerprint, load_text_backbone, load_tokenizer
+from trainables.seeds import derive_seed
+
+# What Pillow raises for bytes that are no image, or not all of one.
+_UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+_STATIC_SEED = 1  # the static copy belongs to the dataset, not to a trial: all trials share it
+
+
+@dataclass(frozen=True)
+class DatasetRef:
+    name: str
+    data_dir: str | None = None
+
+
+@dataclass(frozen=True)
+class TextView:
+    """Words replaced by their nearest neighbour in ``vectors``, the text encoder whose embeddings are used."""
+
+    share: float
+    vectors: str
+
+
+@dataclass(frozen=True)
+class ImageView:
+    """RandAugment (Cubuk et al. 2020)."""
+
+    ops: int
+    magnitude: int
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Rows of different lengths: row i is ``values[offsets[i]:offsets[i + 1]]``."""
+
+    values: np.ndarray
+    offsets: np.ndarray
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.diff(self.offsets)
+
+    def row(self, index: int) -> np.ndarray:
+        return self.values[self.offsets[index] : self.offsets[index + 1]]
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Token ids without specials, and what surrounds and pads them."""
+
+    ids: Ragged
+    prefix: list[int]
+    suffix: list[int]
+    pad: int
+
+    def length(self, max_len: int) -> np.ndarray:
+        """Tokens of each row after truncation to ``max_len``, specials included."""
+        return np.minimum(self.ids.lengths, self._room(max_len)) + len(self.prefix) + len(self.suffix)
+
+    def encoded(self, row: int, max_len: int) -> list[int]:
+        """One row with its specials, the text cut so that at most ``max_len`` ids remain."""
+        return [*self.prefix, *self.ids.row(row)[: self._room(max_len)].tolist(), *self.suffix]
+
+    def _room(self, max_len: int) -> int:
+        return max(0, max_len - len(self.prefix) - len(self.suffix))
+
+
+@lru_cache(maxsize=2)
+def load_table(dataset: DatasetRef) -> Table:
+    """The dataset as its reader gives it; kept for the process.
+
+    Raises:
+        ValueError: what is wrong with the dataset's name or files.
+    """
+    return dataset_module(dataset.name).read(dataset.data_dir)
+
+
+def dataset_key(dataset: DatasetRef) -> dict[str, Any]:
+    """What identifies the data: the dataset's name and the bytes of its files."""
+    paths: list[Path] = dataset_module(dataset.name).sources(dataset.data_dir)
+    return {"dataset": dataset.name, "files": [file_hash(path) for path in paths]}
+
+
+def view_key(view: TextView | ImageView | None) -> dict[str, Any] | None:
+    """The view's settings, and the weights behind its word vectors."""
+    if view is None:
+        return None
+    settings: dict[str, Any] = {"seed": _STATIC_SEED, **asdict(view)}
+    if isinstance(view, TextView):
+        settings["vectors"] = fingerprint(view.vectors)
+    return settings
+
+
+# --- text -------------------------------------------------------------------------------------------
+def prepare_tokens(dataset: DatasetRef, *, encoder: str, view: TextView | None = None) -> Tokens:
+    """Token ids of every row for the encoder's tokenizer, from the cache or built now."""
+
+    def build(folder: Path) -> dict[str, Any]:
+        table = load_table(dataset)
+        tokenizer = _tokenizer(dataset, encoder)
+        texts = table.texts if view is None else _augmented_texts(dataset, view)
+        encoded = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+        lengths = np.array([len(ids) for ids in encoded], np.int64)
+        np.save(folder / "ids.npy", np.array([token for ids in encoded for token in ids], np.int32))
+        np.save(folder / "offsets.npy", np.concatenate([[0], np.cumsum(lengths)]))
+        specials = tokenizer("")["input_ids"]
+        num_before = (len(specials) + 1) // 2 if len(specials) > 1 else 0
+        return {
+            "prefix": specials[:num_before],
+            "suffix": specials[num_before:],
+            "pad": tokenizer.pad_token_id or 0,
+        }
+
+    key = {**dataset_key(dataset), "encoder": fingerprint(encoder), "view": view_key(view)}
+    folder = build_once("tokens", key, build)
+    facts = meta(folder)
+    ids = Ragged(np.load(folder / "ids.npy", mmap_mode="r"), np.load(folder / "offsets.npy"))
+    return Tokens(ids=ids, prefix=facts["prefix"], suffix=facts["suffix"], pad=facts["pad"])
+
+
+@lru_cache(maxsize=4)
+def _tokenizer(dataset: DatasetRef, encoder: str) -> Any:
+    table = load_table(dataset)
+    return load_tokenizer(encoder, texts=[table.texts[row] for row in np.flatnonzero(table.split == "train")])
+
+
+@lru_cache(maxsize=2)
+def _augmented_texts(dataset: DatasetRef, view: TextView) -> list[str]:
+    embedding = load_text_backbone(view.vectors).get_input_embeddings().weight.detach().float().numpy()
+    neighbours = WordNeighbours.from_text_encoder(_tokenizer(dataset, view.vectors), embedding)
+    table = load_table(dataset)
+    return [
+        neighbours.replace(text, share=view.share, seed=derive_seed(_STATIC_SEED, "words", row))
+        for text, row in zip(table.texts, table.ids, strict=True)
+    ]
+
+
+# --- images -----------------------------------------------------------------------------------------
+def prepare_images(dataset: DatasetRef, *, size: int, view: ImageView | None = None) -> np.ndarray:
+    """Every image as uint8 (N, 3, size, size), memory-mapped, from the cache or built now.
+
+    Raises:
+        ValueError: an image that cannot be decoded; its row is named.
+    """
+
+    def build(folder: Path) -> dict[str, Any]:
+        table = load_table(dataset)
+        shape = (len(table.ids), 3, size, size)
+        out = np.lib.format.open_memmap(folder / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
+        for row, data in enumerate(table.images):
+            out[row] = decode_image(data, size=size, where=f"{dataset.name} row {table.ids[row]}")
+        if view is not None:
+            _augment_in_place(out, view)
+        out.flush()
+        return {"rows": shape[0]}
+
+    key = {**dataset_key(dataset), "size": size, "view": view_key(view)}
+    return np.load(build_once("images", key, build) / "images.npy", mmap_mode="r")
+
+
+def _augment_in_place(images: np.ndarray, view: ImageView, chunk: int = 256) -> None:
+    import torch
+
+    seed = derive_seed(_STATIC_SEED, "images")
+    for at in range(0, len(images), chunk):
+        part = torch.from_numpy(images[at : at + chunk].copy())
+        augmented = augment_images(part, ops=view.ops, magnitude=view.magnitude, seed=seed, first_index=at)
+        images[at : at + chunk] = augmented.numpy()
+
+
+def decode_image(data: bytes, *, size: int, where: str) -> np.ndarray:
+    """An image file's bytes as uint8 RGB (3, size, size): its middle square, transparency on white.
+
+    Raises:
+        ValueError: the bytes are no image, or not all of one; ``where`` is named.
+    """
+    try:
+        image = Image.open(io.BytesIO(data))
+        image.load()
+    except _UNDECODABLE as error:
+        raise ValueError(f"{where}: the image cannot be decoded ({error})") from None
+    if image.mode.startswith("I"):  # 16 bits a pixel; Pillow's own conversion cuts everything above 255 off
+        image = Image.fromarray((np.asarray(image).astype(np.int64).clip(0, 65535) // 257).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, image)
+    image = image.convert("RGB")
+    side = min(image.size)
+    left, top = (image.width - side) / 2, (image.height - side) / 2
+    box = (left, top, left + side, top + side)
+    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=box)).transpose(2, 0, 1)

@@ -1,0 +1,25 @@
+"""Model families by name. One file a family; each exports ``MODALITIES``, ``LOSS_TERMS``, ``Config``,
+``inputs(config)`` and ``build(config, task, ports)`` and nothing else."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+FAMILIES: dict[str, str] = {
+    "text": "trainables.families.text",
+    "image": "trainables.families.image",
+    "fusion": "trainables.families.fusion",
+    "lit_tirg": "trainables.families.lit_tirg",
+}
+
+
+def family_module(name: str) -> ModuleType:
+    """The module of family ``name``; KeyError if there is none (TrialConfig checks first)."""
+    return import_module(FAMILIES[name])
+
+
+def family_config(name: str) -> Any:
+    """The family's own Config class, a pydantic model."""
+    return family_module(name).Config

