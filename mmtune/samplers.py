@@ -7,9 +7,11 @@ pickled sampler.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import (
     BaseSampler,
     BruteForceSampler,
@@ -23,7 +25,9 @@ from optuna.samplers import (
 
 def _tpe(seed: int, study_seed: int, options: Mapping[str, Any]) -> BaseSampler:
     settings = {"multivariate": True, "group": True, "constant_liar": True, "n_startup_trials": 8, **options}
-    return TPESampler(seed=seed, **settings)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return TPESampler(seed=seed, **settings)
 
 
 def _qmc(seed: int, study_seed: int, options: Mapping[str, Any]) -> BaseSampler:

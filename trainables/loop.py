@@ -443,13 +443,13 @@ class _Trial:
         for group in self.optimizer.param_groups:
             group["lr"] = group["base_lr"] * factor
 
-    def _loss_weights(self) -> dict[str, Tensor | None]:
+    def _loss_weights(self) -> tuple[Tensor | None, Tensor | None]:
         """pos_weight and class_weight over the training rows, where the task has them.
 
         Raises:
             ValueError: a loss or UDA setting that this kind of task would ignore.
         """
-        weights: dict[str, Tensor | None] = {"pos_weight": None, "class_weight": None}
+        pos_weight = class_weight = None
         labels, settings, uda = self.data.labels[self.data.rows["train"]], self.config.loss, self.config.uda
         if self.task.kind != "multiclass" and (settings.label_smoothing != 0 or settings.class_weight):
             name = "class_weight" if settings.class_weight else "label_smoothing"
@@ -460,15 +460,18 @@ class _Trial:
                 raise ValueError(f"uda.{name}: has no meaning for a regression")
         if self.task.kind == "multilabel" and settings.pos_weight:
             counts = torch.from_numpy(labels.sum(axis=0))
-            weights["pos_weight"] = pos_weights(counts, len(labels), settings.pos_weight_cap).to(self.ranks.device)
+            pos_weight = pos_weights(counts, len(labels), settings.pos_weight_cap).to(self.ranks.device)
         if self.task.kind == "multiclass" and settings.class_weight:
             counts = torch.from_numpy(np.bincount(labels, minlength=self.task.num_outputs))
-            weights["class_weight"] = class_weights(counts).to(self.ranks.device)
-        return weights
+            class_weight = class_weights(counts).to(self.ranks.device)
+        return pos_weight, class_weight
 
     def _supervised(self, logits: Tensor, labels: Tensor, *, smoothing: bool = True) -> Tensor:
         label_smoothing = self.config.loss.label_smoothing if smoothing else 0.0
-        return supervised_loss(logits, labels, self.task, label_smoothing=label_smoothing, **self.weights)
+        pos_weight, class_weight = self.weights
+        return supervised_loss(
+            logits, labels, self.task, label_smoothing=label_smoothing, pos_weight=pos_weight, class_weight=class_weight
+        )
 
     # --- evaluation ---------------------------------------------------------------------------------
     @torch.inference_mode()

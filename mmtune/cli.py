@@ -1,0 +1,311 @@
+"""The verbs. Thin: each imports what it needs inside, so that --help is instant."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="mmtune",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Hyperparameter search for multimodal classification, on Ray.\n\nExample: mmtune run demo/openclipart",
+)
+
+_STORAGE = "studies"
+
+Files = Annotated[list[str], typer.Argument(metavar="FILE...", help="Search files, or names of shipped ones.")]
+Studies = Annotated[list[str], typer.Argument(metavar="STUDY...", help="Study folders, or names in ./studies.")]
+StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A study folder, or its name in ./studies.")]
+Data = Annotated[str | None, typer.Option("--data", metavar="DIR", help="Where the dataset lies (embedded ones: none).")]
+Address = Annotated[str | None, typer.Option("--address", metavar="ADDR", help="A Ray cluster; default: a local one.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Overrides one key of the file; may be repeated.")
+]
+Metric = Annotated[str | None, typer.Option("--metric", help="Default: the study's first objective.")]
+Cost = Annotated[str, typer.Option("--cost", help="What the accuracy is weighed against; see `mmtune list metrics`.")]
+
+
+def main() -> None:
+    """Entry point: errors that a user can cause are one message and exit code 2."""
+    app()
+
+
+def _verb(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Registers a verb whose ValueError is a message, not a traceback."""
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except ValueError as error:
+            typer.echo(f"mmtune: {error}", err=True)
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            typer.echo("stopped at once", err=True)
+            raise typer.Exit(130) from None
+
+    return app.command(name=function.__name__.rstrip("_"), help=function.__doc__)(run)
+
+
+def _study_path(name: str) -> Path:
+    path = Path(name).expanduser()
+    if not path.exists() and len(path.parts) == 1 and (Path(_STORAGE) / name).exists():
+        return Path(_STORAGE) / name
+    return path
+
+
+def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for name in header:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)
+    console.print(table)
+
+
+# --- before and during a search ---------------------------------------------------------------------
+@_verb
+def check(files: Files, data: Data = None, address: Address = None, overrides: Overrides = None) -> None:
+    """Says everything that is wrong with search files, or what they would do.
+
+    Example: mmtune check demo/openclipart --set budget.trials=4
+    """
+    from mmtune.spec import find_search_file, load_spec
+    from mmtune.study import make_plan
+
+    specs = [load_spec(find_search_file(file), overrides=overrides or ()) for file in files]
+    nodes = _nodes(address)
+    for spec in specs:
+        plan = make_plan(spec, nodes, data_dir=data)
+        typer.echo(f"{spec.source}: fine")
+        limit = "no limit" if plan.trials is None else f"{plan.trials}, {plan.epochs} epochs at most"
+        rows = [
+            ("trials", limit),
+            ("at the same time", f"{plan.slots} of {spec.resources.workers} worker(s); {plan.workers_fit} workers fit"),
+            ("searched", ", ".join(spec.space.keys) or "nothing"),
+            ("sampler, scheduler", f"{spec.sampler.name}, {spec.scheduler.name}"),
+            ("memory a worker", f"about {plan.memory_gib:.1f} GiB without activations"),
+            ("disk", f"about {plan.disk_gib:.2f} GiB of checkpoints"),
+        ]
+        rows += [(f"size of {name}", f"{total:,} parameters, {part:,} train") for name, total, part in plan.parameters]
+        for key, value in rows:
+            typer.echo(f"  {key:<18} {value}")
+        for note in plan.notes:
+            typer.echo(f"  note: {note}")
+
+
+def _nodes(address: str | None) -> Any:
+    from mmtune.cluster import cluster_nodes, local_node, ray_session
+
+    if address is None:
+        return [local_node()]
+    with ray_session(address):
+        return cluster_nodes()
+
+
+@_verb
+def run(
+    files: Files,
+    data: Data = None,
+    storage: Annotated[str, typer.Option("--storage", metavar="DIR", help="Where study folders go.")] = _STORAGE,
+    address: Address = None,
+    overrides: Overrides = None,
+    name: Annotated[str | None, typer.Option("--name", help="Another name for the study.")] = None,
+) -> None:
+    """Runs the study of each search file, one after the other.
+
+    Example: mmtune run demo/openclipart --storage studies --set budget.trials=8
+    """
+    from mmtune.spec import find_search_file, load_spec
+    from mmtune.study import check_data, create_study
+
+    if name is not None and len(files) > 1:
+        raise ValueError("--name names one study, but several search files were given")
+    specs = [load_spec(find_search_file(file), overrides=overrides or (), name=name) for file in files]
+    for spec in specs:
+        check_data(spec, data)
+    if address is None:
+        from mmtune.cluster import local_node
+        from mmtune.study import count_slots
+
+        for spec in specs:
+            count_slots(spec, [local_node()])
+    for spec in specs:
+        for warning in spec.warnings:
+            typer.echo(f"note: {warning}")
+        _run(create_study(spec, storage=storage, data_dir=data), address)
+
+
+@_verb
+def resume(study: StudyName, address: Address = None) -> None:
+    """Goes on with an interrupted study; needs nothing but its folder.
+
+    Example: mmtune resume studies/demo-openclipart
+    """
+    from mmtune.records import open_study
+
+    _run(open_study(_study_path(study)), address)
+
+
+def _run(folder: Any, address: str | None) -> None:
+    from analysis.studies import load_studies, objectives
+    from analysis.tables import study_table
+    from mmtune.study import run_study
+
+    ending = run_study(folder, address=address, say=typer.echo)
+    metric, mode = objectives(folder.root)[0]
+    table = load_studies(folder.root)
+    if len(table):
+        _print_table(*study_table(table, metric, mode, limit=10), title=f"study {folder.name}")
+    if ending.error is not None:
+        typer.echo(f"mmtune: {ending.error}", err=True)
+    if ending.is_complete:
+        typer.echo(f"finished. Report: mmtune report {folder.root}")
+        return
+    typer.echo(f"not finished. Go on with: mmtune resume {folder.root}")
+    raise typer.Exit(130 if ending.is_interrupted else 1)
+
+
+@_verb
+def status(study: StudyName) -> None:
+    """How far a study is; works while it runs, and after its process died.
+
+    Example: mmtune status studies/demo-openclipart
+    """
+    from analysis.studies import load_studies, objectives, study_cost
+    from analysis.tables import study_table
+    from mmtune.records import ENDED, STATES, lock_owner, open_study, read_json
+
+    folder = open_study(_study_path(study))
+    owner, info = lock_owner(folder), read_json(folder.info)
+    table = load_studies(folder.root)
+    cost = study_cost(folder.root)
+    states = [f"{state.lower()} {sum(table['state'] == state)}" for state in STATES if (table["state"] == state).any()]
+    total = info["budget"]["trials"]
+    is_done = owner is None and total is not None and sum(table["state"].isin(ENDED)) >= total
+    how = f"running ({owner})" if owner else "finished" if is_done else "not running"
+    typer.echo(f"{folder.name}: {how}")
+    typer.echo(f"  trials       {', '.join(states) or 'none yet'}{'' if total is None else f', of {total}'}")
+    typer.echo(f"  epochs       {int(table['epochs'].sum()) if len(table) else 0}")
+    typer.echo(f"  spent        {cost.device_hours:.4f} device-hours")
+    if len(table):
+        metric, mode = objectives(folder.root)[0]
+        _print_table(*study_table(table, metric, mode, limit=10))
+    if owner is None and not is_done:
+        typer.echo(f"go on with: mmtune resume {folder.root}")
+
+
+# --- after a search ---------------------------------------------------------------------------------
+@_verb
+def best(
+    studies: Studies,
+    metric: Metric = None,
+    export: Annotated[str | None, typer.Option("--export", metavar="FILE", help="Writes the best config there.")] = None,
+) -> None:
+    """The best trial, over all studies given and by family.
+
+    Example: mmtune best studies/demo-openclipart --export best.yaml
+    """
+    from analysis.best import best_trial, export_best
+    from analysis.studies import choose_objective, load_studies
+    from analysis.tables import family_table, study_table
+
+    paths = [_study_path(study) for study in studies]
+    name, mode = choose_objective(paths, metric)
+    table = load_studies(paths)
+    top = best_trial(table, name, mode)
+    chosen = table[(table["study"] == top["study"]) & (table["trial"] == top["trial"])]
+    _print_table(*study_table(chosen, name, mode), title="best trial")
+    _print_table(*family_table(table, name, mode), title="\nbest by family")
+    if export is not None:
+        export_best(paths, Path(export), metric=name)
+        typer.echo(f"\nwritten: {export}. Train it with: mmtune train {export}")
+
+
+@_verb
+def pareto(studies: Studies, metric: Metric = None, cost: Cost = "device_seconds") -> None:
+    """The trials that no other beats in both metric and cost, cheapest first.
+
+    Example: mmtune pareto studies/demo-openclipart --metric val_accuracy --cost inference_ms_per_sample
+    """
+    from analysis.studies import choose_objective, load_studies
+    from analysis.tables import pareto_table
+
+    paths = [_study_path(study) for study in studies]
+    name, mode = choose_objective(paths, metric)
+    _print_table(*pareto_table(load_studies(paths), name, mode, cost=cost))
+
+
+@_verb
+def report(
+    studies: Studies,
+    metric: Metric = None,
+    cost: Cost = "device_seconds",
+    out: Annotated[str | None, typer.Option("--out", metavar="DIR", help="Default: the study's report/.")] = None,
+) -> None:
+    """Writes tables, the best config and figures: summary.csv, pareto.csv, best.yaml, PNGs, report.html.
+
+    Example: mmtune report studies/demo-openclipart
+    """
+    from analysis.report import write_report
+
+    files = write_report([_study_path(study) for study in studies], out=out, metric=metric, cost=cost)
+    for path in vars(files).values():
+        typer.echo(str(path))
+
+
+@_verb
+def train(
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="A best.yaml.")],
+    out: Annotated[str | None, typer.Option("--out", metavar="DIR", help="Default: trained/<name of CONFIG>.")] = None,
+    data: Data = None,
+) -> None:
+    """Trains one configuration without a search, then tests its best epoch on the test split, once.
+
+    Example: mmtune train best.yaml --out trained/best
+    """
+    from mmtune.single import train_single
+    from mmtune.spec import load_config
+
+    path = Path(config)
+    target = Path(out) if out is not None else Path("trained") / path.stem
+    result = train_single(load_config(path, data_dir=data), folder=target, say=typer.echo)
+    for key, value in result.items():
+        typer.echo(f"{key} {value:.4f}")
+    typer.echo(f"written: {target}")
+
+
+@_verb
+def list_(
+    what: Annotated[
+        str, typer.Argument(metavar="WHAT", help="families, datasets, spaces, samplers, schedulers or metrics")
+    ],
+) -> None:
+    """What there is to choose from.
+
+    Example: mmtune list families
+    """
+    from mmtune.listing import LISTS
+    from mmtune.spaces import unknown
+
+    if what not in LISTS:
+        raise ValueError(unknown(what, tuple(LISTS), "list"))
+    _print_table(*LISTS[what]())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
