@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +17,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    help="Hyperparameter search for multimodal classification, on Ray.\n\nExample: mmtune run demo/openclipart",
+    help="Hyperparameter search for multimodal classification, on Ray.",
+    epilog="Example: mmtune run demo/openclipart",
 )
 
 _STORAGE = "studies"
@@ -24,8 +26,11 @@ _STORAGE = "studies"
 Files = Annotated[list[str], typer.Argument(metavar="FILE...", help="Search files, or names of shipped ones.")]
 Studies = Annotated[list[str], typer.Argument(metavar="STUDY...", help="Study folders, or names in ./studies.")]
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A study folder, or its name in ./studies.")]
-Data = Annotated[str | None, typer.Option("--data", metavar="DIR", help="Where the dataset lies (embedded ones: none).")]
-Address = Annotated[str | None, typer.Option("--address", metavar="ADDR", help="A Ray cluster; default: a local one.")]
+Data = Annotated[str | None, typer.Option("--data", metavar="DIR", help="Where the dataset lies; embedded: none.")]
+Address = Annotated[
+    str | None,
+    typer.Option("--address", metavar="ADDR", envvar="RAY_ADDRESS", help="A Ray cluster; default: a local one."),
+]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Overrides one key of the file; may be repeated.")
 ]
@@ -39,20 +44,27 @@ def main() -> None:
 
 
 def _verb(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Registers a verb whose ValueError is a message, not a traceback."""
+    """Registers a verb: its docstring is the help, the example last; what a user can cause is a message."""
 
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
         except ValueError as error:
-            typer.echo(f"mmtune: {error}", err=True)
-            raise typer.Exit(2) from None
+            message = str(error)
+        except OSError as error:
+            if error.filename is None:
+                raise
+            message = f"{error.filename}: {error.strerror}"
         except KeyboardInterrupt:
             typer.echo("stopped at once", err=True)
             raise typer.Exit(130) from None
+        typer.echo(f"mmtune: {message}", err=True)
+        raise typer.Exit(2)
 
-    return app.command(name=function.__name__.rstrip("_"), help=function.__doc__)(run)
+    text, _, example = (function.__doc__ or "").partition("Example: ")
+    name = function.__name__.rstrip("_")
+    return app.command(name=name, help=text.strip(), epilog=f"Example: {example.strip()}")(run)
 
 
 def _study_path(name: str) -> Path:
@@ -80,32 +92,41 @@ def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]], title: st
 # --- before and during a search ---------------------------------------------------------------------
 @_verb
 def check(files: Files, data: Data = None, address: Address = None, overrides: Overrides = None) -> None:
-    """Says everything that is wrong with search files, or what they would do.
+    """Says what is wrong with search files, or what they would do.
 
     Example: mmtune check demo/openclipart --set budget.trials=4
     """
+    nodes, problems = _nodes(address), []
+    for file in files:
+        try:
+            _check(file, nodes, data=data, overrides=overrides or ())
+        except ValueError as error:
+            problems.append(str(error))
+    if problems:
+        raise ValueError("\n".join(problems))
+
+
+def _check(file: str, nodes: Any, *, data: str | None, overrides: Sequence[str]) -> None:
     from mmtune.spec import find_search_file, load_spec
     from mmtune.study import make_plan
 
-    specs = [load_spec(find_search_file(file), overrides=overrides or ()) for file in files]
-    nodes = _nodes(address)
-    for spec in specs:
-        plan = make_plan(spec, nodes, data_dir=data)
-        typer.echo(f"{spec.source}: fine")
-        limit = "no limit" if plan.trials is None else f"{plan.trials}, {plan.epochs} epochs at most"
-        rows = [
-            ("trials", limit),
-            ("at the same time", f"{plan.slots} of {spec.resources.workers} worker(s); {plan.workers_fit} workers fit"),
-            ("searched", ", ".join(spec.space.keys) or "nothing"),
-            ("sampler, scheduler", f"{spec.sampler.name}, {spec.scheduler.name}"),
-            ("memory a worker", f"about {plan.memory_gib:.1f} GiB without activations"),
-            ("disk", f"about {plan.disk_gib:.2f} GiB of checkpoints"),
-        ]
-        rows += [(f"size of {name}", f"{total:,} parameters, {part:,} train") for name, total, part in plan.parameters]
-        for key, value in rows:
-            typer.echo(f"  {key:<18} {value}")
-        for note in plan.notes:
-            typer.echo(f"  note: {note}")
+    spec = load_spec(find_search_file(file), overrides=overrides)
+    plan = make_plan(spec, nodes, data_dir=data)
+    typer.echo(f"{spec.source}: fine")
+    workers = f"{spec.resources.workers} worker{'s' * (spec.resources.workers > 1)}"
+    rows = [
+        ("trials", "no limit" if plan.trials is None else f"{plan.trials}, {plan.epochs} epochs at most"),
+        ("at the same time", f"{plan.slots}, of {workers} each; {plan.workers_fit} workers can be placed"),
+        ("searched", ", ".join(spec.space.keys) or "nothing"),
+        ("sampler, scheduler", f"{spec.sampler.name}, {spec.scheduler.name}"),
+        ("memory a worker", f"about {plan.memory_gib:.1f} GiB without activations"),
+        ("disk", f"about {plan.disk_gib:.2f} GiB of checkpoints"),
+    ]
+    rows += [(f"size of {name}", f"{total:,} parameters, {part:,} train") for name, total, part in plan.parameters]
+    for key, value in rows:
+        typer.echo(f"  {key:<18} {value}")
+    for note in plan.notes:
+        typer.echo(f"  note: {note}")
 
 
 def _nodes(address: str | None) -> Any:
@@ -130,24 +151,23 @@ def run(
 
     Example: mmtune run demo/openclipart --storage studies --set budget.trials=8
     """
+    from mmtune.cluster import cluster_nodes, local_node, ray_session
     from mmtune.spec import find_search_file, load_spec
-    from mmtune.study import check_data, create_study
+    from mmtune.study import check_data, count_slots, create_study
 
     if name is not None and len(files) > 1:
         raise ValueError("--name names one study, but several search files were given")
     specs = [load_spec(find_search_file(file), overrides=overrides or (), name=name) for file in files]
     for spec in specs:
         check_data(spec, data)
-    if address is None:
-        from mmtune.cluster import local_node
-        from mmtune.study import count_slots
-
+    with nullcontext() if address is None else ray_session(address):
+        nodes = [local_node()] if address is None else cluster_nodes()
+        for spec in specs:  # nothing is created before all of them can run
+            count_slots(spec, nodes)
         for spec in specs:
-            count_slots(spec, [local_node()])
-    for spec in specs:
-        for warning in spec.warnings:
-            typer.echo(f"note: {warning}")
-        _run(create_study(spec, storage=storage, data_dir=data), address)
+            for warning in spec.warnings:
+                typer.echo(f"note: {warning}")
+            _run(create_study(spec, storage=storage, data_dir=data), address)
 
 
 @_verb
@@ -162,15 +182,10 @@ def resume(study: StudyName, address: Address = None) -> None:
 
 
 def _run(folder: Any, address: str | None) -> None:
-    from analysis.studies import load_studies, objectives
-    from analysis.tables import study_table
     from mmtune.study import run_study
 
     ending = run_study(folder, address=address, say=typer.echo)
-    metric, mode = objectives(folder.root)[0]
-    table = load_studies(folder.root)
-    if len(table):
-        _print_table(*study_table(table, metric, mode, limit=10), title=f"study {folder.name}")
+    _print_trials(_trials(folder.root), folder.root, title=f"study {folder.name}")
     if ending.error is not None:
         typer.echo(f"mmtune: {ending.error}", err=True)
     if ending.is_complete:
@@ -180,31 +195,43 @@ def _run(folder: Any, address: str | None) -> None:
     raise typer.Exit(130 if ending.is_interrupted else 1)
 
 
+def _trials(root: Path) -> Any:
+    """The table of a study; None before its first trial."""
+    from analysis.studies import load_studies, study_cost
+
+    return load_studies(root) if study_cost(root).states else None
+
+
+def _print_trials(table: Any, root: Path, title: str | None = None) -> None:
+    """The best ten."""
+    from analysis.studies import objectives
+    from analysis.tables import study_table
+
+    if table is not None:
+        metric, mode = objectives(root)[0]
+        _print_table(*study_table(table, metric, mode, limit=10), title=title)
+
+
 @_verb
 def status(study: StudyName) -> None:
-    """How far a study is; works while it runs, and after its process died.
+    """How far a study is, while it runs or after its process died.
 
     Example: mmtune status studies/demo-openclipart
     """
-    from analysis.studies import load_studies, objectives, study_cost
-    from analysis.tables import study_table
-    from mmtune.records import ENDED, STATES, lock_owner, open_study, read_json
+    from analysis.studies import study_cost
+    from mmtune.records import ENDED, lock_owner, open_study, read_json
 
     folder = open_study(_study_path(study))
-    owner, info = lock_owner(folder), read_json(folder.info)
-    table = load_studies(folder.root)
-    cost = study_cost(folder.root)
-    states = [f"{state.lower()} {sum(table['state'] == state)}" for state in STATES if (table["state"] == state).any()]
-    total = info["budget"]["trials"]
-    is_done = owner is None and total is not None and sum(table["state"].isin(ENDED)) >= total
+    owner, total, cost = lock_owner(folder), read_json(folder.info)["budget"]["trials"], study_cost(folder.root)
+    states = ", ".join(f"{state.lower()} {count}" for state, count in cost.states.items())
+    is_done = owner is None and total is not None and sum(cost.states.get(state, 0) for state in ENDED) >= total
     how = f"running ({owner})" if owner else "finished" if is_done else "not running"
     typer.echo(f"{folder.name}: {how}")
-    typer.echo(f"  trials       {', '.join(states) or 'none yet'}{'' if total is None else f', of {total}'}")
-    typer.echo(f"  epochs       {int(table['epochs'].sum()) if len(table) else 0}")
+    typer.echo(f"  trials       {states or 'none yet'}{'' if total is None else f', of {total}'}")
+    table = _trials(folder.root)
+    typer.echo(f"  epochs       {0 if table is None else int(table['epochs'].sum())}")
     typer.echo(f"  spent        {cost.device_hours:.4f} device-hours")
-    if len(table):
-        metric, mode = objectives(folder.root)[0]
-        _print_table(*study_table(table, metric, mode, limit=10))
+    _print_trials(table, folder.root)
     if owner is None and not is_done:
         typer.echo(f"go on with: mmtune resume {folder.root}")
 
@@ -214,7 +241,7 @@ def status(study: StudyName) -> None:
 def best(
     studies: Studies,
     metric: Metric = None,
-    export: Annotated[str | None, typer.Option("--export", metavar="FILE", help="Writes the best config there.")] = None,
+    export: Annotated[str | None, typer.Option("--export", metavar="FILE", help="Writes its config there.")] = None,
 ) -> None:
     """The best trial, over all studies given and by family.
 
@@ -228,7 +255,7 @@ def best(
     name, mode = choose_objective(paths, metric)
     table = load_studies(paths)
     top = best_trial(table, name, mode)
-    chosen = table[(table["study"] == top["study"]) & (table["trial"] == top["trial"])]
+    chosen = table.loc[(table["study"] == top["study"]) & (table["trial"] == top["trial"])]
     _print_table(*study_table(chosen, name, mode), title="best trial")
     _print_table(*family_table(table, name, mode), title="\nbest by family")
     if export is not None:
@@ -238,9 +265,9 @@ def best(
 
 @_verb
 def pareto(studies: Studies, metric: Metric = None, cost: Cost = "device_seconds") -> None:
-    """The trials that no other beats in both metric and cost, cheapest first.
+    """Trials that no other beats in metric and cost, cheapest first.
 
-    Example: mmtune pareto studies/demo-openclipart --metric val_accuracy --cost inference_ms_per_sample
+    Example: mmtune pareto studies/demo-openclipart --cost num_parameters
     """
     from analysis.studies import choose_objective, load_studies
     from analysis.tables import pareto_table
@@ -257,7 +284,7 @@ def report(
     cost: Cost = "device_seconds",
     out: Annotated[str | None, typer.Option("--out", metavar="DIR", help="Default: the study's report/.")] = None,
 ) -> None:
-    """Writes tables, the best config and figures: summary.csv, pareto.csv, best.yaml, PNGs, report.html.
+    """Writes summary.csv, pareto.csv, best.yaml, figures, report.html.
 
     Example: mmtune report studies/demo-openclipart
     """
@@ -274,7 +301,7 @@ def train(
     out: Annotated[str | None, typer.Option("--out", metavar="DIR", help="Default: trained/<name of CONFIG>.")] = None,
     data: Data = None,
 ) -> None:
-    """Trains one configuration without a search, then tests its best epoch on the test split, once.
+    """Trains one config, then tests its best epoch once (test split).
 
     Example: mmtune train best.yaml --out trained/best
     """
@@ -303,7 +330,7 @@ def list_(
     from mmtune.spaces import unknown
 
     if what not in LISTS:
-        raise ValueError(unknown(what, tuple(LISTS), "list"))
+        raise ValueError(unknown(what, tuple(LISTS)))
     _print_table(*LISTS[what]())
 
 

@@ -17,6 +17,7 @@ ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # what the raylet prints into the driver's terminal; its logs keep it
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the recorder writes what a study keeps
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # the report that ends a trial carries no metric
@@ -57,6 +58,7 @@ def ray_session(address: str | None) -> Iterator[Any]:
     """
     os.environ.update({key: value for key, value in ENVIRONMENT.items() if key not in os.environ})
     import ray
+    from ray.exceptions import RaySystemError
 
     if ray.is_initialized():
         yield ray
@@ -65,14 +67,14 @@ def ray_session(address: str | None) -> Iterator[Any]:
     address = address or os.environ.get("RAY_ADDRESS")
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
+        # Ray listens on every interface; its token authentication, which a local cluster has by default, stays on.
         settings |= {"include_dashboard": False, "object_store_memory": 256 * 2**20}
-        settings |= {"num_cpus": int(local_node().cpus), "_system_config": {"gcs_rpc_server_reconnect_timeout_s": 60}}
-        os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # loopback only, one user, gone with this process
+        settings |= {"num_cpus": int(local_node().cpus)}
     else:
         settings |= {"address": address, "runtime_env": {"env_vars": ENVIRONMENT}}
     try:
         ray.init(**settings)
-    except (ConnectionError, ray.exceptions.RaySystemError, RuntimeError) as error:
+    except (ConnectionError, RaySystemError, RuntimeError) as error:
         raise ValueError(f"no Ray cluster answers at '{address}': {str(error).splitlines()[0]}") from None
     quiet()
     try:
@@ -96,10 +98,20 @@ def cluster_nodes() -> list[Node]:
 
 
 def workers_that_fit(nodes: Sequence[Node], *, cpus: float, gpus: float) -> int:
-    """How many workers of that size the nodes hold at the same time; a worker never spans nodes."""
+    """How many workers of that size the nodes hold at the same time; a worker spans neither nodes nor GPUs.
+
+    Args:
+        cpus: of one worker; 0 takes none.
+        gpus: of one worker, at most 1; 0 takes none.
+    """
     total = 0
     for node in nodes:
-        room = [int(node.cpus / cpus)] if cpus else []
-        room += [int(node.gpus / gpus)] if gpus else []
+        room = [_times(node.cpus, cpus)] if cpus else []
+        room += [int(node.gpus) * _times(1, gpus)] if gpus else []
         total += min(room, default=0)
     return total
+
+
+def _times(whole: float, part: float) -> int:
+    """How often ``part`` fits, in Ray's unit of 0.0001: 0.3 / 0.1 is 3 there, but 2.9999999999999996 to a float."""
+    return round(whole * 10_000) // round(part * 10_000)

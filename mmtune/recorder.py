@@ -87,7 +87,7 @@ class Recorder:
     # --- what others ask ----------------------------------------------------------------------------
     def ended(self) -> list[str]:
         """Trials that are over."""
-        return [name for name, trial in self.trials.items() if trial.state in records.ENDED]
+        return [name for name, trial in list(self.trials.items()) if trial.state in records.ENDED]
 
     def objective_by_epoch(self, trial: str) -> dict[int, float]:
         """Every reported epoch's objective."""
@@ -96,12 +96,12 @@ class Recorder:
 
     def device_seconds(self) -> float:
         """Spent so far, by all trials of all sessions."""
-        return sum(trial.total("device_seconds") for trial in self.trials.values())
+        return sum(trial.total("device_seconds") for trial in list(self.trials.values()))
 
     def best(self) -> TrialRecord | None:
         """The trial with the best objective at any epoch."""
         found, value = None, None
-        for trial in self.trials.values():
+        for trial in list(self.trials.values()):
             row = trial.best(self.metric, self.mode)
             if row is not None and trial.state not in (records.FAILED, records.INFEASIBLE):
                 if records.is_better(row[self.metric], value, self.mode):
@@ -238,13 +238,14 @@ class Progress:
         self._began = time.monotonic()
         self._spent_before = recorder.device_seconds()
         self._done_before = len(recorder.ended())
-        self._live = Live(console=self.console, refresh_per_second=4, transient=True) if self.console.is_terminal else None
         self._note = ""
+        self._live = None
+        if self.console.is_terminal:
+            self._live = Live(get_renderable=self._render, console=self.console, refresh_per_second=2, transient=True)
 
     def __enter__(self) -> Progress:
         if self._live is not None:
-            self._live.start()
-            self._refresh()
+            self._live.start(refresh=True)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -257,13 +258,11 @@ class Progress:
         self._note = text
         if self._live is None:
             print(text, flush=True)
-        else:
-            self._refresh()
 
     def reported(self, trial: str, row: Mapping[str, Any]) -> None:
         """An epoch came in."""
         if self._live is not None:
-            return self._refresh()
+            return
         recorder = self.recorder
         best = recorder.best()
         top = ""
@@ -281,34 +280,31 @@ class Progress:
     def ended(self, trial: str) -> None:
         """A trial is over."""
         if self._live is not None:
-            return self._refresh()
+            return
         record = self.recorder.trials[trial]
         error = f": {record.error}" if record.error else ""
         print(f"{trial} {record.state} after {record.epoch} epochs{error}", flush=True)
 
-    def _refresh(self) -> None:
-        assert self._live is not None
-        self._live.update(self._render())
-
     def _render(self) -> Any:
+        """The table; called from the display's own thread."""
         from rich.console import Group
         from rich.table import Table
 
-        recorder = self.recorder
+        recorder, trials = self.recorder, list(self.recorder.trials.values())
         states = {state: 0 for state in records.STATES}
-        for record in recorder.trials.values():
+        for record in trials:
             states[record.state] += 1
         counts = "  ".join(f"{state.lower()} {count}" for state, count in states.items() if count)
         spent, wall = recorder.device_seconds(), time.monotonic() - self._began
         head = (
-            f"{recorder.folder.name}: {counts or 'starting'}  |  {sum(r.epoch for r in recorder.trials.values())} epochs, "
+            f"{recorder.folder.name}: {counts or 'starting'}  |  {sum(r.epoch for r in trials)} epochs, "
             f"{spent / 3600:.4f} device-hours, {_clock(wall)} elapsed{self._left(wall)}"
         )
         table = Table(box=None, pad_edge=False)
         for column in ("trial", "state", "family", "epoch", recorder.metric, "best", "params"):
             table.add_column(column, no_wrap=column != "params", overflow="ellipsis")
         best = recorder.best()
-        running = [record for record in recorder.trials.values() if record.state == records.RUNNING]
+        running = [record for record in trials if record.state == records.RUNNING]
         shown = ([best] if best is not None and best not in running else []) + running
         for record in shown[-12:]:
             last = record.rows[-1].get(recorder.metric) if record.rows else None

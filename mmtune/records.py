@@ -22,7 +22,7 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -170,7 +170,7 @@ def _cell(value: Any) -> str:
     return " ".join(str(value).splitlines())  # a bare carriage return would split the row for every reader
 
 
-def csv_text(columns: list[str], rows: list[Mapping[str, Any]]) -> str:
+def csv_text(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
     """A whole CSV file as text, header first; None becomes an empty cell."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -195,8 +195,9 @@ class CsvAppender:
         new = [column for column in row if column not in self.columns]
         if new:
             rows = read_csv(self.path) if self.path.exists() else []
-            self.columns += new
-            write_atomic(self.path, csv_text(self.columns, [*rows, row]))
+            columns = [*self.columns, *new]
+            write_atomic(self.path, csv_text(columns, [*rows, row]))
+            self.columns = columns
             return
         line = csv_text(self.columns, [row]).split("\n", 1)[1]
         with self.path.open("a", newline="", encoding="utf-8") as file:

@@ -25,13 +25,11 @@ from optuna.samplers import (
 
 def _tpe(seed: int, study_seed: int, options: Mapping[str, Any]) -> BaseSampler:
     settings = {"multivariate": True, "group": True, "constant_liar": True, "n_startup_trials": 8, **options}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        return TPESampler(seed=seed, **settings)
+    return TPESampler(seed=seed, **settings)
 
 
 def _qmc(seed: int, study_seed: int, options: Mapping[str, Any]) -> BaseSampler:
-    return QMCSampler(seed=study_seed, scramble=True, **options)  # one sequence: the same seed for all trials
+    return QMCSampler(seed=study_seed, **{"scramble": True, **options})  # one sequence: the same seed for all trials
 
 
 SAMPLERS: dict[str, Callable[[int, int, Mapping[str, Any]], BaseSampler]] = {
@@ -49,4 +47,6 @@ def make_sampler(name: str, *, study_seed: int, number: int, options: Mapping[st
     from trainables.seeds import derive_seed
 
     seed = derive_seed(study_seed, "sampler", number) % 2**32
-    return SAMPLERS[name](seed, study_seed % 2**32, options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return SAMPLERS[name](seed, study_seed % 2**32, options)

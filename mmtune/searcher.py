@@ -20,7 +20,7 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from mmtune import records
-from mmtune.recorder import Recorder
+from mmtune.recorder import Recorder, TrialRecord
 from mmtune.samplers import make_sampler
 
 
@@ -39,6 +39,7 @@ def open_optuna(path: Path, *, name: str, objectives: list[tuple[str, str]]) -> 
 
     A last line that a kill cut short is removed: Optuna cannot read past it.
     """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     records.drop_torn_line(path)
     backend = JournalFileBackend(str(path), lock_obj=_HeldLock())  # pyright: ignore[reportArgumentType]
     storage = JournalStorage(backend)
@@ -76,7 +77,10 @@ class StudySearcher(Searcher):
         self.spec, self.study, self.recorder = spec, study, recorder
         self._job, self._is_spent, self._on_end = job, is_spent, on_end
         self._live: dict[str, optuna.Trial] = {}  # Tune's trial id -> Optuna trial
-        self._unfinished = [trial.number for trial in study.get_trials(states=(TrialState.RUNNING,), deepcopy=False)]
+        self._unfinished: list[int] = []
+        for trial in study.get_trials(states=(TrialState.RUNNING,), deepcopy=False):
+            if not self._ended_already(trial):
+                self._unfinished.append(trial.number)
 
     @property
     def num_unfinished(self) -> int:
@@ -129,12 +133,12 @@ class StudySearcher(Searcher):
             state = end["state"]
         else:
             state = records.COMPLETE if record.epoch >= self.recorder.max_epochs else records.PRUNED
-        values = self._values(record)
-        if state == records.COMPLETE and values is None:
+        if state == records.COMPLETE and not record.rows:
             state, message = records.FAILED, message or "it ended without a report"
-        self._tell(trial, state, values, message)
         facts = {key.removeprefix("facts/"): value for key, value in end.items() if key.startswith("facts/")}
+        # The ledger first: a kill between the two is put right by the next session (_ended_already).
         self.recorder.end(name, state, facts=facts, error=message, traceback=end.get("traceback"))
+        self._tell(trial.number, trial._trial_id, record)
         self._on_end(name)
 
     def save(self, checkpoint_path: str) -> None:
@@ -148,19 +152,44 @@ class StudySearcher(Searcher):
         return {}
 
     # ------------------------------------------------------------------------------------------------
-    def _tell(self, trial: optuna.Trial, state: str, values: list[float] | None, message: str | None) -> None:
-        if message is not None:
-            trial.set_user_attr("error", message.splitlines()[0])
-        if state == records.COMPLETE:
-            self.study.tell(trial, values)
-        elif state == records.PRUNED:
-            self.study.tell(trial, state=TrialState.PRUNED)
-        else:
-            if state == records.INFEASIBLE:
-                trial.set_user_attr("infeasible", True)
-            self.study.tell(trial, state=TrialState.FAIL)
+    def _ended_already(self, trial: optuna.trial.FrozenTrial) -> bool:
+        """Settles a trial whose end a kill kept from Optuna: the ledger has it, or the scheduler's stop."""
+        record = self.recorder.trials.get(records.trial_id(trial.number))
+        if record is None:
+            return False
+        if record.state not in records.ENDED:
+            if not (record.rows and record.rows[-1].get("stopped")):
+                return False
+            self.recorder.end(record.trial, records.PRUNED)
+        self._report_missing(trial._trial_id, record)
+        self._tell(trial.number, trial._trial_id, record)
+        return True
 
-    def _values(self, record: Any) -> list[float] | None:
+    def _report_missing(self, trial_id: int, record: TrialRecord) -> None:
+        """Epochs that the ledger has and Optuna has not."""
+        if len(self.spec.objectives) > 1:
+            return
+        known = self.study._storage.get_trial(trial_id).intermediate_values
+        for epoch, value in self.recorder.objective_by_epoch(record.trial).items():
+            if epoch not in known:
+                self.study._storage.set_trial_intermediate_value(trial_id, epoch, value)
+
+    def _tell(self, number: int, trial_id: int, record: TrialRecord) -> None:
+        """The trial's end, as the ledger has it, to Optuna."""
+        storage = self.study._storage
+        if record.error is not None:
+            storage.set_trial_user_attr(trial_id, "error", record.error)
+        if record.state == records.INFEASIBLE:
+            storage.set_trial_user_attr(trial_id, "infeasible", True)
+        values = self._values(record) if record.state == records.COMPLETE else None
+        if values is not None:
+            self.study.tell(number, values)
+        elif record.state == records.PRUNED:
+            self.study.tell(number, state=TrialState.PRUNED)
+        else:
+            self.study.tell(number, state=TrialState.FAIL)
+
+    def _values(self, record: TrialRecord) -> list[float] | None:
         """Each objective at the best epoch; totals for those that add up."""
         best = record.best(self.recorder.metric, self.recorder.mode)
         if best is None:
@@ -194,5 +223,8 @@ class StudySearcher(Searcher):
     def _reopen(self, number: int) -> optuna.Trial:
         """An interrupted trial with its parameters; whatever it had not drawn yet it draws now."""
         frozen = self.study.get_trials(deepcopy=False)[number]
+        record = self.recorder.trials.get(records.trial_id(number))
+        if record is not None:
+            self._report_missing(frozen._trial_id, record)
         self.study.sampler = self._sampler(number)
         return optuna.Trial(self.study, frozen._trial_id)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import pickle
 import threading
 import time
 import traceback
@@ -231,13 +232,12 @@ def _run_job(job: dict[str, Any], ranks: Any, broker: Any) -> dict[str, Any]:
     from trainables.config import TrialConfig
     from trainables.loop import AgreedError, OutOfMemoryError, train
 
-    if "requirements" in job:  # prepare caches: rank 0's work, and no trial's time
-        if ranks.rank == 0:
-            for need in job["requirements"]:
-                try:
-                    need.build()
-                except Exception as error:  # the trials that need it will say so themselves
-                    return {"state": "FAILED", "error": str(error)}
+    if "requirement" in job:  # prepare a cache: rank 0's work, and no trial's time
+        try:
+            if ranks.rank == 0:
+                pickle.loads(job["requirement"]).build()
+        except Exception as error:  # the trials that need it will say so themselves
+            return {"state": "FAILED", "error": str(error)}
         return {"state": "COMPLETE"}
 
     def report(row: dict[str, Any]) -> bool:
@@ -314,8 +314,8 @@ class SlotPool:
 
     def prepare(self, requirements: list[Any]) -> None:
         """Has the slots fill the cache, one requirement a job, ahead of every trial."""
-        for index, need in enumerate(requirements):
-            self.broker.submit.remote(f"prepare-{index}", {"requirements": [need]})
+        for index, need in enumerate(requirements):  # as bytes: the broker shall not import torch to hand them on
+            self.broker.submit.remote(f"prepare-{index}", {"requirement": pickle.dumps(need)})
 
     def close(self, timeout: float = 20.0) -> None:
         """Lets the workers return, so that their placement groups are freed; waits at most ``timeout`` seconds."""

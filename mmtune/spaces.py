@@ -1,4 +1,4 @@
-"""Search spaces: domains, the conditions under which they exist, and how they are sampled. Standard library only.
+"""Search spaces: which domains exist under which conditions, and how assignments are made. Standard library only.
 
 A space maps flat keys to domains; *params* are one assignment, ``{"optim.lr": 3e-5, "uda.mode": "none"}``, without
 a key that does not exist under it. A domain exists when its ``when`` holds: every key named there exists and has
@@ -17,84 +17,17 @@ moves with another parameter would get stuck at its narrowest), hence these name
 
 from __future__ import annotations
 
-import difflib
-import math
 import random
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from functools import cached_property
 from itertools import islice
 from typing import Any, NamedTuple
 
+from mmtune.domains import Categorical, Domain, Number, draw_value, position_in, same, suggest_value
+from mmtune.messages import did_you_mean, number_problem, show, unknown
+
 _MOST_WORLDS = 10_000  # combinations of conditions looked at before a check gives up
-_LARGEST_INT = 2**53  # beyond it Optuna's float representation loses whole numbers
-
-
-@dataclass(frozen=True)
-class Number:
-    """A float or int from ``low`` to ``high``, both included."""
-
-    low: float
-    high: float
-    is_int: bool = False
-    log: bool = False
-    step: float | None = None
-    when: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    at_most: str | None = None  # key of a searched number
-
-    def problems(self) -> list[tuple[str, str]]:
-        """What is wrong with the domain in itself, as (field, message)."""
-        found = []
-        for name, value in (("low", self.low), ("high", self.high), ("step", self.step or 0)):
-            if self.is_int and abs(value) > _LARGEST_INT:
-                found.append((name, f"{show(value)} is too large, at most 2**53"))
-        if found:
-            return found
-        if self.low > self.high:
-            found.append(("low", f"{show(self.low)} is above high ({show(self.high)})"))
-        elif not math.isfinite(float(self.high) - float(self.low)):
-            found.append(("high", "the range from low to high is too wide for a float"))
-        smallest = 1 if self.is_int else 0
-        if self.log and (self.low < 1 if self.is_int else self.low <= 0):
-            above = "at least 1" if smallest else "above 0"
-            found.append(("low", f"{show(self.low)} has no logarithm to search on; with log: true low must be {above}"))
-        if self.step is None:
-            return found
-        if self.log:
-            found.append(("step", "log and step exclude each other"))
-        elif self.step <= 0:
-            found.append(("step", f"{show(self.step)} must be above 0"))
-        elif self.low <= self.high and math.isfinite(float(self.high) - float(self.low)):
-            steps = (_exact(self.high) - _exact(self.low)) / _exact(self.step)
-            if steps.denominator != 1:
-                ends = f"{show(self.low)} to {show(self.high)}"
-                found.append(("step", f"{show(self.step)} does not divide the range from {ends}"))
-            elif steps > _LARGEST_INT:
-                found.append(("step", f"{show(self.step)} makes more than 2**53 steps"))
-        if self.at_most is not None and not self.is_int:
-            found.append(("step", "a float has either step or at_most"))
-        return found
-
-
-@dataclass(frozen=True)
-class Categorical:
-    """One of ``choices``: null, booleans, numbers, strings."""
-
-    choices: tuple[Any, ...]
-    when: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-
-    def problems(self) -> list[tuple[str, str]]:
-        """What is wrong with the domain in itself, as (field, message)."""
-        if not self.choices:
-            return [("choices", "is empty")]
-        twice = [b for i, b in enumerate(self.choices) if any(a == b for a in self.choices[:i])]
-        why = "occurs twice (Optuna compares 1, 1.0 and true as equal)"
-        return [("choices", f"{show(value)} {why}") for value in twice]
-
-
-Domain = Number | Categorical
 
 
 class SpaceProblem(NamedTuple):
@@ -157,7 +90,7 @@ class Space:
             if (found := self._existing(key, params)) is not None:
                 index, domain = found
                 name, high = self._name(key, index, domain, params)
-                params[key] = _suggest(trial, name, domain, high)
+                params[key] = suggest_value(trial, name, domain, high)
         return self._in_column_order(params)
 
     def to_optuna(self, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -171,7 +104,7 @@ class Space:
             name, high = self._name(key, index, domain, params)
             names[name] = params[key]
             if isinstance(domain, Number) and not domain.is_int:
-                names[name] = float(params[key]) if domain.at_most is None else _position(domain, high, params[key])
+                names[name] = float(params[key]) if domain.at_most is None else position_in(domain, high, params[key])
         return names
 
     def from_optuna(self, named: Mapping[str, Any]) -> dict[str, Any]:
@@ -214,7 +147,7 @@ class Space:
         for key in self.order:
             if (found := self._existing(key, params)) is not None:
                 _, domain = found
-                params[key] = _draw(domain, self._high(domain, params), rng)
+                params[key] = draw_value(domain, self._high(domain, params), rng)
         return self._in_column_order(params)
 
     # --- what exists, and up to where --------------------------------------------------------------
@@ -226,7 +159,7 @@ class Space:
     def _holds(self, domain: Domain, params: Mapping[str, Any]) -> bool:
         for key, allowed in domain.when.items():
             values = params if key in self.domains else self.constants
-            if key not in values or not any(_same(values[key], value) for value in allowed):
+            if key not in values or not any(same(values[key], value) for value in allowed):
                 return False
         return True
 
@@ -366,7 +299,7 @@ class Space:
             c for alternative in alternatives if isinstance(alternative, Categorical) for c in alternative.choices
         ]
         for value in allowed:
-            if not any(_same(value, choice) for choice in choices):
+            if not any(same(value, choice) for choice in choices):
                 yield unknown(value, choices)
 
     def _no_bound(self, domain: Number, other: str) -> Iterator[str]:
@@ -421,7 +354,7 @@ class Space:
             return f"exists only when {', or when '.join(needs)}"
         _, domain = found
         if isinstance(domain, Categorical):
-            return None if any(_same(value, choice) for choice in domain.choices) else unknown(value, domain.choices)
+            return None if any(same(value, choice) for choice in domain.choices) else unknown(value, domain.choices)
         problem = number_problem(value, is_int=domain.is_int)
         if problem is not None:
             return problem
@@ -438,131 +371,8 @@ class Space:
         return None
 
 
-# --- words for messages -------------------------------------------------------------------------------
-def show(value: Any) -> str:
-    """``value`` as it is written in YAML, strings in quotes; cut short when long."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    try:
-        text = repr(value)
-    except ValueError:  # more digits than Python prints
-        return "a number of thousands of digits"
-    if isinstance(value, float) and "e" in text and "." not in text:
-        text = text.replace("e", ".0e")  # as YAML wants it
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def did_you_mean(word: Any, known: Collection[Any]) -> str:
-    """', did you mean 'x'?' when something known is close to ``word``, else ''."""
-    names = [str(name) for name in known]
-    longer = [name for name in names if len(str(word)) > 2 and name.startswith(str(word))]
-    close = longer or difflib.get_close_matches(str(word), names, n=1, cutoff=0.5)
-    return f", did you mean '{close[0]}'?" if close else ""
-
-
-def unknown(word: Any, known: Collection[Any], what: str | None = None) -> str:
-    """'mbmv' is unknown, did you mean 'mmbv'? Known: clip, flava, ...
-
-    Args:
-        what: how to call it, instead of the word in quotes.
-    """
-    names = [name if isinstance(name, str) else show(name) for name in known]
-    few = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
-    hint = did_you_mean(word, names) or "."
-    return f"{show(word) if what is None else what} is unknown{hint}" + (f" Known: {few}" if few else "")
-
-
-def number_problem(value: Any, *, is_int: bool = False) -> str | None:
-    """Why ``value`` is no finite number (a whole one if ``is_int``), None if it is; a bool is none."""
-    if isinstance(value, str):
-        if (written := _float_for_yaml(value)) is not None:
-            return f"'{value}' is a string in YAML; write {written}"
-        return f"{show(value)} is not a number"
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return f"{show(value)} is not a number"
-    if is_int:
-        return None if isinstance(value, int) else f"{show(value)} is not a whole number"
-    try:
-        is_finite = math.isfinite(value)
-    except OverflowError:
-        is_finite = False
-    return None if is_finite else f"{show(value)} is not finite"
-
-
-def _float_for_yaml(text: str) -> str | None:
-    """'1e-5' -> '1.0e-5': YAML 1.1 wants a point in the mantissa and a sign in the exponent."""
-    match = re.fullmatch(r"([+-]?\d+)(\.\d*)?(?:[eE]([+-]?)(\d+))?", text.strip(), re.ASCII)
-    if match is None:
-        return None
-    whole, fraction, sign, exponent = match.groups()
-    if exponent is None:
-        return whole + (fraction or "")
-    return f"{whole}{fraction if fraction and fraction != '.' else '.0'}e{sign or '+'}{exponent}"
-
-
 def _either(values: Sequence[Any]) -> str:
     return " or ".join(value if isinstance(value, str) else show(value) for value in values) or "what is not searched"
-
-
-# --- values -------------------------------------------------------------------------------------------
-def _same(a: Any, b: Any) -> bool:
-    """Equal, and both or neither a bool: 1 is not true."""
-    return isinstance(a, bool) == isinstance(b, bool) and a == b
-
-
-def _exact(value: float) -> Fraction:
-    return Fraction(str(value))  # 0.1 means 1/10, as in Optuna's own check
-
-
-def _suggest(trial: Any, name: str, domain: Domain, high: Any) -> Any:
-    if isinstance(domain, Categorical):
-        return trial.suggest_categorical(name, domain.choices)
-    if domain.is_int:
-        return trial.suggest_int(name, domain.low, high, log=domain.log, step=int(domain.step or 1))
-    if domain.at_most is not None:
-        return _at_position(domain, high, trial.suggest_float(name, 0.0, 1.0))
-    return trial.suggest_float(name, domain.low, high, log=domain.log, step=domain.step)
-
-
-def _at_position(domain: Number, high: float, position: float) -> float:
-    """The float that lies ``position`` (0 to 1) of the way from low to ``high``, by logarithm where log is set."""
-    if position in (0, 1):
-        return float(high if position else domain.low)
-    if domain.log:
-        value = math.exp(math.log(domain.low) + position * (math.log(high) - math.log(domain.low)))
-    else:
-        value = domain.low + position * (high - domain.low)
-    return float(min(max(value, domain.low), high))
-
-
-def _position(domain: Number, high: float, value: float) -> float:
-    """The inverse of :func:`_at_position`, to rounding; a range of one point has position 0."""
-    if value <= domain.low or high <= domain.low:
-        return 0.0
-    if domain.log:
-        position = (math.log(value) - math.log(domain.low)) / (math.log(high) - math.log(domain.low))
-    else:
-        position = (value - domain.low) / (high - domain.low)
-    near = (position, math.nextafter(position, 0), math.nextafter(position, 1))
-    exact = [p for p in near if _at_position(domain, high, min(p, 1.0)) == value]
-    return min((exact or [position])[0], 1.0)
-
-
-def _draw(domain: Domain, high: Any, rng: random.Random) -> Any:
-    if isinstance(domain, Categorical):
-        return rng.choice(domain.choices)
-    low = domain.low
-    if domain.is_int:
-        if not domain.log:
-            return rng.randrange(int(low), int(high) + 1, int(domain.step or 1))
-        value = round(math.exp(rng.uniform(math.log(low - 0.5), math.log(high + 0.5))))
-        return int(min(max(value, low), high))
-    if domain.step is not None:
-        steps = int((_exact(high) - _exact(low)) / _exact(domain.step))
-        return float(_exact(low) + rng.randint(0, steps) * _exact(domain.step))
-    if domain.log:
-        return float(min(max(math.exp(rng.uniform(math.log(low), math.log(high))), low), high))
-    return float(min(max(rng.uniform(low, high), low), high))
 
 
 class _Replay:

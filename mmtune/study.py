@@ -311,7 +311,7 @@ class _Session:
             max_retries=spec.resources.max_trial_retries,
             env=environment,
         )
-        stopper = _stopper(pool)
+        stopper = _stopper(pool, self.progress)
         try:
             pool.prepare(self._requirements())
             searcher = StudySearcher(
@@ -350,7 +350,7 @@ class _Session:
                 )
                 tuner.fit()
         finally:
-            pool.close()
+            pool.close(timeout=5.0 if _interrupted.is_set() else 20.0)
         return pool.error
 
     def _job(self, trial: str, params: dict[str, Any]) -> dict[str, Any]:
@@ -398,7 +398,10 @@ def _callback(recorder: Any, progress: Any) -> Any:
 
         def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
             row = result.get("row")
-            if row is not None and recorder.add(trial.config["trial"], row):
+            if row is None:
+                return
+            is_stopped = result.get("done") and row["epoch"] < recorder.max_epochs  # the scheduler's decision
+            if recorder.add(trial.config["trial"], {**row, "stopped": True} if is_stopped else row):
                 progress.reported(trial.config["trial"], row)
 
         def __reduce__(self) -> Any:
@@ -407,7 +410,7 @@ def _callback(recorder: Any, progress: Any) -> Any:
     return Reports()
 
 
-def _stopper(pool: Any) -> Any:
+def _stopper(pool: Any, progress: Any) -> Any:
     from ray import tune
 
     class Stop(tune.Stopper):
@@ -417,6 +420,8 @@ def _stopper(pool: Any) -> Any:
             return False
 
         def stop_all(self) -> bool:
+            if _interrupted.is_set():
+                progress.say("stopping: trials keep their last finished epoch (once more to stop at once)")
             return _interrupted.is_set() or pool.error is not None
 
         def __reduce__(self) -> Any:
@@ -439,7 +444,6 @@ def _signals() -> Iterator[None]:
         if _interrupted.is_set():
             raise KeyboardInterrupt
         _interrupted.set()
-        os.write(2, b"\nstopping: trials keep their last finished epoch (once more to stop at once)\n")
 
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 
 class Section(BaseModel):
@@ -94,17 +94,32 @@ class TrialConfig(Section):
     def _blank_is_none(cls, value: Any) -> Any:
         return None if value == "" else value
 
+    @field_validator("family")
+    @classmethod
+    def _family_exists(cls, value: str) -> str:
+        from trainables.families import FAMILIES
+
+        if value not in FAMILIES:
+            raise ValueError(f"'{value}' is unknown. Known: {', '.join(sorted(FAMILIES))}")
+        return value
+
+    @field_validator("model")
+    @classmethod
+    def _model_fits_the_family(cls, value: Any, info: ValidationInfo) -> Any:
+        if "family" not in info.data:
+            return value  # the family is refused already
+        from trainables.families import family_config  # imports torch: only when a config is built
+
+        family = info.data["family"]
+        expected = family_config(family)
+        if isinstance(value, dict):
+            return expected(**value)  # its errors arrive as ("model", ...)
+        if not isinstance(value, expected):
+            raise ValueError(f"a {type(value).__name__} is no Config of family '{family}'")
+        return value
+
     @model_validator(mode="after")
     def _sections_fit(self) -> TrialConfig:
-        from trainables.families import FAMILIES, family_config  # imports torch: only when a config is built
-
-        if self.family not in FAMILIES:
-            raise ValueError(f"family: '{self.family}' is unknown. Known: {', '.join(sorted(FAMILIES))}")
-        expected = family_config(self.family)
-        if isinstance(self.model, dict):
-            object.__setattr__(self, "model", expected(**self.model))
-        elif not isinstance(self.model, expected):
-            raise ValueError(f"model: a {type(self.model).__name__} is no Config of family '{self.family}'")
         optim = self.optim
         if optim.schedule == "plateau" and self.patience is not None and optim.plateau_patience >= self.patience:
             raise ValueError(

@@ -216,7 +216,10 @@ def load_tokenizer(name: str, *, texts: list[str]) -> Any:
 
     path = find_weights(name)
     with _load_errors(f"tokenizer of '{name}'"):
-        return AutoTokenizer.from_pretrained(str(path or name), local_files_only=path is not None)
+        tokenizer = AutoTokenizer.from_pretrained(str(path or name), local_files_only=path is not None)
+    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):  # transformers makes one up without files
+        raise ValueError(f"tokenizer of '{name}' cannot be loaded: it has no vocabulary")
+    return tokenizer
 
 
 @lru_cache(maxsize=8)

@@ -21,7 +21,7 @@ from trainables.augment import WordNeighbours, augment_images
 from trainables.data.cache import build_once, file_hash, meta
 from trainables.data.formats import dataset_module
 from trainables.data.table import Table
-from trainables.encoders import fingerprint, load_text_backbone, load_tokenizer
+from trainables.encoders import TINY_TEXT, fingerprint, load_text_backbone, load_tokenizer
 from trainables.seeds import derive_seed
 
 # What Pillow raises for bytes that are no image, or not all of one.
@@ -148,13 +148,24 @@ def _tokenizer(dataset: DatasetRef, encoder: str) -> Any:
 
 @lru_cache(maxsize=2)
 def _augmented_texts(dataset: DatasetRef, view: TextView) -> list[str]:
-    embedding = load_text_backbone(view.vectors).get_input_embeddings().weight.detach().float().numpy()
-    neighbours = WordNeighbours.from_text_encoder(_tokenizer(dataset, view.vectors), embedding)
-    table = load_table(dataset)
+    table, neighbours = load_table(dataset), _neighbours(dataset, view.vectors)
     return [
         neighbours.replace(text, share=view.share, seed=derive_seed(_STATIC_SEED, "words", row))
         for text, row in zip(table.texts, table.ids, strict=True)
     ]
+
+
+def _neighbours(dataset: DatasetRef, encoder: str) -> WordNeighbours:
+    """The encoder's nearest words, which all datasets and shares have in common (a tiny one's vocabulary apart)."""
+
+    def build(folder: Path) -> dict[str, Any]:
+        embedding = load_text_backbone(encoder).get_input_embeddings().weight
+        neighbours = WordNeighbours.from_text_encoder(_tokenizer(dataset, encoder), embedding)
+        neighbours.save(folder / "words.json")
+        return {"words": len(neighbours.nearest)}
+
+    key = {"encoder": fingerprint(encoder), **(dataset_key(dataset) if encoder in TINY_TEXT else {})}
+    return WordNeighbours.load(build_once("neighbours", key, build) / "words.json")
 
 
 # --- images -----------------------------------------------------------------------------------------

@@ -1,0 +1,142 @@
+"""Samples per second of mmtune's training loop against the plain one, the same model and steps on both sides.
+
+mmtune: data prepared once (tokens, resized images), memory-mapped, batches bucketed by length and padded to their
+longest text. ``cache_features`` is off, so every encoder really runs and trains. Plain (``plain.py``, METHODS F1 and
+F2): each sample of each epoch decoded, tokenised, padded to ``max_length``; once with the seed notebooks' 512, once
+with the longest text of the data set, which is the best a fixed length can be.
+
+Both train from the same initial weights with AdamW (the plain side with torch's defaults), a constant learning rate,
+the same batch size and threads, in float32. Timed are training epochs alone, the first is left out. mmtune's one-time
+preparation is printed by itself. At the end the loss of both on the same validation batches shows that they did the
+same work. The ratio is the smallest over the models, against max_length 512.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from setting import print_setting, scratch_folder
+
+_SEED_LENGTH = 512
+_CASES: dict[str, dict[str, Any]] = {
+    "tiny fusion": {
+        "family": "fusion", "model.text_encoder": "tiny-bert", "model.image_encoder": "tiny-cnn",
+        "model.lock_text": False, "model.lock_image": False, "image_size": 64, "optim.lr": 1e-3,
+    },
+    "MiniLM text": {"family": "text", "model.lock_text": False, "optim.lr": 2e-5},
+}  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").split("\n\n")[0],
+        epilog="Example: python benchmarks/loop.py --epochs 3 --threads 2",
+    )
+    parser.add_argument("--epochs", type=int, default=4, help="epochs of the tiny model; the first is not timed")
+    parser.add_argument("--rows", type=int, default=1024, help="training rows of the tiny model")
+    parser.add_argument("--large-epochs", type=int, default=3, help="epochs of MiniLM")
+    parser.add_argument("--large-rows", type=int, default=96, help="training rows of MiniLM")
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of both sides")
+    parser.add_argument("--loader-workers", type=int, default=0, help="DataLoader processes of the plain side")
+    args = parser.parse_args()
+    if min(args.epochs, args.large_epochs) < 2:
+        parser.error("--epochs and --large-epochs: at least 2, the first is not timed")
+
+    import torch
+
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    torch.set_num_threads(args.threads)
+    print_setting()
+    print(f"threads  {args.threads}, batch size {args.batch_size}, plain DataLoader workers {args.loader_workers}")
+    ratios = []
+    with scratch_folder() as folder:
+        for name, params in _CASES.items():
+            is_tiny = name.startswith("tiny")
+            size = {"max_train_rows": args.rows if is_tiny else args.large_rows,
+                    "epochs": args.epochs if is_tiny else args.large_epochs}  # fmt: skip
+            ratios.append(compare(name, {**params, **size}, args, folder / name.replace(" ", "-")))
+    print(f"ratio: {min(ratios):.1f}")
+
+
+def compare(name: str, params: dict[str, Any], args: argparse.Namespace, folder: Path) -> float:
+    """Measures and prints one model; mmtune's speed over the plain loop's with the seed's padding."""
+    from trainables.config import TrialConfig
+    from trainables.data.prepare import DatasetRef, prepare_tokens
+    from trainables.families import family_module
+
+    config = TrialConfig.from_params({
+        "dataset": "openclipart", "batch_size": args.batch_size, "precision": "fp32", "max_text_len": _SEED_LENGTH,
+        "cache_features": False, "optim.schedule": "constant", "optim.warmup_ratio": 0.0, "optim.grad_clip": None,
+        "model.dropout": 0.0, **params,
+    })  # fmt: skip
+    print(f"\n{name}: {config.max_train_rows} rows, {config.epochs} epochs, {family_module(config.family).__name__}")
+    ours, prepare_seconds, trial = run_ours(config, folder)
+    encoder = config.model.text_encoder
+    longest = int(prepare_tokens(DatasetRef(config.dataset), encoder=encoder).length(_SEED_LENGTH).max())
+    speeds = {"mmtune": ours}
+    _print_side("mmtune", ours, trial.evaluate("val")[0])
+    for length in (longest, _SEED_LENGTH):
+        speed, state = run_plain(config, max_length=length, workers=args.loader_workers)
+        trial.model.load_state_dict(state)  # one yardstick for both
+        speeds[str(length)] = speed
+        _print_side(f"plain, padded to {length}", speed, trial.evaluate("val")[0])
+    print(f"  mmtune's preparation, once a data set: {prepare_seconds:.2f} s")
+    fair, seed = (speeds["mmtune"][0] / speeds[key][0] for key in (str(longest), str(_SEED_LENGTH)))
+    print(f"  mmtune / plain: {seed:.1f} (padded to {_SEED_LENGTH}), {fair:.1f} (padded to {longest})", flush=True)
+    return seed
+
+
+def _print_side(side: str, speed: tuple[float, float], val_loss: float) -> None:
+    print(f"  {side:<22} {speed[0]:9.1f} samples/s   train loss {speed[1]:.4f}   val loss {val_loss:.4f}", flush=True)
+
+
+def run_ours(config: Any, folder: Path) -> tuple[tuple[float, float], float, Any]:
+    """(samples per second, last epoch's loss), seconds of preparation, and the trained trial."""
+    from trainables.data.loader import open_data
+    from trainables.families import family_module
+    from trainables.loop import Ranks, _Trial, best_device
+
+    began = time.perf_counter()
+    open_data(config, family_module(config.family).inputs(config.model))
+    prepare_seconds = time.perf_counter() - began
+    trial = _Trial(config, folder=folder, ranks=Ranks(device=best_device()))
+    seconds, loss, num_rows = [], 0.0, 0
+    for epoch in range(1, config.epochs + 1):  # what _Trial.run does, without evaluation and checkpoints
+        began = time.perf_counter()
+        terms, _, num_rows = trial._train_epoch(epoch, trial.uda.current())
+        seconds.append(time.perf_counter() - began)
+        loss = terms["train_loss"]
+    return (num_rows * (config.epochs - 1) / sum(seconds[1:]), loss), prepare_seconds, trial
+
+
+def run_plain(config: Any, *, max_length: int, workers: int) -> tuple[tuple[float, float], dict[str, Any]]:
+    """(samples per second, last epoch's loss), and the trained weights."""
+    import torch
+    from plain import PlainDataset, plain_model, train_epoch
+    from torch.utils.data import DataLoader
+
+    from trainables.loop import best_device
+
+    data = PlainDataset(config, split="train", max_length=max_length)
+    model = plain_model(config, data.task).to(best_device())
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.optim.lr, weight_decay=config.optim.weight_decay)
+    generator = torch.Generator().manual_seed(config.seed)
+    loader = DataLoader(
+        data, batch_size=config.batch_size, shuffle=True, generator=generator, num_workers=workers,
+        persistent_workers=workers > 0,
+    )  # fmt: skip
+    seconds, loss = [], 0.0
+    for _ in range(config.epochs):
+        began = time.perf_counter()
+        loss = train_epoch(model, loader, optimizer)
+        seconds.append(time.perf_counter() - began)
+    return (len(data) * (config.epochs - 1) / sum(seconds[1:]), loss), model.state_dict()
+
+
+if __name__ == "__main__":
+    main()

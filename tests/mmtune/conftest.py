@@ -1,0 +1,79 @@
+"""``mmtune`` as a process of its own, without paying for the import of torch and transformers each time."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+# A process that has imported what the verbs import; each job is a fork of it, with its own argv, folder and streams.
+SERVER = """
+import gc, json, os, sys
+import analysis.report, trainables.loop, trainables.sizes
+from mmtune.cli import main
+from trainables.config import TrialConfig
+tiny = {"text_encoder": "tiny-bert"}
+trainables.sizes.model_size(TrialConfig(family="text", dataset="openclipart", model=tiny))
+gc.freeze()
+for line in sys.stdin:
+    job = json.loads(line)
+    if (pid := os.fork()) == 0:
+        for stream, path in ((0, os.devnull), (1, job["out"]), (2, job["err"])):
+            os.dup2(os.open(path, os.O_RDWR | os.O_CREAT), stream)
+        os.chdir(job["cwd"])
+        sys.argv = ["mmtune", *job["args"]]
+        try:
+            main()
+        except SystemExit as end:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(end.code)  # taking all those modules down takes longer than the verb
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+"""
+
+
+@dataclass(frozen=True)
+class Done:
+    code: int
+    out: str
+    err: str
+
+
+class Command:
+    """Runs ``mmtune`` with arguments in a folder."""
+
+    def __init__(self, server: subprocess.Popen[str], cwd: Path, streams: Path) -> None:
+        self.server, self.cwd, self.streams = server, cwd, streams
+
+    def __call__(self, *args: object) -> Done:
+        out, err = self.streams / "out", self.streams / "err"
+        for path in (out, err):
+            path.unlink(missing_ok=True)
+        job = {"args": [str(arg) for arg in args], "cwd": str(self.cwd), "out": str(out), "err": str(err)}
+        assert self.server.stdin is not None and self.server.stdout is not None
+        self.server.stdin.write(json.dumps(job) + "\n")
+        self.server.stdin.flush()
+        code = int(self.server.stdout.readline())
+        return Done(code, out.read_text(), err.read_text())
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen[str]]:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    environment.setdefault("MMTUNE_CACHE", str(tmp_path_factory.mktemp("cache")))
+    command = [sys.executable, "-c", SERVER]
+    with subprocess.Popen(command, stdin=-1, stdout=-1, text=True, env=environment) as process:
+        yield process
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+@pytest.fixture
+def mmtune(server: subprocess.Popen[str], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Command:
+    return Command(server, tmp_path, tmp_path_factory.mktemp("streams"))

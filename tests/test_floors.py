@@ -1,0 +1,125 @@
+"""Who may import whom (DESIGN.md): read from the source, and seen in clean processes."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("mmtune", "trainables", "analysis")
+SOURCES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for package in PACKAGES
+    for path in sorted((ROOT / package).rglob("*.py"))
+}
+KNOW_RAY = {f"mmtune.{name}" for name in ("study", "cluster", "trial", "slot", "recorder", "searcher", "schedulers")}
+KNOW_OPTUNA = {"mmtune.samplers", "mmtune.searcher"}
+FAMILIES_MAY = {f"trainables.{name}" for name in ("layers", "encoders", "batch", "config", "losses")}
+
+
+def imports(tree: ast.AST, package: str) -> set[str]:
+    """The dotted names that a syntax tree imports, ``from a import b`` as both a and a.b."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            found |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if called in ("import_module", "__import__"):
+                found.add(str(node.args[0].value))
+    return found
+
+
+def of(name: str) -> set[str]:
+    """What a module imports anywhere, inside functions too."""
+    is_package = SOURCES[name].name == "__init__.py"
+    package = name if is_package else name.rpartition(".")[0]
+    return imports(ast.parse(SOURCES[name].read_text(encoding="utf-8")), package)
+
+
+def at_import(name: str) -> set[str]:
+    """What a module imports when it is imported itself."""
+    tree = ast.parse(SOURCES[name].read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [ast.Pass()]
+    return imports(tree, name.rpartition(".")[0])
+
+
+def below(names: set[str], *tops: str) -> set[str]:
+    """Those of ``names`` that are one of ``tops`` or inside it."""
+    return {name for name in names if any(name == top or name.startswith(f"{top}.") for top in tops)}
+
+
+def modules(package: str) -> list[str]:
+    return [name for name in SOURCES if name == package or name.startswith(f"{package}.")]
+
+
+def test_imports_are_seen():
+    code = "import a.b\nfrom c import d\nfrom . import e\nfrom ..f import g\nimport_module('h')\ndef x():\n import i"
+    assert imports(ast.parse(code), "p.q") == {"a.b", "c", "c.d", "p.q", "p.q.e", "p.f", "p.f.g", "h", "i"}
+    assert {"mmtune.study", "trainables.families.fusion", "analysis.best"} < set(SOURCES)
+    assert below(of("mmtune.slot"), "ray") and not below(at_import("mmtune.cluster"), "ray")
+
+
+@pytest.mark.parametrize("name", modules("trainables"))
+def test_trainables_know_nothing_above_them(name):
+    assert not below(of(name), "ray", "optuna", "mmtune", "analysis")
+
+
+@pytest.mark.parametrize("name", modules("analysis"))
+def test_analysis_reads_study_folders(name):
+    names = of(name)
+    assert below(names, "mmtune") - {"mmtune"} == below(names, "mmtune.records")
+    assert not below(at_import(name), "ray", "optuna", "torch", "transformers", "trainables")
+    if not name.startswith("analysis.inspect"):
+        assert not below(names, "torch", "transformers", "torchvision", "trainables")
+
+
+@pytest.mark.parametrize("name", modules("mmtune"))
+def test_few_modules_know_ray_and_optuna(name):
+    names = of(name)
+    assert name in KNOW_RAY or not below(names, "ray")
+    assert name in KNOW_OPTUNA or not below(names, "optuna")
+
+
+@pytest.mark.parametrize("name", [name for name in modules("trainables.families") if name != "trainables.families"])
+def test_families_stand_alone(name):
+    names = below(of(name), "trainables") - {"trainables"}
+    assert names == below(names, *FAMILIES_MAY)
+
+
+def test_records_need_only_the_standard_library():
+    assert {name.split(".")[0] for name in of("mmtune.records")} <= sys.stdlib_module_names
+
+
+def loaded(*names: str) -> set[str]:
+    """Top-level packages in a new process after importing ``names``."""
+    code = f"import sys, {', '.join(names)}; print(*{{name.split('.')[0] for name in sys.modules}})"
+    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+
+
+@pytest.mark.parametrize(
+    "names, never",
+    [
+        (modules("trainables"), {"ray", "optuna", "mmtune", "analysis"}),
+        (modules("analysis"), {"ray", "optuna", "torch", "transformers", "trainables"}),
+        (["mmtune.spec", "mmtune.cli", "mmtune.study", "mmtune.cluster", "mmtune.single", "mmtune.listing"],
+         {"ray", "optuna", "torch", "transformers", "pandas", "analysis"}),
+    ],
+    ids=["trainables", "analysis", "mmtune"],
+)  # fmt: skip
+def test_a_clean_process(names, never):
+    assert not loaded(*names) & never
+
+
+def test_importing_mmtune_imports_nothing_else():
+    assert loaded("mmtune") <= {*loaded("sys"), "mmtune"}

@@ -1,0 +1,83 @@
+"""Runs trials in a process of its own, alone or as one of several ranks: python worker.py JOBS.json RANK WORLD.
+
+Each job names a config and a folder (one, or one a rank), and perhaps what is to go wrong: 'fail_rank' cannot build
+its model, 'nan_rank' has a loss of nan, 'kill' ends the process with SIGKILL. What came out is written to
+``out-RANK.json`` beside the jobs.
+"""
+
+import json
+import math
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed
+
+from trainables import loop
+from trainables.config import TrialConfig
+from trainables.data.formats import DATASETS
+
+
+def main(jobs_file: str, rank: int, world: int) -> None:
+    torch.set_num_threads(1)
+    DATASETS["toy"] = "toy_dataset"
+    path = Path(jobs_file)
+    if world > 1:
+        torch.distributed.init_process_group("gloo", f"file://{path}.rendezvous", rank=rank, world_size=world)
+    out = [_run(job, loop.Ranks(rank=rank, world=world)) for job in json.loads(path.read_text())]
+    (path.parent / f"out-{rank}.json").write_text(json.dumps(out))
+    if world > 1:
+        torch.distributed.destroy_process_group()
+
+
+def _run(job: dict[str, Any], ranks: loop.Ranks) -> dict[str, Any]:
+    folder = job["folder"]
+    folder = Path(folder[ranks.rank] if isinstance(folder, list) else folder)
+    build_model, supervised = loop.build_model, loop._Trial._supervised
+    if job.get("fail_rank") == ranks.rank:
+        loop.build_model = _fail
+    if job.get("nan_rank") == ranks.rank:
+        loop._Trial._supervised = lambda self, logits, labels, **settings: supervised(self, logits, labels) * math.nan
+    if "kill" in job:
+        _arrange_kill(job["kill"])
+    try:
+        config = TrialConfig(**job["config"])
+        outcome = loop.train(config, folder=folder, ranks=ranks)
+        tested = loop.test_best(config, folder=folder, ranks=ranks) if job.get("test") else {}
+        return {"rows": outcome.reports, "reason": outcome.reason, "facts": outcome.facts, **tested}
+    except Exception as error:
+        return {"error": type(error).__name__, "text": str(error)}
+    finally:
+        loop.build_model, loop._Trial._supervised = build_model, supervised
+
+
+def _fail(*args: Any) -> Any:
+    raise ValueError("nothing works here")
+
+
+def _arrange_kill(when: str) -> None:
+    """'step': in the third optimiser step of epoch 2. 'save': in epoch 2, between the best and the last checkpoint."""
+    calls = {"step": 0}
+    step, save = loop._Trial._step, loop.save_checkpoint
+
+    def counted_step(self: Any) -> Any:
+        calls["step"] += self.progress.epoch == 1
+        if when == "step" and calls["step"] == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return step(self)
+
+    def counted_save(path: Path, tensors: Any, state: Any) -> None:
+        is_last = path.name == loop.LAST
+        if when == "save" and is_last and state["progress"]["epoch"] == 2:
+            path.with_name(f".{path.name}.{os.getpid()}.tmp").write_bytes(b"half")
+            os.kill(os.getpid(), signal.SIGKILL)
+        save(path, tensors, state)
+
+    loop._Trial._step, loop.save_checkpoint = counted_step, counted_save
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
