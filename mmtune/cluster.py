@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -65,6 +66,8 @@ def ray_session(address: str | None) -> Iterator[Any]:
         return
     quiet()
     address = address or os.environ.get("RAY_ADDRESS")
+    if address not in (None, "auto", "local"):
+        _check_address(address)
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
         # Ray listens on every interface; its token authentication, which a local cluster has by default, stays on.
@@ -81,6 +84,17 @@ def ray_session(address: str | None) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _check_address(address: str) -> None:
+    """ray.init would try for ten minutes, aloud, to reach what is not there."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        raise ValueError(f"'{address}' is no address of a Ray cluster; write host:port or auto")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise ValueError(f"no Ray cluster answers at '{address}': {error}") from None
 
 
 def quiet() -> None:

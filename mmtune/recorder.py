@@ -205,7 +205,8 @@ class Recorder:
         best = record.best(self.metric, self.mode)
         metrics = {f"best/{self.metric}": best[self.metric]} if best else {}
         metrics |= {"total/device_seconds": record.total("device_seconds")}
-        params = {key: value if isinstance(value, (int, float, str, bool)) else str(value) for key, value in record.params.items()}
+        plain = (int, float, str, bool)
+        params = {key: value if isinstance(value, plain) else str(value) for key, value in record.params.items()}
         writer = self._writer(record.trial)
         for summary in hparams({**params, "state": record.state}, metrics):
             writer.file_writer.add_summary(summary)

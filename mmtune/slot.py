@@ -9,6 +9,7 @@ What happens when something dies:
 - a worker: Ray Train restarts its group; the slot is handed the same job again, which goes on from its last
   checkpoint; after ``max_retries`` of that the trial fails.
 - a trial actor: Tune starts it anew and it attaches to the job that is still under way.
+- the broker: the session ends and a new one begins, with a new pool.
 - the driver: the cluster takes everything down with it; ``mmtune resume`` goes on from the study folder.
 """
 
@@ -303,14 +304,19 @@ class SlotPool:
         actor = ray.remote(Broker).options(name=self.name, num_cpus=0, max_concurrency=10_000)
         self.broker = actor.remote(max_retries=max_retries)
         self.error: str | None = None  # why no slot can be started, once that is clear
+        self.lost: str | None = None  # why this pool is dead; a new one may live
         self._closing = threading.Event()
         self._broken: set[str] = set()
         self._threads = [
             threading.Thread(target=self._keep_up, args=(f"slot-{index}",), name=f"slot-{index}", daemon=True)
             for index in range(count)
         ]
-        for thread in self._threads:
+        for thread in [*self._threads, threading.Thread(target=self._watch, name="broker-watch", daemon=True)]:
             thread.start()
+
+    def forget(self, trial: str) -> None:
+        """Lets go of a trial that Tune has given up: its workers stop at their next report."""
+        self.broker.answer.remote(trial, stop=True)
 
     def prepare(self, requirements: list[Any]) -> None:
         """Has the slots fill the cache, one requirement a job, ahead of every trial."""
@@ -329,6 +335,18 @@ class SlotPool:
             thread.join(max(0.1, deadline - time.monotonic()))
         with contextlib.suppress(ray.exceptions.RayError):
             ray.kill(self.broker)
+
+    def _watch(self) -> None:
+        """Notices that the broker is gone (killed for memory, say): without it nothing moves."""
+        import ray
+
+        while not self._closing.wait(2.0):
+            try:
+                ray.get(self.broker.num_ready.remote())
+            except ray.exceptions.RayError as error:
+                if not self._closing.is_set():
+                    self.lost = f"the broker between trials and workers died: {str(error).strip().splitlines()[0]}"
+                return
 
     def _keep_up(self, slot: str) -> None:
         """Runs the slot's worker group, and starts it again when it ends before its time."""

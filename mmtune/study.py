@@ -159,7 +159,8 @@ def count_slots(spec: SearchSpec, nodes: Sequence[Node]) -> tuple[int, int]:
     wanted = spec.resources
     fit = workers_that_fit(nodes, cpus=wanted.cpus_per_worker, gpus=wanted.gpus_per_worker)
     slots = fit // wanted.workers
-    each = f"{wanted.cpus_per_worker:g} CPU" + (f" and {wanted.gpus_per_worker:g} GPU" if wanted.gpus_per_worker else "")
+    gpus = f" and {wanted.gpus_per_worker:g} GPU" if wanted.gpus_per_worker else ""
+    each = f"{wanted.cpus_per_worker:g} CPU{gpus}"
     has = ", ".join(f"{node.cpus:g} CPU and {node.gpus:g} GPU" for node in nodes) or "nothing"
     asked = 1 if wanted.concurrent_trials == "auto" else wanted.concurrent_trials
     if slots < asked:
@@ -320,7 +321,7 @@ class _Session:
                 recorder=self.recorder,
                 job=self._job,
                 is_spent=self._is_spent,
-                on_end=self.progress.ended,
+                on_end=lambda trial: (self.progress.ended(trial), pool.forget(trial)),
             )
             left = 10**6 if spec.budget.trials is None else spec.budget.trials + searcher.num_unfinished
             with warnings.catch_warnings():
@@ -351,6 +352,8 @@ class _Session:
                 tuner.fit()
         finally:
             pool.close(timeout=5.0 if _interrupted.is_set() else 20.0)
+        if pool.lost is not None:
+            raise RuntimeError(pool.lost)
         return pool.error
 
     def _job(self, trial: str, params: dict[str, Any]) -> dict[str, Any]:
@@ -422,7 +425,7 @@ def _stopper(pool: Any, progress: Any) -> Any:
         def stop_all(self) -> bool:
             if _interrupted.is_set():
                 progress.say("stopping: trials keep their last finished epoch (once more to stop at once)")
-            return _interrupted.is_set() or pool.error is not None
+            return _interrupted.is_set() or pool.error is not None or pool.lost is not None
 
         def __reduce__(self) -> Any:
             return tune.stopper.NoopStopper, ()

@@ -5,6 +5,7 @@ It runs in a small actor that Tune reuses from trial to trial and imports neithe
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import ray
@@ -18,15 +19,21 @@ def run_trial(config: dict[str, Any]) -> None:
         config: 'broker' (name of the Broker actor), 'trial', 'objective' and 'job' (what the slot's workers
             get: 'config', 'folder', 'known_epoch').
     """
-    broker = ray.get_actor(config["broker"])
-    trial, job = config["trial"], config["job"]
+    try:
+        _follow(ray.get_actor(config["broker"]), config["trial"], config["job"], config["objective"])
+    except (ray.exceptions.RayActorError, ValueError):  # the broker is gone, which is not the trial's fault:
+        time.sleep(60)  # the driver ends this session meanwhile, and hands the trial out again in the next
+        raise
+
+
+def _follow(broker: Any, trial: str, job: dict[str, Any], objective: str) -> None:
     ray.get(broker.submit.remote(trial, job))
     is_over = False
     try:
         while True:
             kind, payload = ray.get(broker.next_event.remote(trial))
             if kind == "report":
-                tune.report({"epoch": payload["epoch"], "value": payload[config["objective"]], "row": payload})
+                tune.report({"epoch": payload["epoch"], "value": payload[objective], "row": payload})
                 ray.get(broker.answer.remote(trial, stop=False))
             elif kind == "end":
                 is_over = True

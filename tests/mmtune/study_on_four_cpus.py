@@ -1,6 +1,6 @@
 """Runs a study on a Ray cluster of four logical CPUs and says what is free afterwards.
 
-python study_on_four_cpus.py SPEC STORAGE [--kill WHAT]... where WHAT is worker or actor: one process of
+python study_on_four_cpus.py SPEC STORAGE [--kill WHAT]... where WHAT is worker, actor or broker: one process of
 that kind is killed with SIGKILL once some epochs are in.
 """
 
@@ -21,7 +21,7 @@ import ray  # noqa: E402 (Ray reads its settings on import)
 from mmtune.spec import load_spec  # noqa: E402
 from mmtune.study import create_study, run_study  # noqa: E402
 
-TITLES = {"worker": "ray::RayTrainWorker", "actor": "ray::ImplicitFunc"}
+TITLES = {"worker": "ray::RayTrainWorker", "actor": "ray::ImplicitFunc", "broker": "ray::Broker"}
 
 
 def processes(title: str) -> list[int]:

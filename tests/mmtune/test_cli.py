@@ -39,10 +39,11 @@ VERBS = ("check", "run", "resume", "status", "best", "pareto", "report", "train"
 
 
 def content(root: Path) -> dict[str, str]:
-    """Each path below ``root`` with a hash of what it holds."""
+    """Each path below ``root`` with a hash of what it holds; a lock file only names who had it last."""
     return {
         str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "folder"
         for path in sorted(root.rglob("*"))
+        if path.name != ".lock"
     }
 
 
@@ -172,6 +173,21 @@ def test_mistakes_in_a_file(mmtune, verb, old, new, line):
 def test_mistakes_on_the_command_line(mmtune, verb, args, message):
     (mmtune.cwd / "s.yaml").write_text(SEARCH)
     assert message in refused(mmtune, verb, "s.yaml", *args)
+
+
+@pytest.mark.parametrize(
+    "address, message",
+    [
+        ("127.0.0.1:1", "no Ray cluster answers at '127.0.0.1:1': "),
+        ("127.0.0.1:99999", "no Ray cluster answers at '127.0.0.1:99999': "),
+        ("nonsense", "'nonsense' is no address of a Ray cluster; write host:port or auto"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["check", "run", "resume"])
+def test_no_cluster_at_an_address(mmtune, verb, address, message):
+    (mmtune.cwd / "s.yaml").write_text(SEARCH)
+    write_study(mmtune.cwd)
+    assert refused(mmtune, verb, "s" if verb == "resume" else "s.yaml", "--address", address).startswith(message)
 
 
 @pytest.mark.parametrize("verb", ["check", "run"])

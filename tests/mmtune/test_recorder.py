@@ -75,7 +75,9 @@ def test_tensorboard_has_a_run_a_trial_with_hparams(tmp_path):
     recorder.end("t0000", records.PRUNED)
     events = tensorboard.EventAccumulator(str(tmp_path / "tensorboard" / "t0000"))
     events.Reload()
-    assert [(event.step, pytest.approx(event.value)) for event in events.Scalars("val/accuracy")] == [(1, 0.4), (2, 0.7)]
+    scalars = events.Scalars("val/accuracy")
+    assert [event.step for event in scalars] == [1, 2]
+    assert [event.value for event in scalars] == pytest.approx([0.4, 0.7])
     assert events.Scalars("total/device_seconds")[-1].value == 2.0
     hparams = events.summary_metadata["_hparams_/session_start_info"]
     assert b"optim.lr" in hparams.plugin_data.content

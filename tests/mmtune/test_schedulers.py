@@ -42,7 +42,8 @@ def test_a_rung_keeps_what_is_in_its_top_third(tmp_path):
     add(recorder, scheduler, *names)
     # The cutoff is the 2/3 percentile of those that came before: none; .5; .5 + .4 * 2/3 = .767; with the stopped
     # .76 too, .76 + .14 / 3 = .807.
-    decisions = [feed(recorder, scheduler, name, 1, value) for name, value in zip(names, (0.5, 0.9, 0.76, 0.81), strict=True)]
+    scores = (0.5, 0.9, 0.76, 0.81)
+    decisions = [feed(recorder, scheduler, name, 1, score) for name, score in zip(names, scores, strict=True)]
     assert decisions == [CONTINUE, CONTINUE, STOP, CONTINUE]
     assert feed(recorder, scheduler, "t0", 2, 0.0) == CONTINUE  # no rung at 2
 
@@ -79,7 +80,10 @@ def test_a_new_session_decides_as_the_old_one_would(tmp_path, value):
     recorder.end("c", PRUNED)  # b and d were running when the driver died
     fresh_recorder, fresh = make(tmp_path)
     add(fresh_recorder, fresh, "b", "d", "new")
-    rungs = [{milestone: sorted(values.values()) for milestone, values in item._brackets[0]._rungs} for item in (scheduler, fresh)]
+    rungs = [
+        {milestone: sorted(values.values()) for milestone, values in item._brackets[0]._rungs}
+        for item in (scheduler, fresh)
+    ]
     assert rungs[0] == rungs[1] == {9: [], 3: [0.9], 1: [0.5, 0.7, 0.78, 0.8]}
     # d resumes at epoch 2: it is not judged again at rung 1 with a later value
     assert fresh.on_trial_result(None, trial("d"), {"epoch": 2, "value": 0.0}) == CONTINUE

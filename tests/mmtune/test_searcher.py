@@ -70,7 +70,8 @@ def play(session, count, *, start=0):
         last = 4 if index % 2 == 0 else 2
         for epoch in range(session.recorder.trials[trial].epoch + 1, last + 1):
             session.report(f"tune{index}", trial, epoch, score(params) * epoch / 4)
-        end = {"end/state": "COMPLETE", "end/reason": "epochs"} if last == 4 else {"epoch": 2, "value": score(params) / 2}
+        stopped = {"epoch": 2, "value": score(params) / 2}
+        end = {"end/state": "COMPLETE", "end/reason": "epochs"} if last == 4 else stopped
         session.searcher.on_trial_complete(f"tune{index}", end)
     return proposed
 

@@ -122,7 +122,10 @@ def test_a_killed_study_resumes_as_if_nothing_had_happened(tmp_path):
     # One trial at a time: the same proposals, the same stops, and the same losses to the last digit.
     assert untimed(rows) == untimed(reports(whole))
     columns = ("trial", "state", "epochs", "best_epoch", "optim.lr", "model.kind", "uda.mode", "uda.lam", "val_loss")
-    ends = [[{key: row[key] for key in columns} for row in records.read_csv(path / "trials.csv")] for path in (whole, killed)]
+    ends = [
+        [{key: row[key] for key in columns} for row in records.read_csv(path / "trials.csv")]
+        for path in (whole, killed)
+    ]
     assert ends[0] == ends[1] and len(ends[0]) == 6
 
     code, out, err = finish(mmtune("resume", "killed", cwd=tmp_path))  # nothing is left to do
@@ -189,8 +192,8 @@ def test_kills_and_failures_and_many_stops_leave_every_cpu_free(tmp_path):
                "optim.grad_clip": {"type": "categorical", "choices": [1.0, 1.0e30]}},
         try_first=[{"optim.lr": 1e-3, "optim.grad_clip": 1.0}],
     )  # fmt: skip
-    ending, out = on_four_cpus(tmp_path, text, "--kill", "worker", "--kill", "actor")
-    assert "killed worker" in out and "killed actor" in out
+    ending, out = on_four_cpus(tmp_path, text, "--kill", "worker", "--kill", "actor", "--kill", "broker")
+    assert all(f"killed {kind}" in out for kind in ("worker", "actor", "broker"))
     assert ending == {"complete": True, "error": None, "free_cpus": 4.0}
     folder = tmp_path / "studies" / "rough"
     states = Counter(row["state"] for row in records.read_csv(folder / "trials.csv"))
