@@ -153,13 +153,17 @@ def run(
     """
     from mmtune.cluster import cluster_nodes, local_node, ray_session
     from mmtune.spec import find_search_file, load_spec
-    from mmtune.study import check_data, count_slots, create_study
+    from mmtune.study import check_data, count_slots, create_study, new_folder
 
     if name is not None and len(files) > 1:
         raise ValueError("--name names one study, but several search files were given")
     specs = [load_spec(find_search_file(file), overrides=overrides or (), name=name) for file in files]
     for spec in specs:
         check_data(spec, data)
+        new_folder(spec, storage)
+    twice = sorted({spec.study for spec in specs if [other.study for other in specs].count(spec.study) > 1})
+    if twice:
+        raise ValueError(f"two search files name the same study: {', '.join(twice)}")
     with nullcontext() if address is None else ray_session(address):
         nodes = [local_node()] if address is None else cluster_nodes()
         for spec in specs:  # nothing is created before all of them can run

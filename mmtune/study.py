@@ -34,23 +34,32 @@ from mmtune.spec import SearchSpec, load_spec
 
 _PACKAGES = ("ray", "torch", "torchvision", "transformers", "optuna", "numpy", "pandas")
 _MAX_CRASHES = 3  # sessions of Tune in a row that ended with an exception and without a new report
-_MAX_PREPARED = 16  # caches filled ahead; what a rare configuration needs beside that is made when it starts
 
 _interrupted = threading.Event()
 
 
 # --- creating -----------------------------------------------------------------------------------------
+def new_folder(spec: SearchSpec, storage: str | Path) -> StudyFolder:
+    """Where the study of ``spec`` would go; makes nothing.
+
+    Raises:
+        ValueError: something is there already.
+    """
+    folder = StudyFolder(Path(storage).expanduser().resolve() / spec.study)
+    if folder.root.exists() and (not folder.root.is_dir() or any(folder.root.iterdir())):
+        is_study = folder.info.exists()
+        advice = f"go on with it: mmtune resume {folder.root}" if is_study else "it is not a study"
+        raise ValueError(f"study '{spec.study}' exists in {folder.root.parent}; {advice}, or choose another --name")
+    return folder
+
+
 def create_study(spec: SearchSpec, *, storage: str | Path, data_dir: str | None = None) -> StudyFolder:
     """A new study folder with its spec and study.json.
 
     Raises:
         ValueError: the folder exists.
     """
-    folder = StudyFolder(Path(storage).expanduser().resolve() / spec.study)
-    if folder.root.exists() and any(folder.root.iterdir()):
-        is_study = folder.info.exists()
-        advice = f"go on with it: mmtune resume {folder.root}" if is_study else "it is not a study"
-        raise ValueError(f"study '{spec.study}' exists in {folder.root.parent}; {advice}, or choose another --name")
+    folder = new_folder(spec, storage)
     info = {
         "study": spec.study,
         "mmtune": mmtune.__version__,
@@ -88,9 +97,17 @@ def _version(package: str) -> str | None:
 
 
 def _git_commit() -> str | None:
-    here = Path(__file__).parent
-    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else None
+    """The commit that this code is checked out at; None when it is installed, wherever that is."""
+    here = Path(__file__)
+
+    def git(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["git", *arguments], cwd=here.parent, capture_output=True, text=True, check=False)
+
+    try:
+        is_tracked = git("ls-files", "--error-unmatch", here.name).returncode == 0
+        return git("rev-parse", "HEAD").stdout.strip() if is_tracked else None
+    except FileNotFoundError:  # no git here
+        return None
 
 
 def _now() -> str:
@@ -366,20 +383,24 @@ class _Session:
         return {"config": config.to_dict(), "folder": str(folder), "known_epoch": known}
 
     def _requirements(self) -> list[Any]:
-        """What trials will need from the cache, the first trials' first."""
+        """What the first trials need from the cache, so that the slots fill it side by side.
+
+        Later trials make what they need beside that when they start, while the other slots go on.
+        """
         from trainables.data.loader import requirements
         from trainables.families import family_module
 
         needed: dict[Any, None] = {}
-        for params in [*self._first_params(), *self.spec.space.corners(limit=64)]:
+        for params in self._first_params() or self.spec.space.corners(limit=64):
             config = self.spec.trial_config(params, self.info["data_dir"])
             inputs = family_module(config.family).inputs(config.model)
             needed |= dict.fromkeys(need for need in requirements(config, inputs) if need.uses_features)
-        return list(needed)[:_MAX_PREPARED]
+        return list(needed)[: 2 * self.slots]
 
     def _first_params(self) -> list[dict[str, Any]]:
-        """The rows of try_first that name their family; what else they leave open takes its default here."""
-        return [dict(params) for params in self.spec.try_first if self.spec.family or "family" in params]
+        """try_first's rows for the first trials; what they leave open takes its default here."""
+        first = self.spec.try_first[: self.slots]
+        return [dict(params) for params in first if self.spec.family or "family" in params]
 
     def _is_spent(self) -> bool:
         budget = self.spec.budget
