@@ -191,7 +191,7 @@ def count_slots(spec: SearchSpec, nodes: Sequence[Node]) -> tuple[int, int]:
 
 
 def _model_sizes(spec: SearchSpec, data_dir: str | None) -> Iterator[tuple[str, int, int]]:
-    """Largest corner of each family, built on the meta device around encoders of the right width."""
+    """Parameters and trainable ones of each family's largest corner."""
     from trainables.sizes import model_size
 
     sizes: dict[str, tuple[int, int]] = {}
@@ -230,6 +230,8 @@ def run_study(folder: StudyFolder, *, address: str | None = None, say: Callable[
     info = records.read_json(folder.info)
     check_data(spec, info["data_dir"])
     with records.study_lock(folder):
+        if _is_finished(folder, spec):
+            return Ending(folder, is_complete=True, is_interrupted=False, error=None, recovered=None)
         if address is None and not _is_joined() and not os.environ.get("RAY_ADDRESS"):
             count_slots(spec, [local_node()])  # say so before Ray starts
         with ray_session(address), _signals():
@@ -237,6 +239,13 @@ def run_study(folder: StudyFolder, *, address: str | None = None, say: Callable[
             info["sessions"].append({"started": _now(), "pid": os.getpid(), "slots": slots})
             records.write_json(folder.info, info)
             return _Session(folder, spec, info, slots).run(say)
+
+
+def _is_finished(folder: StudyFolder, spec: SearchSpec) -> bool:
+    """Whether the ledger has as many trials as the budget, all of them over: no reason to start Ray."""
+    states = [row["state"] for row in records.read_csv(folder.trials)]
+    is_full = spec.budget.trials is not None and len(states) >= spec.budget.trials
+    return is_full and all(state in records.ENDED for state in states)
 
 
 class _Session:
