@@ -7,8 +7,12 @@ with the longest text of the data set, which is the best a fixed length can be.
 
 Both train from the same initial weights with AdamW (the plain side with torch's defaults), a constant learning rate,
 the same batch size and threads, in float32. Timed are training epochs alone, the first is left out. mmtune's one-time
-preparation is printed by itself. At the end the loss of both on the same validation batches shows that they did the
-same work. The ratio is the smallest over the models, against max_length 512.
+preparation is printed by itself.
+
+The last epoch's training loss and the loss on the same validation batches tell whether both sides did the same work.
+Bucketing changes which samples share a batch, so mmtune is also run with plain random batches: that is exactly the
+plain side's work. A side whose training loss is off by more than 15 % is marked. The ratio is the smallest over the
+models and both orders, against max_length 512.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from typing import Any
 from setting import print_setting, scratch_folder
 
 _SEED_LENGTH = 512
+_ALIKE = 0.15  # relative difference of training losses; over seeds they scatter by about 0.06
 _CASES: dict[str, dict[str, Any]] = {
     "tiny fusion": {
         "family": "fusion", "model.text_encoder": "tiny-bert", "model.image_encoder": "tiny-cnn",
@@ -39,7 +44,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=4, help="epochs of the tiny model; the first is not timed")
     parser.add_argument("--rows", type=int, default=1024, help="training rows of the tiny model")
     parser.add_argument("--large-epochs", type=int, default=3, help="epochs of MiniLM")
-    parser.add_argument("--large-rows", type=int, default=96, help="training rows of MiniLM")
+    parser.add_argument("--large-rows", type=int, default=64, help="training rows of MiniLM")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of both sides")
     parser.add_argument("--loader-workers", type=int, default=0, help="DataLoader processes of the plain side")
@@ -64,7 +69,7 @@ def main() -> None:
 
 
 def compare(name: str, params: dict[str, Any], args: argparse.Namespace, folder: Path) -> float:
-    """Measures and prints one model; mmtune's speed over the plain loop's with the seed's padding."""
+    """Measures and prints one model; mmtune's speed over the plain loop's with the seed's padding, the lesser of both orders."""
     from trainables.config import TrialConfig
     from trainables.data.prepare import DatasetRef, prepare_tokens
     from trainables.families import family_module
@@ -75,42 +80,54 @@ def compare(name: str, params: dict[str, Any], args: argparse.Namespace, folder:
         "model.dropout": 0.0, **params,
     })  # fmt: skip
     print(f"\n{name}: {config.max_train_rows} rows, {config.epochs} epochs, {family_module(config.family).__name__}")
-    ours, prepare_seconds, trial = run_ours(config, folder)
     encoder = config.model.text_encoder
+    plain: dict[int, tuple[float, float]] = {}
+    shipped, prepare_seconds, trial = run_ours(config, folder / "shipped")
+    shipped_val = trial.evaluate("val")[0]
+    random, _, trial = run_ours(config, folder / "random", is_bucketed=False)
+    random_val = trial.evaluate("val")[0]
     longest = int(prepare_tokens(DatasetRef(config.dataset), encoder=encoder).length(_SEED_LENGTH).max())
-    speeds = {"mmtune": ours}
-    _print_side("mmtune", ours, trial.evaluate("val")[0])
+    vals = {}
     for length in (longest, _SEED_LENGTH):
-        speed, state = run_plain(config, max_length=length, workers=args.loader_workers)
+        plain[length], state = run_plain(config, max_length=length, workers=args.loader_workers)
         trial.model.load_state_dict(state)  # one yardstick for both
-        speeds[str(length)] = speed
-        _print_side(f"plain, padded to {length}", speed, trial.evaluate("val")[0])
+        vals[length] = trial.evaluate("val")[0]
+    target = plain[_SEED_LENGTH][1]
+    _print_side("mmtune", shipped, shipped_val, target)
+    _print_side("mmtune, random batches", random, random_val, target)
+    for length, speed in plain.items():
+        _print_side(f"plain, padded to {length}", speed, vals[length], target)
     print(f"  mmtune's preparation, once a data set: {prepare_seconds:.2f} s")
-    fair, seed = (speeds["mmtune"][0] / speeds[key][0] for key in (str(longest), str(_SEED_LENGTH)))
-    print(f"  mmtune / plain: {seed:.1f} (padded to {_SEED_LENGTH}), {fair:.1f} (padded to {longest})", flush=True)
-    return seed
+    for side, speed in {"mmtune": shipped, "mmtune, random batches": random}.items():
+        ratios = ", ".join(f"{speed[0] / other[0]:.1f} (padded to {length})" for length, other in plain.items())
+        print(f"  {side} / plain: {ratios}", flush=True)
+    return min(shipped[0], random[0]) / plain[_SEED_LENGTH][0]
 
 
-def _print_side(side: str, speed: tuple[float, float], val_loss: float) -> None:
-    print(f"  {side:<22} {speed[0]:9.1f} samples/s   train loss {speed[1]:.4f}   val loss {val_loss:.4f}", flush=True)
+def _print_side(side: str, speed: tuple[float, float], val_loss: float, target: float) -> None:
+    mark = "" if abs(speed[1] / target - 1) <= _ALIKE else "   TRAINS DIFFERENTLY"
+    print(f"  {side:<24} {speed[0]:9.1f} samples/s   train loss {speed[1]:.4f}   val loss {val_loss:.4f}{mark}")
 
 
-def run_ours(config: Any, folder: Path) -> tuple[tuple[float, float], float, Any]:
+def run_ours(config: Any, folder: Path, *, is_bucketed: bool = True) -> tuple[tuple[float, float], float, Any]:
     """(samples per second, last epoch's loss), seconds of preparation, and the trained trial."""
-    from trainables.data.loader import open_data
+    from unittest.mock import patch
+
+    from trainables.data import loader
     from trainables.families import family_module
     from trainables.loop import Ranks, _Trial, best_device
 
     began = time.perf_counter()
-    open_data(config, family_module(config.family).inputs(config.model))
+    loader.open_data(config, family_module(config.family).inputs(config.model))
     prepare_seconds = time.perf_counter() - began
     trial = _Trial(config, folder=folder, ranks=Ranks(device=best_device()))
     seconds, loss, num_rows = [], 0.0, 0
-    for epoch in range(1, config.epochs + 1):  # what _Trial.run does, without evaluation and checkpoints
-        began = time.perf_counter()
-        terms, _, num_rows = trial._train_epoch(epoch, trial.uda.current())
-        seconds.append(time.perf_counter() - began)
-        loss = terms["train_loss"]
+    with patch.object(loader, "_BUCKET", loader._BUCKET if is_bucketed else 1):  # 1: sorts nothing across batches
+        for epoch in range(1, config.epochs + 1):  # what _Trial.run does, without evaluation and checkpoints
+            began = time.perf_counter()
+            terms, _, num_rows = trial._train_epoch(epoch, trial.uda.current())
+            seconds.append(time.perf_counter() - began)
+            loss = terms["train_loss"]
     return (num_rows * (config.epochs - 1) / sum(seconds[1:]), loss), prepare_seconds, trial
 
 

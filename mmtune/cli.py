@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -309,6 +310,10 @@ def train(
 
     Example: mmtune train best.yaml --out trained/best
     """
+    from mmtune.cluster import ENVIRONMENT
+
+    for key in ("OMP_WAIT_POLICY", "TOKENIZERS_PARALLELISM"):  # read when torch is imported, below
+        os.environ.setdefault(key, ENVIRONMENT[key])
     from mmtune.single import train_single
     from mmtune.spec import load_config
 
