@@ -40,7 +40,7 @@ class TrialRecord:
         found: dict[str, Any] | None = None
         for row in self.rows:
             value = row.get(metric)
-            if value is not None and records.is_better(value, found and found[metric], mode):
+            if value is not None and records.is_better(value, None if found is None else found[metric], mode):
                 found = row
         return found
 

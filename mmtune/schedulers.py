@@ -86,7 +86,7 @@ class StudyAsha(ASHAScheduler):
         values = self._recorder.objective_by_epoch(trial)
         for milestone, recorded in bracket._rungs:
             if milestone in values:
-                recorded[key] = self._metric_op * values[milestone]
+                recorded[key] = values[milestone] if self._mode == "max" else -values[milestone]
 
 
 class StudyFifo(FIFOScheduler):

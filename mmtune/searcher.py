@@ -16,6 +16,7 @@ from typing import Any
 import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
@@ -43,7 +44,8 @@ def open_optuna(path: Path, *, name: str, objectives: list[tuple[str, str]]) -> 
     records.drop_torn_line(path)
     backend = JournalFileBackend(str(path), lock_obj=_HeldLock())  # pyright: ignore[reportArgumentType]
     storage = JournalStorage(backend)
-    directions = ["maximize" if mode == "max" else "minimize" for _, mode in objectives]
+    ways = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
+    directions = [ways[mode] for _, mode in objectives]
     study = optuna.create_study(study_name=name, storage=storage, directions=directions, load_if_exists=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -87,8 +89,8 @@ class StudySearcher(Searcher):
         """Trials of earlier sessions that are still to be handed out."""
         return len(self._unfinished)
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The next trial for Tune, or FINISHED."""
+    def suggest(self, trial_id: str) -> Any:
+        """The next trial for Tune as {"trial": id, "job": ...}, or FINISHED."""
         if self._is_spent():
             return Searcher.FINISHED
         if self._unfinished:

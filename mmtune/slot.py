@@ -326,24 +326,26 @@ class SlotPool:
     def close(self, timeout: float = 20.0) -> None:
         """Lets the workers return, so that their placement groups are freed; waits at most ``timeout`` seconds."""
         import ray
+        from ray.exceptions import RayError
 
         self._closing.set()
-        with contextlib.suppress(ray.exceptions.RayError):
+        with contextlib.suppress(RayError):
             ray.get(self.broker.close.remote(), timeout=5)
         deadline = time.monotonic() + timeout
         for thread in self._threads:
             thread.join(max(0.1, deadline - time.monotonic()))
-        with contextlib.suppress(ray.exceptions.RayError):
-            ray.kill(self.broker)
+        with contextlib.suppress(RayError):
+            ray.kill(self.broker)  # pyright: ignore[reportArgumentType]
 
     def _watch(self) -> None:
         """Notices that the broker is gone (killed for memory, say): without it nothing moves."""
         import ray
+        from ray.exceptions import RayError
 
         while not self._closing.wait(2.0):
             try:
                 ray.get(self.broker.num_ready.remote())
-            except ray.exceptions.RayError as error:
+            except RayError as error:
                 if not self._closing.is_set():
                     self.lost = f"the broker between trials and workers died: {str(error).strip().splitlines()[0]}"
                 return
@@ -351,6 +353,7 @@ class SlotPool:
     def _keep_up(self, slot: str) -> None:
         """Runs the slot's worker group, and starts it again when it ends before its time."""
         import ray
+        from ray.exceptions import RayError
 
         broken_starts = served = 0
         while not self._closing.is_set():
@@ -362,8 +365,8 @@ class SlotPool:
             if self._closing.is_set():
                 return
             try:
-                now_served = ray.get(self.broker.slot_died.remote(slot, why))
-            except ray.exceptions.RayError:
+                now_served: int = ray.get(self.broker.slot_died.remote(slot, why))  # pyright: ignore[reportAssignmentType]
+            except RayError:
                 return  # the broker is gone: the session is ending
             broken_starts = 0 if now_served > served else broken_starts + 1
             served = now_served

@@ -339,6 +339,11 @@ class _Session:
             env=environment,
         )
         stopper = _stopper(pool, self.progress)
+
+        def ended(trial: str) -> None:
+            self.progress.ended(trial)
+            pool.forget(trial)
+
         try:
             pool.prepare(self._requirements())
             searcher = StudySearcher(
@@ -347,7 +352,7 @@ class _Session:
                 recorder=self.recorder,
                 job=self._job,
                 is_spent=self._is_spent,
-                on_end=lambda trial: (self.progress.ended(trial), pool.forget(trial)),
+                on_end=ended,
             )
             left = 10**6 if spec.budget.trials is None else spec.budget.trials + searcher.num_unfinished
             with warnings.catch_warnings():
@@ -445,6 +450,7 @@ def _callback(recorder: Any, progress: Any) -> Any:
 
 def _stopper(pool: Any, progress: Any) -> Any:
     from ray import tune
+    from ray.tune.stopper import NoopStopper
 
     class Stop(tune.Stopper):
         """Ends Tune's loop after a signal, or when no slot can be started."""
@@ -458,7 +464,7 @@ def _stopper(pool: Any, progress: Any) -> Any:
             return _interrupted.is_set() or pool.error is not None or pool.lost is not None
 
         def __reduce__(self) -> Any:
-            return tune.stopper.NoopStopper, ()
+            return NoopStopper, ()
 
     return Stop()
 

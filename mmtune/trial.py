@@ -10,6 +10,7 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.exceptions import RayActorError
 
 
 def run_trial(config: dict[str, Any]) -> None:
@@ -21,7 +22,7 @@ def run_trial(config: dict[str, Any]) -> None:
     """
     try:
         _follow(ray.get_actor(config["broker"]), config["trial"], config["job"], config["objective"])
-    except (ray.exceptions.RayActorError, ValueError):  # the broker is gone, which is not the trial's fault:
+    except (RayActorError, ValueError):  # the broker is gone, which is not the trial's fault:
         time.sleep(60)  # the driver ends this session meanwhile, and hands the trial out again in the next
         raise
 

@@ -51,7 +51,7 @@ def main() -> None:
     spec = load_spec(sys.argv[1])
     kinds = [sys.argv[at + 1] for at, word in enumerate(sys.argv) if word == "--kill"]
     folder = create_study(spec, storage=sys.argv[2])
-    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False)
     threading.Thread(target=kill_when_busy, args=(folder.reports, kinds), daemon=True).start()
     ending = run_study(folder)
     deadline = time.monotonic() + 30  # Ray frees a placement group a moment after its removal
