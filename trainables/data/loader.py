@@ -32,7 +32,8 @@ from trainables.data.table import SPLITS, Target
 from trainables.encoders import Input, max_text_tokens
 from trainables.seeds import derive_seed
 
-_BUCKET = 32  # batches that are sorted by length together
+_BUCKET = 32  # batches at most that are sorted by length together
+_BUCKETS = 8  # at least so many an epoch: one bucket over it all would make the same batches every time
 
 
 @dataclass(frozen=True)
@@ -231,7 +232,8 @@ def global_batches(data: Data, *, batch_size: int, seed: int, epoch: int) -> lis
     count = math.ceil(len(rows) / batch_size)
     ends = len(rows) * np.arange(1, count + 1) // count
     if data.lengths is not None:
-        for bucket in np.split(rows, ends[_BUCKET - 1 :: _BUCKET]):  # views: sorted in place
+        size = max(1, min(_BUCKET, count // _BUCKETS))
+        for bucket in np.split(rows, ends[size - 1 :: size]):  # views: sorted in place
             bucket[:] = bucket[np.argsort(data.lengths[bucket], kind="stable")]
     batches = np.split(rows, ends[:-1])
     order = rng.permutation(count) if data.lengths is not None else range(count)
