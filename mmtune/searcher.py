@@ -123,10 +123,6 @@ class StudySearcher(Searcher):
             return
         name = records.trial_id(trial.number)
         end = {key.removeprefix("end/"): value for key, value in (result or {}).items() if key.startswith("end/")}
-        if result is not None and not end:
-            self._live[trial_id] = trial
-            self.on_trial_result(trial_id, result)  # Tune tells the last report of a stopped trial only here
-            self._live.pop(trial_id)
         record = self.recorder.trials[name]
         message = end.get("error")
         if error:
@@ -163,7 +159,6 @@ class StudySearcher(Searcher):
             if not (record.rows and record.rows[-1].get("stopped")):
                 return False
             self.recorder.end(record.trial, records.PRUNED)
-        self._report_missing(trial._trial_id, record)
         self._tell(trial.number, trial._trial_id, record)
         return True
 
@@ -177,7 +172,8 @@ class StudySearcher(Searcher):
                 self.study._storage.set_trial_intermediate_value(trial_id, epoch, value)
 
     def _tell(self, number: int, trial_id: int, record: TrialRecord) -> None:
-        """The trial's end, as the ledger has it, to Optuna."""
+        """The trial's end, as the ledger has it, to Optuna; Tune leaves out the report that a trial is stopped at."""
+        self._report_missing(trial_id, record)
         storage = self.study._storage
         if record.error is not None:
             storage.set_trial_user_attr(trial_id, "error", record.error)

@@ -52,7 +52,6 @@ class Broker:
         self._jobs: dict[str, _Job] = {}
         self._queue: collections.deque[str] = collections.deque()
         self._busy: dict[str, str] = {}  # slot -> trial
-        self._ready: set[str] = set()
         self._served: collections.Counter[str] = collections.Counter()
         self._changed = asyncio.Condition()
         self._closing = False
@@ -96,7 +95,6 @@ class Broker:
     # --- slots --------------------------------------------------------------------------------------
     async def next_job(self, slot: str) -> dict[str, Any]:
         """{'kind': 'job', ...}, 'idle' after a while, or 'close'. Asking while busy means the worker group died."""
-        self._ready.add(slot)
         if slot in self._busy:
             self._requeue(slot, "its worker died")
         deadline = time.monotonic() + _POLL_SECONDS
@@ -146,7 +144,6 @@ class Broker:
     # --- driver -------------------------------------------------------------------------------------
     async def slot_died(self, slot: str, why: str) -> int:
         """Puts the slot's job back; how many jobs the slot has been given so far."""
-        self._ready.discard(slot)
         if slot in self._busy:
             self._requeue(slot, why)
             async with self._changed:
@@ -161,9 +158,8 @@ class Broker:
         async with self._changed:
             self._changed.notify_all()
 
-    async def num_ready(self) -> int:
-        """Slots whose workers have come up."""
-        return len(self._ready)
+    async def ping(self) -> None:
+        """Answers as long as the broker lives."""
 
     def _requeue(self, slot: str, why: str) -> None:
         trial = self._busy.pop(slot)
@@ -344,7 +340,7 @@ class SlotPool:
 
         while not self._closing.wait(2.0):
             try:
-                ray.get(self.broker.num_ready.remote())
+                ray.get(self.broker.ping.remote())
             except RayError as error:
                 if not self._closing.is_set():
                     self.lost = f"the broker between trials and workers died: {str(error).strip().splitlines()[0]}"
