@@ -19,9 +19,12 @@ from torch.utils.data import DataLoader, Dataset
 from trainables.batch import Batch
 from trainables.config import TrialConfig
 from trainables.data.formats import dataset_module
-from trainables.encoders import Input, Port, load_encoder, load_text_config, load_tokenizer
+from trainables.data.tabular import Tabular
+from trainables.encoders import Input
 from trainables.families import family_module
+from trainables.model import load_port
 from trainables.seeds import derive_seed
+from trainables.weights import load_tokenizer
 
 
 class PlainDataset(Dataset):
@@ -80,15 +83,10 @@ def model_inputs(config: TrialConfig) -> dict[str, Input]:
 def plain_model(config: TrialConfig, task: Any) -> nn.Module:
     """The family's model with its encoders inside, initialised as mmtune does."""
     torch.manual_seed(derive_seed(config.seed, "init"))
-    ports = {}
-    for modality, entry in model_inputs(config).items():
-        encoder = None
-        if entry.output == "ids":
-            width = load_text_config(entry.encoder).hidden_size
-        else:
-            encoder = load_encoder(modality, entry, image_size=config.image_size)
-            width = encoder.width
-        ports[modality] = Port(modality=modality, input=entry, width=width, encoder=encoder)
+    ports = {
+        modality: load_port(modality, entry, tabular=Tabular(), dataset=config.dataset)
+        for modality, entry in model_inputs(config).items()
+    }
     return family_module(config.family).build(config.model, task, ports)
 
 

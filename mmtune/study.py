@@ -192,7 +192,7 @@ def count_slots(spec: SearchSpec, nodes: Sequence[Node]) -> tuple[int, int]:
 
 def _model_sizes(spec: SearchSpec, data_dir: str | None) -> Iterator[tuple[str, int, int]]:
     """Parameters and trainable ones of each family's largest corner."""
-    from trainables.sizes import model_size
+    from trainables.model import model_size
 
     sizes: dict[str, tuple[int, int]] = {}
     for params in spec.space.corners(limit=24):

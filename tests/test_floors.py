@@ -18,7 +18,8 @@ SOURCES = {
 }
 KNOW_RAY = {f"mmtune.{name}" for name in ("study", "cluster", "trial", "slot", "recorder", "searcher", "schedulers")}
 KNOW_OPTUNA = {"mmtune.samplers", "mmtune.searcher"}
-FAMILIES_MAY = {f"trainables.{name}" for name in ("layers", "encoders", "batch", "config", "losses")}
+ENCODERS = ("encoders", "text_encoders", "image_encoders", "joint_encoders", "weights")
+FAMILIES_MAY = {f"trainables.{name}" for name in ("layers", "batch", "config", "losses", *ENCODERS)}
 
 
 def imports(tree: ast.AST, package: str) -> set[str]:

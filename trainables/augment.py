@@ -189,7 +189,7 @@ class WordNeighbours:
 
 
 def augment_images(
-    images: Tensor, *, ops: int, magnitude: int, seed: int, first_index: int = 0, fill: int = 255
+    images: Tensor, *, ops: int, magnitude: int, seed: int, indices: Sequence[int] | None = None, fill: int = 255
 ) -> Tensor:
     """RandAugment on each image, which the module-level generators do not notice.
 
@@ -198,7 +198,7 @@ def augment_images(
         ops: operations an image, one after the other.
         magnitude: 0 .. 30.
         seed: together with an image's index it decides its operations.
-        first_index: index of the first image, so that a data set done in chunks comes out as done at once.
+        indices: of the images, so that a data set done in parts comes out as done at once; None counts from 0.
         fill: value of the pixels that come in from outside, 0 .. 255; white by default.
 
     Returns:
@@ -214,7 +214,8 @@ def augment_images(
     augmented = torch.empty_like(images)
     with torch.random.fork_rng(devices=[]):  # torchvision draws from the CPU's generator, whatever the device
         for row, image in enumerate(images):
-            torch.default_generator.manual_seed(derive_seed(seed, first_index + row))  # manual_seed sets the GPUs' too
+            index = row if indices is None else int(indices[row])
+            torch.default_generator.manual_seed(derive_seed(seed, index))  # manual_seed sets the GPUs' too
             augmented[row] = augment(image)
     return augmented
 

@@ -1,6 +1,7 @@
 """The typed values that flow between loader, family, losses and metrics: Batch, ModelOutput, Task.
 
-Sizes: B samples, C outputs, L text tokens, P image patches, D features, H x W pixels.
+Sizes: B samples, C outputs, L text tokens, P image patches, D features, H x W pixels, M numbers, K columns of
+categories, E neighbours.
 """
 
 from __future__ import annotations
@@ -40,6 +41,16 @@ class Task:
         return 1 if self.kind == "regression" else len(self.classes)
 
 
+_FIELDS = {  # modality -> its fields of a Batch
+    "text": ("input_ids", "attention_mask", "text_features"),
+    "image": ("pixel_values", "image_features"),
+    "numeric": ("numeric",),
+    "categorical": ("categories",),
+    "graph": ("neighbours",),
+}
+_PADDED = ("input_ids", "attention_mask", "neighbours")
+
+
 @dataclass(slots=True, kw_only=True)
 class Batch:
     """B samples. None stands for an input that this dataset or family does not have.
@@ -50,6 +61,9 @@ class Batch:
         text_features: (B, D) or (B, L, D), from a locked text encoder.
         pixel_values: (B, 3, H, W).
         image_features: (B, D) or (B, P, D), from a locked image encoder.
+        numeric: (B, M), NaN where a value is missing.
+        categories: (B, K) int64 codes, 0 for a value that is missing or unknown.
+        neighbours: (B, E) int64, nodes of a graph from 1, padded on the right with zeros.
         labels: (B,) int64 multi-class, (B, C) float multi-label, (B,) float regression.
         ids: B sample ids.
     """
@@ -59,6 +73,9 @@ class Batch:
     text_features: Tensor | None = None
     pixel_values: Tensor | None = None
     image_features: Tensor | None = None
+    numeric: Tensor | None = None
+    categories: Tensor | None = None
+    neighbours: Tensor | None = None
     labels: Tensor
     ids: list[str]
 
@@ -71,6 +88,18 @@ class Batch:
     def text_mask(self) -> Tensor | None:
         """The mask of token features (B, L, D): the attention mask."""
         return self.attention_mask
+
+    def features(self, modality: str) -> Tensor | None:
+        """What a locked encoder gave for 'text' or 'image', where the batch carries it."""
+        return {"text": self.text_features, "image": self.image_features}.get(modality)
+
+    def has(self, modality: str) -> bool:
+        """Whether the batch has the modality, raw or as features."""
+        return any(getattr(self, name) is not None for name in _FIELDS[modality])
+
+    def without(self, modality: str) -> Batch:
+        """The same samples as if they never had the modality."""
+        return replace(self, **dict.fromkeys(_FIELDS[modality]))
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The same batch on ``device``; ``non_blocking`` overlaps the copy if the memory is pinned."""
@@ -93,9 +122,9 @@ class Batch:
         joined = {}
         for name, value in mine.items():
             pair = [value, theirs[name]]
-            if name in ("input_ids", "attention_mask") or (name == "text_features" and value.ndim == 3):
+            if name in _PADDED or (name == "text_features" and value.ndim == 3):
                 length = max(part.shape[1] for part in pair)
-                assert self.attention_mask is not None or all(part.shape[1] == length for part in pair), (
+                assert self.attention_mask is not None or name == "neighbours" or value.shape[1] == pair[1].shape[1], (
                     f"{name}: lengths differ and there is no attention mask to tell padding from text"
                 )
                 pair = [_pad_tokens(part, length) for part in pair]
@@ -116,11 +145,13 @@ class ModelOutput:
         features: by name, e.g. text, image, joint; each (B, D).
         losses: named, weighted scalars that a family adds to the supervised loss; each is a mean over the
             batch, so that it decomposes over ranks and micro-batches.
+        supervised_weight: what the supervised loss is multiplied by before these are added.
     """
 
     logits: Tensor
     features: dict[str, Tensor] = field(default_factory=dict)
     losses: dict[str, Tensor] = field(default_factory=dict)
+    supervised_weight: float = 1.0
 
 
 def _pad_tokens(tokens: Tensor, length: int) -> Tensor:

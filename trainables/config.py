@@ -24,6 +24,7 @@ class OptimConfig(Section):
     text_lr_mult: float = Field(1.0, gt=0, le=1000)  # the text encoder's lr is lr * this
     image_lr_mult: float = Field(1.0, gt=0, le=1000)  # the image encoder's lr is lr * this
     head_lr_mult: float = Field(1.0, gt=0, le=1000)  # whatever is in no encoder: fusion and head
+    layer_decay: float = Field(1.0, gt=0, le=1)  # lr of an encoder's layer: times this for each layer above it
     weight_decay: float = Field(1e-2, ge=0, le=1)  # never on biases and norms
     beta1: float = Field(0.9, ge=0, lt=1)
     beta2: float = Field(0.999, ge=0, lt=1)
@@ -39,9 +40,12 @@ class UdaConfig(Section):
 
     Both views go through the model as one concatenated batch of twice the rows: BatchNorm (EfficientNet when
     unlocked, ``tirg_norm: batch``) normalises over both and its running statistics see both.
+    ``mode: aug`` doubles the training rows instead and leaves lambda, n, k and the divergence aside.
+    ``copies: fresh`` makes the copies while training: what locked encoders give for an augmented modality is no
+    constant then and is computed again each time.
     """
 
-    mode: Literal["none", "fixed", "dynamic"] = "none"
+    mode: Literal["none", "aug", "fixed", "dynamic"] = "none"  # aug: the copies are more training data, no L_c
     lam: float = Field(1.0, ge=0, le=1000)  # lambda
     n: int = Field(5, ge=0, le=100)  # exponent of q_V
     k: int = Field(1, ge=0, le=100)  # exponent of q_T
@@ -53,7 +57,9 @@ class UdaConfig(Section):
     confidence: float | None = Field(None, ge=0, lt=1)
     warmup_lambda: Literal["base", "zero"] = "base"  # lambda while fewer than two epochs are known
     lambda_max: float | None = Field(None, gt=0)
+    copies: Literal["static", "fresh"] = "static"  # one copy a sample made once, or another one each epoch
     text_replace: float = Field(0.1, gt=0, le=1)  # share of words replaced by their nearest neighbour
+    vectors: str | None = None  # word2vec or GloVe text file; None: the text encoder's own input embeddings
     randaug_ops: int = Field(2, ge=1, le=10)
     randaug_magnitude: int = Field(9, ge=0, le=30)
 
@@ -83,6 +89,8 @@ class TrialConfig(Section):
     max_text_len: int = Field(128, ge=2, le=8192)  # tokens, specials included
     image_size: int = Field(128, ge=8, le=2048)  # pixels a side, what the image encoder sees
     max_train_rows: int | None = Field(None, ge=1)  # train on so many random rows, the same for every seed
+    compile: bool = False  # torch.compile the model: pays off in long trainings only
+    gradient_checkpointing: bool = False  # recompute the layers of trained encoders: less memory, a third slower
     cache_features: bool = True  # compute what locked encoders give once, instead of every epoch
     optim: OptimConfig = OptimConfig()  # pyright: ignore[reportCallIssue] (does not see Field's defaults)
     uda: UdaConfig = UdaConfig()  # pyright: ignore[reportCallIssue]

@@ -5,7 +5,8 @@ Order matters:
  2. a checkpoint, if there is one, is restored after the optimiser exists;
  3. the ranks tell each other whether all that went well and which epoch they restored: until here a rank can
     fail alone, and nobody has written yet, so that all of them read the same checkpoint;
- 4. DDP wraps the model, in which locked encoders are frozen by now;
+ 4. DDP wraps the model, in which locked encoders are frozen by now, and again whenever the family freezes or
+    unfreezes a part: what did not train when DDP wrapped is never synchronised;
  5. every epoch: train, evaluate, checkpoint, and only then report, so that a reported epoch can be resumed.
 
 Losses are means over the global batch, whatever the number of ranks and micro-batches: each micro-batch is
@@ -14,6 +15,7 @@ weighted by its share of the rows. ``batch_size`` therefore means the same on an
 
 from __future__ import annotations
 
+import gc
 import math
 import resource
 import time
@@ -41,12 +43,11 @@ from trainables.checkpoint import (
     save_checkpoint,
 )
 from trainables.config import TrialConfig
-from trainables.data.features import Features
-from trainables.data.loader import Data, eval_batches, global_batches, open_data
-from trainables.encoders import Input, Port, load_encoder, load_text_config
+from trainables.data.loader import eval_batches, global_batches, open_data
 from trainables.families import family_module
 from trainables.losses import class_weights, pos_weights, supervised_loss
 from trainables.metrics import METRICS, compute_metrics, tuning_metric
+from trainables.model import build_model
 from trainables.optim import build_optimizer, lr_factor
 from trainables.seeds import derive_seed
 from trainables.uda import DynamicLambda, LambdaState, consistency_loss
@@ -169,22 +170,6 @@ def best_device() -> torch.device:
     return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
 
 
-def build_model(config: TrialConfig, data: Data, inputs: dict[str, Input]) -> nn.Module:
-    """The family's model on ports that fit the data: encoders, or their cached features."""
-    ports = {}
-    for modality, input in inputs.items():
-        cached: Features | None = getattr(data.clean, f"{modality}_features")
-        if cached is not None:
-            ports[modality] = Port(modality=modality, input=input, width=cached.width, encoder=None)
-        elif input.output == "ids":
-            width = load_text_config(input.encoder).hidden_size
-            ports[modality] = Port(modality=modality, input=input, width=width, encoder=None)
-        else:
-            encoder = load_encoder(modality, input, image_size=config.image_size)
-            ports[modality] = Port(modality=modality, input=input, width=encoder.width, encoder=encoder)
-    return family_module(config.family).build(config.model, data.task, ports)
-
-
 class _Trial:
     def __init__(
         self,
@@ -203,11 +188,17 @@ class _Trial:
         except Exception as caught:  # raised below: no rank may fail alone before the first collective
             error = caught
         self._agree(error)
-        self.wrapped: nn.Module = self.model
-        if ranks.world > 1:
-            ids = [ranks.device.index] if ranks.device.type == "cuda" else None
-            self.wrapped = DistributedDataParallel(self.model, device_ids=ids)
+        self.frozen: list[nn.Module] = []
+        self.wrapped = self._wrap()
         _reset_peak_memory(ranks.device)
+
+    def _wrap(self) -> nn.Module:
+        """The model as training calls it; evaluation uses the bare one, whose lengths and batches vary more."""
+        wrapped = self.model
+        if self.ranks.world > 1:
+            ids = [self.ranks.device.index] if self.ranks.device.type == "cuda" else None
+            wrapped = DistributedDataParallel(self.model, device_ids=ids)
+        return torch.compile(wrapped, dynamic=True) if self.config.compile else wrapped  # pyright: ignore
 
     def _build(self, starting_from: str) -> None:
         """Everything that a rank does by itself: data, model, optimiser, checkpoint."""
@@ -228,6 +219,7 @@ class _Trial:
         torch.manual_seed(derive_seed(config.seed, "init"))
         self.model = build_model(config, self.data, inputs).to(ranks.device)
         self.optimizer = build_optimizer(self.model, config.optim)
+        self.trainable = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         self.uda = DynamicLambda(config.uda)
         self._restore(starting_from)
         self._try_forward()
@@ -261,7 +253,10 @@ class _Trial:
             self.model(self._to_device(self.data.batch(rows, self.data.clean)))
 
     def _batches(self, epoch: int) -> list[np.ndarray]:
-        return global_batches(self.data, batch_size=self.config.batch_size, seed=self.config.seed, epoch=epoch)
+        config = self.config
+        return global_batches(
+            self.data, batch_size=config.batch_size, seed=config.seed, epoch=epoch, is_doubled=config.uda.mode == "aug"
+        )
 
     # --- the whole trial ----------------------------------------------------------------------------
     def run(self, known_epoch: int | None) -> Outcome:
@@ -309,7 +304,7 @@ class _Trial:
             "samples_per_second": num_rows / seconds,
             "peak_memory_gib": max(ranks.gather(_peak_memory_gib(ranks.device))),
         }
-        if config.uda.mode != "none":
+        if config.uda.mode in ("fixed", "dynamic"):
             row |= {"uda_lambda": state.lam, "uda_q_v": state.q_v, "uda_q_t": state.q_t}
             row |= {"uda_ratio": state.ratio, "uda_case": state.case}
         for name, value in row.items():
@@ -349,9 +344,25 @@ class _Trial:
         """The metric that is also computed on training inputs: the objective, or the task's first."""
         return next(iter(METRICS[self.task.kind])) if self.metric == "loss" else self.metric
 
+    def _begin_epoch(self, epoch: int) -> None:
+        """Training mode, except for what the family keeps frozen in this epoch."""
+        begin = getattr(self.model, "begin_epoch", None)
+        frozen: list[nn.Module] = list(begin(epoch)) if begin is not None else []
+        if {id(module) for module in frozen} != {id(module) for module in self.frozen}:
+            keep = {id(parameter) for module in frozen for parameter in module.parameters()}
+            for parameter in self.trainable:
+                parameter.requires_grad_(id(parameter) not in keep)
+            self.frozen = frozen
+            self.wrapped = self.model
+            gc.collect()  # the old DDP takes its hooks off the parameters when it goes
+            self.wrapped = self._wrap()
+        self.wrapped.train()
+        for module in frozen:
+            module.eval()
+
     def _train_epoch(self, epoch: int, state: LambdaState) -> tuple[Row, float, int]:
         """Mean loss terms and the metric, the metric as dynamic lambda wants it, and how many rows there were."""
-        self.wrapped.train()
+        self._begin_epoch(epoch)
         sums: dict[str, Tensor] = {}
         logits, rows = [], []
         bad_norms = torch.zeros((), device=self.ranks.device)
@@ -364,15 +375,15 @@ class _Trial:
             micro = [mine[at : at + size] for at in range(0, len(mine), size)]
             for at, part in enumerate(micro):
                 is_last = at == len(micro) - 1
-                wait = nullcontext() if is_last or self.wrapped is self.model else self.wrapped.no_sync()  # pyright: ignore
+                wait = nullcontext() if is_last or self.ranks.world == 1 else self.wrapped.no_sync()  # pyright: ignore
                 with wait:
-                    terms, clean_logits = self._forward(part, state)
+                    terms, clean_logits, clean_rows = self._forward(part, epoch, state)
                     loss = terms["train_loss"] * (len(part) * self.ranks.world / len(batch_rows))
                     (self.scaler.scale(loss) if self.scaler else loss).backward()
                 for name, value in terms.items():
                     sums[name] = sums.get(name, 0) + value.detach() * len(part)
                 logits.append(clean_logits.detach())
-                rows.append(part)
+                rows.append(clean_rows)
             bad_norms += self._step()
             if self.ranks.device.type == "cpu" or index % _CHECK_EVERY == 0:
                 self._check_gradients(bad_norms, f"epoch {epoch}, step {index + 1}")
@@ -389,41 +400,47 @@ class _Trial:
             metric = compute_metrics(all_logits, labels, self.task)[name]
         return {**means, f"train_{name}": metric}, tuning, num_rows
 
-    def _forward(self, rows: np.ndarray, state: LambdaState) -> tuple[dict[str, Tensor], Tensor]:
-        """Loss terms, each a mean over these rows, and the logits of the clean view."""
-        config, data, uses_uda = self.config, self.data, self.config.uda.mode != "none"
-        batch = data.batch(rows, data.clean)
-        if uses_uda:
+    def _forward(
+        self, rows: np.ndarray, epoch: int, state: LambdaState
+    ) -> tuple[dict[str, Tensor], Tensor, np.ndarray]:
+        """Loss terms, each a mean over these rows, and the logits of the clean view with their row numbers."""
+        config, data, mode = self.config, self.data, self.config.uda.mode
+        clean_rows, copied_rows = rows, rows[:0]
+        if mode == "aug":
+            clean_rows, copied_rows = rows[rows < len(data.ids)], rows[rows >= len(data.ids)] - len(data.ids)
+        elif mode != "none":
+            copied_rows = rows
+        parts = [data.batch(clean_rows, data.clean)] if len(clean_rows) else []
+        if len(copied_rows):
             assert data.augmented is not None
-            batch = batch.concat(data.batch(rows, data.augmented))
-        batch = self._to_device(batch)
+            parts.append(data.batch(copied_rows, data.augmented, epoch=epoch))
+        batch = self._to_device(parts[0] if len(parts) == 1 else parts[0].concat(parts[1]))
         with self.autocast():
             out: ModelOutput = self.wrapped(batch)
-        clean, labels = out.logits[: len(rows)].float(), batch.labels[: len(rows)]
-        terms = {"train_supervised": self._supervised(clean, labels)}
-        if uses_uda:
+        judged = len(clean_rows) if mode != "aug" else len(rows)
+        terms = {"train_supervised": self._supervised(out.logits[:judged].float(), batch.labels[:judged])}
+        total = out.supervised_weight * terms["train_supervised"]
+        clean = out.logits[: len(clean_rows)].float()
+        if mode in ("fixed", "dynamic"):
             terms["train_consistency"] = consistency_loss(
                 clean, out.logits[len(rows) :], task=self.task, divergence=config.uda.divergence,
                 temperature=config.uda.temperature, confidence=config.uda.confidence,
             )  # fmt: skip
-        total = terms["train_supervised"]
-        if uses_uda:
             total = total + state.lam * terms["train_consistency"]
         for name, value in out.losses.items():
             terms[f"train_{name}"] = value
             total = total + value
-        return {"train_loss": total, **terms}, clean
+        return {"train_loss": total, **terms}, clean, clean_rows
 
     def _step(self) -> Tensor:
         """One optimiser step; 1 if the gradient, which is the same on every rank, was not finite.
 
         Under fp16 an overflow is nothing unusual: the step is skipped and the scale lowered.
         """
-        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         if self.scaler:
             self.scaler.unscale_(self.optimizer)
         limit = self.config.optim.grad_clip or math.inf
-        norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
+        norm = torch.nn.utils.clip_grad_norm_(self.trainable, limit)
         if self.scaler:
             self.scaler.step(self.optimizer)
             self.scaler.update()
@@ -454,7 +471,7 @@ class _Trial:
         if self.task.kind != "multiclass" and (settings.label_smoothing != 0 or settings.class_weight):
             name = "class_weight" if settings.class_weight else "label_smoothing"
             raise ValueError(f"loss.{name}: belongs to multiclass tasks, this is {self.task.kind}")
-        if self.task.kind == "regression" and uda.mode != "none":
+        if self.task.kind == "regression" and uda.mode in ("fixed", "dynamic"):
             plain = {"divergence": "auto", "temperature": 1.0, "confidence": None}
             for name in (name for name, value in plain.items() if getattr(uda, name) != value):
                 raise ValueError(f"uda.{name}: has no meaning for a regression")
@@ -529,7 +546,7 @@ class _Trial:
         total = sum(parameter.numel() for parameter in self.model.parameters())
         return {
             "num_parameters": total + sum(features.num_parameters for features in cached if features is not None),
-            "num_trainable": sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad),
+            "num_trainable": sum(parameter.numel() for parameter in self.trainable),
         }
 
     @torch.inference_mode()

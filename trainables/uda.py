@@ -117,7 +117,7 @@ class DynamicLambda:
             ValueError: lambda overflows and ``uda.lambda_max`` is not set.
         """
         config = self.config
-        if config.mode == "none":
+        if config.mode in ("none", "aug"):
             return LambdaState(lam=0.0, q_v=1.0, q_t=1.0, ratio=1.0, case="none")
         if config.mode == "fixed":
             return LambdaState(lam=self._capped(config.lam), q_v=1.0, q_t=1.0, ratio=1.0, case="fixed")

@@ -15,11 +15,11 @@ import pytest
 # A process that has imported what the verbs import; each job is a fork of it, with its own argv, folder and streams.
 SERVER = """
 import gc, json, os, sys
-import analysis.report, trainables.loop, trainables.sizes
+import analysis.report, trainables.loop, trainables.model
 from mmtune.cli import main
 from trainables.config import TrialConfig
 tiny = {"text_encoder": "tiny-bert"}
-trainables.sizes.model_size(TrialConfig(family="text", dataset="openclipart", model=tiny))
+trainables.model.model_size(TrialConfig(family="text", dataset="openclipart", model=tiny))
 gc.freeze()
 for line in sys.stdin:
     job = json.loads(line)

@@ -16,6 +16,11 @@ HERE = Path(__file__).parent
 MEASURED = ("wall_seconds", "device_seconds", "samples_per_second", "peak_memory_gib")
 TINY = {"text": {"text_encoder": "tiny-bert"}, "image": {"image_encoder": "tiny-cnn"}}
 TINY |= {"fusion": TINY["text"] | TINY["image"], "lit_tirg": {"text_encoder": "tiny-bert", "image_encoder": "tiny-vit"}}
+TINY |= {"mmbt": TINY["fusion"], "mmbv": TINY["lit_tirg"]}
+TINY |= {"mvae": TINY["fusion"], "hybrid_vae": TINY["fusion"]}
+TINY |= {"flava": {"encoder": "tiny-flava"}, "vilt": {"encoder": "tiny-vilt", "text_positions": 128}}
+TINY |= {"clip": {"encoder": "tiny-clip"}}
+TINY |= {"vilbert": TINY["lit_tirg"]}
 
 Rows = list[dict[str, Any]]
 

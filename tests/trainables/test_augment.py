@@ -275,7 +275,7 @@ def test_an_image_depends_on_seed_and_index_alone():
     whole = augment_images(images, ops=2, magnitude=9, seed=1)
     torch.rand(5)
     assert torch.equal(whole, augment_images(images, ops=2, magnitude=9, seed=1))
-    parts = [augment_images(images[a : a + 5], ops=2, magnitude=9, seed=1, first_index=a) for a in (0, 5, 10)]
+    parts = [augment_images(images[a : a + 5], ops=2, magnitude=9, seed=1, indices=range(a, 15)) for a in (0, 5, 10)]
     assert torch.equal(whole, torch.cat(parts))
     assert not torch.equal(whole, augment_images(images, ops=2, magnitude=9, seed=2))
     same = augment_images(images[:1].expand(12, -1, -1, -1), ops=2, magnitude=9, seed=1)

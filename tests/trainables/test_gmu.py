@@ -36,7 +36,8 @@ def test_gmu_has_no_biases():
 @pytest.mark.parametrize("depth", [0, 1, 3])
 def test_mlp_layers(depth):
     model = mlp(7, 5, 2, depth=depth, dropout=0.25)
-    assert [type(layer) for layer in model] == [nn.Linear, nn.GELU, nn.Dropout] * depth + [nn.Linear]
+    layers = [nn.Linear, nn.GELU, nn.Dropout] * depth if depth else [nn.Dropout]
+    assert [type(layer) for layer in model] == [*layers, nn.Linear]
     assert model(torch.zeros(4, 7)).shape == (4, 2)
     widths = [7, *[5] * depth, 2]
     expected = sum(a * b + b for a, b in zip(widths, widths[1:], strict=False))

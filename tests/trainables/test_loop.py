@@ -242,11 +242,78 @@ def test_both_views_go_through_the_model_once(toy, tmp_path, monkeypatch):
     sizes = []
     trial.model.register_forward_hook(lambda module, inputs, out: sizes.append(inputs[0].size))
     rows = trial.data.rows["train"][:5]
-    terms, logits = trial._forward(rows, LambdaState(2.0, 1.0, 1.0, 1.0, "fixed"))
-    assert sizes == [10] and len(logits) == 5
+    terms, logits, clean_rows = trial._forward(rows, 1, LambdaState(2.0, 1.0, 1.0, 1.0, "fixed"))
+    assert sizes == [10] and len(logits) == 5 and clean_rows.tolist() == rows.tolist()
     assert terms["train_loss"].item() == pytest.approx(
         (terms["train_supervised"] + 2 * terms["train_consistency"]).item()
     )
+
+
+def test_aug_trains_on_every_row_and_its_copy(toy, tmp_path):
+    config = toy("fusion", uda={"mode": "aug", "views": "text"}, batch_size=8)
+    trial = loop._Trial(config, folder=tmp_path, ranks=loop.Ranks())
+    batches = trial._batches(1)
+    assert sorted(np.concatenate(batches)) == [*range(45), *range(68, 68 + 45)]  # 68 rows in all
+    assert len(batches) == 12 == trial.steps_per_epoch  # ceil(90 / 8)
+    seen = []
+    trial.model.register_forward_hook(lambda module, inputs, out: seen.append((inputs[0], out)))
+    rows = np.array([3, 68 + 3, 68 + 7])
+    terms, logits, clean_rows = trial._forward(rows, 1, LambdaState(0.0, 1.0, 1.0, 1.0, "none"))
+    (batch, out), data = seen[0], trial.data
+    assert clean_rows.tolist() == [3] and len(logits) == 1 and batch.ids == ["row-3", "row-3", "row-7"]
+    clean, copy = data.batch(np.array([3]), data.clean), data.batch(np.array([3, 7]), data.augmented)
+    assert batch.text_features[:1].equal(clean.text_features) and batch.text_features[1:].equal(copy.text_features)
+    expected = torch.nn.functional.cross_entropy(out.logits, torch.from_numpy(data.labels[[3, 3, 7]]))
+    assert terms.keys() == {"train_loss", "train_supervised"}
+    assert terms["train_loss"].item() == pytest.approx(expected.item(), rel=1e-5)
+    row = loop.train(config, folder=tmp_path, ranks=loop.Ranks()).reports[0]
+    assert "uda_lambda" not in row and "train_consistency" not in row
+
+
+def test_fresh_copies_change_every_epoch_and_not_otherwise(toy, tmp_path):
+    model = {"lock_image": True, "lock_text": True, "kind": "late"}
+    uda = {"mode": "fixed", "copies": "fresh", "text_replace": 0.5}
+    trial = loop._Trial(toy("fusion", model=model, uda=uda), folder=tmp_path, ranks=loop.Ranks())
+    data, rows = trial.data, np.arange(20)
+    first, again, second = (data.batch(rows, data.augmented, epoch=epoch) for epoch in (1, 1, 2))
+    for batch in (first, second):
+        assert batch.text_features is None and batch.image_features is None  # no constants: the encoders run
+    assert first.input_ids.equal(again.input_ids) and first.pixel_values.equal(again.pixel_values)
+    assert not first.pixel_values.equal(second.pixel_values)
+    assert first.input_ids.shape != second.input_ids.shape or not first.input_ids.equal(second.input_ids)
+    alone = data.batch(rows[5:7], data.augmented, epoch=1)  # a row's copy does not depend on the batch it is in
+    assert alone.pixel_values.equal(first.pixel_values[5:7])
+    only = toy("fusion", model=model, uda={**uda, "views": "text"})
+    data = loop._Trial(only, folder=tmp_path, ranks=loop.Ranks()).data
+    assert data.clean.image_features is not None and data.clean.text_features is None
+    straight = loop.train(toy("fusion", model=model, uda=uda), folder=tmp_path / "a").reports
+    loop.train(toy("fusion", model=model, uda=uda), folder=tmp_path / "b", report=lambda row: True)
+    resumed = loop.train(toy("fusion", model=model, uda=uda), folder=tmp_path / "b").reports
+    assert [row["train_loss"] for row in resumed] == [row["train_loss"] for row in straight]
+
+
+def test_gradient_checkpointing_changes_memory_alone(toy, tmp_path):
+    settings = {"model": {"text_encoder": "tiny-bert"}, "optim": {"lr": 1e-3}, "epochs": 1}
+    rows = [
+        loop.train(toy("text", gradient_checkpointing=on, **settings), folder=tmp_path / str(on)).reports[0]
+        for on in (False, True)
+    ]
+    assert rows[0]["train_loss"] == pytest.approx(rows[1]["train_loss"], rel=1e-6)  # dropout is drawn again alike
+    assert rows[0]["val_loss"] == pytest.approx(rows[1]["val_loss"], rel=1e-6)
+    with pytest.raises(ValueError, match="gradient_checkpointing: nothing that trains in this 'image' supports it"):
+        loop.train(toy("image", gradient_checkpointing=True), folder=tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # torch's own compiler
+def test_a_compiled_model_trains_alike(toy, tmp_path):
+    settings = {"model": {"kind": "late", "dropout": 0.0}, "optim": {"lr": 1e-3}}
+    rows = [
+        loop.train(toy("fusion", compile=on, **settings), folder=tmp_path / str(on)).reports for on in (False, True)
+    ]
+    for plain, compiled in zip(*rows, strict=True):
+        for key in ("train_loss", "val_loss"):
+            assert compiled[key] == pytest.approx(plain[key], rel=1e-4), key
 
 
 @pytest.mark.parametrize("family", ["fusion", "text", "image", "lit_tirg"])

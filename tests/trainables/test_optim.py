@@ -2,8 +2,10 @@ import math
 
 import pytest
 import torch
+from torch import nn
 
 from trainables.config import OptimConfig
+from trainables.encoders import Input, load_encoder
 from trainables.optim import build_optimizer, lr_factor, part_of
 
 
@@ -97,3 +99,27 @@ def test_a_step_is_adamw_in_closed_form():
 )
 def test_part_of(name, part):
     assert part_of(name) == part
+
+
+@pytest.mark.parametrize(
+    ("modality", "name", "depths"),
+    [
+        ("text", "tiny-bert", {"embeddings.word": 2, "layer.0.attention": 1, "layer.1.output": 0, "pooler": 0}),
+        ("text", "tiny-clip", {"token_embedding": 2, "layers.0.mlp": 1, "layers.1.mlp": 0, "final_layer_norm": 0}),
+        ("image", "tiny-vit", {"patch_embeddings": 2, "layers.0.": 1, "layers.1.": 0, "model.layernorm": 0}),
+        ("image", "tiny-clip", {"class_embedding": 2, "pre_layrnorm": 2, "layers.0.": 1, "post_layernorm": 0}),
+        ("image", "tiny-resnet", {"features.conv1": 4, "features.bn1": 4, "layer1.0": 3, "layer3.0": 1, "layer4.0": 0}),
+    ],
+)
+def test_lower_layers_learn_more_slowly(modality, name, depths):
+    """lr x decay for each layer above; everything outside the encoder has the full lr."""
+    pool = "pooler" if name == "tiny-bert" else "default"
+    encoder = load_encoder(modality, Input(name, is_locked=False, pool=pool))
+    model = nn.ModuleDict({modality: encoder, "head": nn.Linear(2, 2), "layers": nn.ModuleList([nn.Linear(2, 2)])})
+    config = OptimConfig.model_validate({"lr": 1.0, "layer_decay": 0.5, f"{modality}_lr_mult": 8.0})
+    optimizer = build_optimizer(model, config)
+    lr = {id(parameter): group["base_lr"] for group in optimizer.param_groups for parameter in group["params"]}
+    for part, depth in depths.items():
+        found = [value for key, value in model.named_parameters() if key.startswith(modality) and part in key]
+        assert found and all(lr[id(value)] == 8.0 * 0.5**depth for value in found), part
+    assert all(lr[id(value)] == 1.0 for key, value in model.named_parameters() if not key.startswith(modality))

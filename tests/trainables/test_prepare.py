@@ -10,7 +10,7 @@ from trainables.data import prepare
 from trainables.data.formats import DATASETS
 from trainables.data.prepare import DatasetRef, ImageView, TextView, decode_image, prepare_images, prepare_tokens
 from trainables.data.table import Table, Target
-from trainables.encoders import load_tokenizer
+from trainables.weights import load_tokenizer
 
 
 def encoded(image, kind="PNG", **settings):
@@ -170,12 +170,30 @@ def test_replaced_words_are_a_static_copy(encoder, cache):
         lengths.append(sum(clean.encoded(row, 128) != augmented.encoded(row, 128) for row in range(68)))
         prepare._augmented_texts.cache_clear()
         again = prepare._augmented_texts(DatasetRef("toy"), view)
-        tokenizer = prepare._tokenizer(DatasetRef("toy"), encoder)
+        tokenizer = prepare.dataset_tokenizer(DatasetRef("toy"), encoder)
         assert [tokenizer(text)["input_ids"] for text in again] == [augmented.encoded(row, 128) for row in range(68)]
     assert lengths == [66, 66]  # each text that has a word: at least one of them is replaced
 
 
 def test_neighbours_are_searched_once_for_all_shares(cache, monkeypatch):
-    before = prepare._neighbours(DatasetRef("toy"), "tiny-bert")
+    before = prepare.word_neighbours(DatasetRef("toy"), TextView(share=0.1, vectors="tiny-bert"))
     monkeypatch.setattr(prepare.WordNeighbours, "from_text_encoder", None)  # nobody searches again
-    assert prepare._neighbours(DatasetRef("toy"), "tiny-bert") == before and before.nearest["red"] != "red"
+    after = prepare.word_neighbours(DatasetRef("toy"), TextView(share=0.7, vectors="tiny-bert"))
+    assert after == before and before.nearest["red"] != "red"
+
+
+def test_word_vectors_come_from_a_file(cache, tmp_path):
+    file = tmp_path / "vectors.txt"
+    file.write_text("red 1 0\ncrimson 0.9 0.1\nblue 0 1\nnavy 0.1 0.9\n")
+    view = TextView(share=1.0, vectors=str(file), is_file=True)
+    clean, augmented = (prepare_tokens(DatasetRef("toy"), encoder="tiny-bert", view=each) for each in (None, view))
+    tokenizer = prepare.dataset_tokenizer(DatasetRef("toy"), "tiny-bert")
+    unknown = tokenizer.unk_token_id  # neither crimson nor navy is in the vocabulary: characters, or unknown
+    texts = prepare.load_table(DatasetRef("toy")).texts
+    assert texts is not None and unknown is not None
+    for row, text in enumerate(texts):
+        said = text.replace("red", "crimson").replace("blue", "navy")
+        assert augmented.encoded(row, 128) == tokenizer(said)["input_ids"]
+        assert (augmented.encoded(row, 128) != clean.encoded(row, 128)) is ("red" in text or "blue" in text)
+    with pytest.raises(ValueError, match=r"uda.vectors: .*nowhere.txt is no file"):
+        prepare.word_neighbours(DatasetRef("toy"), TextView(1.0, str(tmp_path / "nowhere.txt"), is_file=True))

@@ -1,8 +1,8 @@
 """Runs trials in a process of its own, alone or as one of several ranks: python worker.py JOBS.json RANK WORLD.
 
 Each job names a config and a folder (one, or one a rank), and perhaps what is to go wrong: 'fail_rank' cannot build
-its model, 'nan_rank' has a loss of nan, 'kill' ends the process with SIGKILL. What came out is written to
-``out-RANK.json`` beside the jobs.
+its model, 'nan_rank' has a loss of nan, 'kill' ends the process with SIGKILL. 'is_noiseless' takes dropout and sampled
+noise out of the model, so that ranks can be compared. What came out is written to ``out-RANK.json`` beside the jobs.
 """
 
 import json
@@ -19,6 +19,8 @@ import torch.distributed
 from trainables import loop
 from trainables.config import TrialConfig
 from trainables.data.formats import DATASETS
+
+RANDN_LIKE = torch.randn_like
 
 
 def main(jobs_file: str, rank: int, world: int) -> None:
@@ -43,6 +45,8 @@ def _run(job: dict[str, Any], ranks: loop.Ranks) -> dict[str, Any]:
         loop._Trial._supervised = lambda self, logits, labels, **settings: supervised(self, logits, labels) * math.nan
     if "kill" in job:
         _arrange_kill(job["kill"])
+    if job.get("is_noiseless"):
+        loop.build_model = lambda *given: noiseless(build_model(*given))
     try:
         config = TrialConfig(**job["config"])
         outcome = loop.train(config, folder=folder, ranks=ranks)
@@ -52,6 +56,19 @@ def _run(job: dict[str, Any], ranks: loop.Ranks) -> dict[str, Any]:
         return {"error": type(error).__name__, "text": str(error)}
     finally:
         loop.build_model, loop._Trial._supervised = build_model, supervised
+        torch.randn_like = RANDN_LIKE
+
+
+def noiseless(model: Any) -> Any:
+    """The model without dropout; what it samples is the mean."""
+    torch.randn_like = torch.zeros_like
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        for name in ("dropout", "attention_dropout", "attention_probs_dropout_prob", "dropout_prob"):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)
+    return model
 
 
 def _fail(*args: Any) -> Any:

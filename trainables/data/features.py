@@ -28,7 +28,8 @@ from trainables.data.prepare import (
     prepare_tokens,
     view_key,
 )
-from trainables.encoders import Input, encode, fingerprint, load_encoder
+from trainables.encoders import Input, encode, load_encoder
+from trainables.weights import fingerprint
 
 _CHUNK = 64  # rows a forward
 
@@ -67,6 +68,7 @@ def prepare_features(
     assert input.is_locked
     limit = {"size": image_size} if modality == "image" else {"max_text_len": max_text_len}
     settings = asdict(input) | {"encoder": fingerprint(input.encoder)}
+    del settings["is_standardised"], settings["max_tokens"]  # the port's and the loader's business
     key = {**dataset_key(dataset), "modality": modality, "input": settings, **limit, "view": view_key(view)}
 
     def build(folder: Path) -> dict[str, Any]:
@@ -99,7 +101,7 @@ def _compute(
     from trainables.data.loader import pad_tokens
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    encoder = load_encoder(modality, input, image_size=image_size).eval().to(device)
+    encoder = load_encoder(modality, input).eval().to(device)
     table = load_table(dataset)
     wanted = np.arange(len(table.ids)) if view is None else np.flatnonzero(table.split == "train")
     no_labels = torch.zeros(0)

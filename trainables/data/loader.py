@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from trainables.augment import WordNeighbours, augment_images
 from trainables.batch import Batch, Task
 from trainables.config import TrialConfig
 from trainables.data.features import Features, prepare_features
@@ -24,25 +27,71 @@ from trainables.data.prepare import (
     Ragged,
     TextView,
     Tokens,
+    dataset_texts,
+    dataset_tokenizer,
     load_table,
     prepare_images,
     prepare_tokens,
+    word_neighbours,
 )
-from trainables.data.table import SPLITS, Target
-from trainables.encoders import Input, max_text_tokens
+from trainables.data.table import SPLITS, Neighbours, Target
+from trainables.data.tabular import Tabular, tabular_of
+from trainables.encoders import Input
 from trainables.seeds import derive_seed
+from trainables.weights import max_text_tokens
 
 _BUCKET = 32  # batches at most that are sorted by length together
 _BUCKETS = 8  # at least so many an epoch: one bucket over it all would make the same batches every time
 
 
 @dataclass(frozen=True)
+class FreshText:
+    """Makes augmented texts when they are asked for, others in each epoch."""
+
+    texts: list[str]
+    ids: list[str]
+    neighbours: WordNeighbours
+    share: float
+    tokenizer: Any
+    like: Tokens  # the clean tokens: the same specials and padding
+    seed: int
+
+    def tokens(self, rows: np.ndarray, epoch: int) -> Tokens:
+        """Of these rows in their order."""
+        texts = [
+            self.neighbours.replace(
+                self.texts[row], share=self.share, seed=derive_seed(self.seed, "words", self.ids[row], epoch)
+            )
+            for row in rows
+        ]
+        encoded = self.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+        offsets = np.concatenate([[0], np.cumsum([len(ids) for ids in encoded])])
+        values = np.array([token for ids in encoded for token in ids], np.int32)
+        return replace(self.like, ids=Ragged(values, offsets.astype(np.int64)))
+
+
+@dataclass(frozen=True)
+class FreshImages:
+    """Makes augmented images when they are asked for, others in each epoch."""
+
+    images: np.ndarray
+    view: ImageView
+    seed: int
+
+    def pixels(self, rows: np.ndarray, epoch: int) -> Tensor:
+        """uint8 (B, 3, S, S)."""
+        seed, pixels = derive_seed(self.seed, "images", epoch), torch.from_numpy(self.images[rows])
+        ops, magnitude = self.view.ops, self.view.magnitude
+        return augment_images(pixels, ops=ops, magnitude=magnitude, seed=seed, indices=rows.tolist())
+
+
+@dataclass(frozen=True)
 class View:
     """The clean data, or its augmented copy: for each modality raw inputs or features, never both."""
 
-    tokens: Tokens | None = None
+    tokens: Tokens | FreshText | None = None
     text_features: Features | None = None
-    images: np.ndarray | None = None
+    images: np.ndarray | FreshImages | None = None
     image_features: Features | None = None
 
 
@@ -58,28 +107,51 @@ class Data:
     augmented: View | None
     max_text_len: int
     lengths: np.ndarray | None = field(default=None)  # tokens a row, None where all rows are alike
+    tabular: Tabular = Tabular()  # what the family reads of it
+    dataset: str = ""  # its name, for messages
 
-    def batch(self, rows: np.ndarray, view: View) -> Batch:
-        """These rows of a view, text padded to the longest among them."""
-        ids = mask = text = pixels = image = None
-        if view.tokens is not None:
+    def batch(self, rows: np.ndarray, view: View, *, epoch: int = 0) -> Batch:
+        """These rows of a view, text padded to the longest among them; ``epoch`` chooses fresh copies."""
+        ids = mask = text = pixels = image = numeric = categories = neighbours = None
+        if isinstance(view.tokens, FreshText):
+            fresh = view.tokens.tokens(rows, epoch)
+            ids, mask = pad_tokens(fresh, np.arange(len(rows)), self.max_text_len)
+        elif view.tokens is not None:
             ids, mask = pad_tokens(view.tokens, rows, self.max_text_len)
         if view.text_features is not None:
             text, mask = _take(view.text_features.rows, rows)
-        if view.images is not None:
+        if isinstance(view.images, FreshImages):
+            pixels = view.images.pixels(rows, epoch)
+        elif view.images is not None:
             pixels = torch.from_numpy(view.images[rows])
         if view.image_features is not None:
             image, _ = _take(view.image_features.rows, rows)
+        if self.tabular.numeric is not None:
+            numeric = torch.from_numpy(self.tabular.numeric[rows])
+        if self.tabular.codes is not None:
+            categories = torch.from_numpy(self.tabular.codes[rows])
+        if self.tabular.graph is not None:
+            neighbours = _neighbours(self.tabular.graph, rows)
         return Batch(
             input_ids=ids, attention_mask=mask, text_features=text, pixel_values=pixels, image_features=image,
+            numeric=numeric, categories=categories, neighbours=neighbours,
             labels=torch.from_numpy(self.labels[rows]), ids=[self.ids[row] for row in rows],
         )  # fmt: skip
+
+
+def _neighbours(graph: Neighbours, rows: np.ndarray) -> Tensor:
+    """Nodes counted from 1, padded with zeros: (B, E)."""
+    parts = [graph.nodes[graph.offsets[row] : graph.offsets[row + 1]] for row in rows]
+    out = np.zeros((len(rows), max([1, *(len(part) for part in parts)])), np.int64)
+    for at, part in enumerate(parts):
+        out[at, : len(part)] = part + 1
+    return torch.from_numpy(out)
 
 
 def pad_tokens(tokens: Tokens, rows: np.ndarray, max_len: int) -> tuple[Tensor, Tensor]:
     """Ids and mask (B, L) of the rows, padded to the longest."""
     encoded = [tokens.encoded(row, max_len) for row in rows]
-    longest = max(1, *(len(ids) for ids in encoded))
+    longest = max([1, *(len(ids) for ids in encoded)])
     ids = np.full((len(rows), longest), tokens.pad, np.int64)
     mask = np.zeros((len(rows), longest), np.int64)
     for at, row in enumerate(encoded):
@@ -92,7 +164,7 @@ def _take(values: np.ndarray | Ragged, rows: np.ndarray) -> tuple[Tensor, Tensor
     if not isinstance(values, Ragged):
         return torch.from_numpy(values[rows]), None
     parts = [values.row(row) for row in rows]
-    longest = max(1, *(len(part) for part in parts))
+    longest = max([1, *(len(part) for part in parts)])
     out = np.zeros((len(rows), longest, values.values.shape[1]), values.values.dtype)
     mask = np.zeros((len(rows), longest), np.int64)
     for at, part in enumerate(parts):
@@ -129,39 +201,50 @@ class Requirement:
 
 
 def requirements(config: TrialConfig, inputs: dict[str, Input]) -> list[Requirement]:
-    """What ``config`` needs prepared: the clean data first, then augmented views.
+    """What ``config`` needs prepared: the clean data first, then static augmented views.
 
     Raises:
         ValueError: UDA views that the family does not have, or more tokens than the text encoder takes.
     """
-    dataset = DatasetRef(config.dataset, config.data_dir)
+    dataset, augmented = DatasetRef(config.dataset, config.data_dir), _augmented_modalities(config, inputs)
     if "text" in inputs:
-        encoder = inputs["text"].encoder
-        limit = max_text_tokens(encoder)
+        entry = inputs["text"]
+        limit = entry.max_tokens or max_text_tokens(entry.encoder)
         if limit is not None and config.max_text_len > limit:
-            raise ValueError(f"max_text_len: {config.max_text_len} is more than the {limit} that {encoder} takes")
+            raise ValueError(f"max_text_len: {config.max_text_len} is more than the {limit} that {entry.encoder} takes")
 
     def one(modality: str, view: TextView | ImageView | None) -> Requirement:
         entry, is_text = inputs[modality], modality == "text"
-        uses_features = entry.is_locked and config.cache_features
+        is_constant = modality not in augmented or config.uda.copies == "static"
+        uses_features = entry.has_encoder and entry.is_locked and config.cache_features and is_constant
         return Requirement(
             dataset=dataset, modality=modality, input=entry, uses_features=uses_features,
             image_size=None if is_text else config.image_size,
             max_text_len=config.max_text_len if is_text and uses_features else None, view=view,
         )  # fmt: skip
 
-    needed = [one(modality, None) for modality in inputs]
-    if config.uda.mode != "none":
-        views = ("text", "image") if config.uda.views == "both" else (config.uda.views,)
-        augmented = [modality for modality in inputs if modality in views]
-        if not augmented:
-            raise ValueError(f"uda.views: '{config.uda.views}' augments no input of family '{config.family}'")
-        for modality in augmented:
-            if modality == "text":
-                needed.append(one(modality, TextView(config.uda.text_replace, inputs["text"].encoder)))
-            else:
-                needed.append(one(modality, ImageView(config.uda.randaug_ops, config.uda.randaug_magnitude)))
+    needed = [one(modality, None) for modality in inputs if modality in ("text", "image")]
+    if config.uda.copies == "static":
+        needed += [one(modality, _view(config, inputs, modality)) for modality in augmented]
     return needed
+
+
+def _augmented_modalities(config: TrialConfig, inputs: dict[str, Input]) -> list[str]:
+    uda = config.uda
+    if uda.mode == "none":
+        return []
+    views = ("text", "image") if uda.views == "both" else (uda.views,)
+    augmented = [modality for modality in inputs if modality in views]
+    if not augmented:
+        raise ValueError(f"uda.views: '{uda.views}' augments no input of family '{config.family}'")
+    return augmented
+
+
+def _view(config: TrialConfig, inputs: dict[str, Input], modality: str) -> TextView | ImageView:
+    uda = config.uda
+    if modality == "image":
+        return ImageView(uda.randaug_ops, uda.randaug_magnitude)
+    return TextView(uda.text_replace, uda.vectors or inputs["text"].encoder, is_file=uda.vectors is not None)
 
 
 def load_target(config: TrialConfig) -> Target:
@@ -177,6 +260,16 @@ def load_target(config: TrialConfig) -> Target:
     return targets[name]
 
 
+@lru_cache(maxsize=2)
+def load_tabular(dataset: DatasetRef) -> Tabular:
+    """Numbers, categories and graph of a dataset.
+
+    Raises:
+        ValueError: unreadable files.
+    """
+    return tabular_of(load_table(dataset))
+
+
 def open_data(config: TrialConfig, inputs: dict[str, Input]) -> Data:
     """The data of a trial, memory-mapped from the cache; whatever is missing there is built first.
 
@@ -188,7 +281,8 @@ def open_data(config: TrialConfig, inputs: dict[str, Input]) -> Data:
         ValueError: an unknown dataset or target, unreadable files, a split without rows, or UDA views
             that the family does not have.
     """
-    table, target = load_table(DatasetRef(config.dataset, config.data_dir)), load_target(config)
+    dataset = DatasetRef(config.dataset, config.data_dir)
+    table, target, tabular = load_table(dataset), load_target(config), load_tabular(dataset)
     rows = {split: np.flatnonzero((table.split == split) & target.is_labelled) for split in SPLITS}
     if config.max_train_rows is not None:
         picked = np.random.default_rng(0).permutation(rows["train"])[: config.max_train_rows]  # files come sorted
@@ -196,26 +290,41 @@ def open_data(config: TrialConfig, inputs: dict[str, Input]) -> Data:
     for split in ("train", "val"):
         if len(rows[split]) == 0:
             raise ValueError(f"dataset {config.dataset}, target {config.target or 'default'}: no rows in split {split}")
-    clean: dict[str, object] = {}
-    augmented: dict[str, object] = {}
+    clean: dict[str, Any] = {}
+    augmented: dict[str, Any] = {}
     for need in requirements(config, inputs):
         slot = {"text": "tokens", "image": "images"}[need.modality]
         slot = f"{need.modality}_features" if need.uses_features else slot
         (clean if need.view is None else augmented)[slot] = need.build()
+    if config.uda.copies == "fresh":
+        for modality in _augmented_modalities(config, inputs):
+            view = _view(config, inputs, modality)
+            if isinstance(view, ImageView):
+                augmented["images"] = FreshImages(clean["images"], view, config.seed)
+            else:
+                augmented["tokens"] = FreshText(
+                    texts=dataset_texts(dataset), ids=table.ids, neighbours=word_neighbours(dataset, view),
+                    share=view.share, tokenizer=dataset_tokenizer(dataset, inputs["text"].encoder),
+                    like=clean["tokens"], seed=config.seed,
+                )  # fmt: skip
     lengths = None
     if "tokens" in clean:
-        lengths = clean["tokens"].length(config.max_text_len)  # pyright: ignore[reportAttributeAccessIssue]
-    elif "text_features" in clean and isinstance(clean["text_features"].rows, Ragged):  # pyright: ignore
-        lengths = clean["text_features"].rows.lengths  # pyright: ignore[reportAttributeAccessIssue]
+        lengths = clean["tokens"].length(config.max_text_len)
+    elif "text_features" in clean and isinstance(clean["text_features"].rows, Ragged):
+        lengths = clean["text_features"].rows.lengths
+    numbers = ("numeric", "mean", "std", "has_missing") if "numeric" in inputs else ()
+    codes = ("codes", "sizes") if "categorical" in inputs else ()
+    graph = ("graph",) if "graph" in inputs else ()
     return Data(
-        task=target.task, ids=table.ids, labels=target.labels, rows=rows, clean=View(**clean),  # pyright: ignore
-        augmented=View(**{**clean, **augmented}) if augmented else None,  # pyright: ignore[reportArgumentType]
-        max_text_len=config.max_text_len, lengths=lengths,
+        task=target.task, ids=table.ids, labels=target.labels, rows=rows, clean=View(**clean),
+        augmented=View(**{**clean, **augmented}) if augmented else None,
+        max_text_len=config.max_text_len, lengths=lengths, dataset=config.dataset,
+        tabular=Tabular(**{name: getattr(tabular, name) for name in (*numbers, *codes, *graph)}),
     )  # fmt: skip
 
 
 # --- order ------------------------------------------------------------------------------------------
-def global_batches(data: Data, *, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
+def global_batches(data: Data, *, batch_size: int, seed: int, epoch: int, is_doubled: bool = False) -> list[np.ndarray]:
     """Row numbers of every training batch of an epoch, the same on all ranks.
 
     The rows are spread evenly over ceil(rows / batch_size) batches, whose sizes differ by one at most: no
@@ -226,15 +335,17 @@ def global_batches(data: Data, *, batch_size: int, seed: int, epoch: int) -> lis
         batch_size: rows a batch at most, over all ranks.
         seed: the trial's.
         epoch: 1-based.
+        is_doubled: every training row comes a second time, as number row + N of all N rows: its augmented copy.
     """
     rng = np.random.default_rng(derive_seed(seed, "order", epoch))
-    rows = rng.permutation(data.rows["train"])
+    rows = data.rows["train"]
+    rows = rng.permutation(np.concatenate([rows, rows + len(data.ids)]) if is_doubled else rows)
     count = math.ceil(len(rows) / batch_size)
     ends = len(rows) * np.arange(1, count + 1) // count
     if data.lengths is not None:
         size = max(1, min(_BUCKET, count // _BUCKETS))
         for bucket in np.split(rows, ends[size - 1 :: size]):  # views: sorted in place
-            bucket[:] = bucket[np.argsort(data.lengths[bucket], kind="stable")]
+            bucket[:] = bucket[np.argsort(data.lengths[bucket % len(data.ids)], kind="stable")]
     batches = np.split(rows, ends[:-1])
     order = rng.permutation(count) if data.lengths is not None else range(count)
     return [batches[index] for index in order]

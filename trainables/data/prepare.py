@@ -15,14 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from trainables.augment import WordNeighbours, augment_images
 from trainables.data.cache import build_once, file_hash, meta
 from trainables.data.formats import dataset_module
-from trainables.data.table import Table
-from trainables.encoders import TINY_TEXT, fingerprint, load_text_backbone, load_tokenizer
+from trainables.data.table import ImageFiles, Table
 from trainables.seeds import derive_seed
+from trainables.text_encoders import word_embeddings
+from trainables.weights import fingerprint, is_random, load_tokenizer
 
 # What Pillow raises for bytes that are no image, or not all of one.
 _UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
@@ -37,10 +39,11 @@ class DatasetRef:
 
 @dataclass(frozen=True)
 class TextView:
-    """Words replaced by their nearest neighbour in ``vectors``, the text encoder whose embeddings are used."""
+    """Words replaced by their nearest neighbour in ``vectors``: a text encoder's input embeddings, or a file."""
 
     share: float
     vectors: str
+    is_file: bool = False  # word2vec or GloVe text
 
 
 @dataclass(frozen=True)
@@ -98,9 +101,20 @@ def load_table(dataset: DatasetRef) -> Table:
 
 
 def dataset_key(dataset: DatasetRef) -> dict[str, Any]:
-    """What identifies the data: the dataset's name and the bytes of its files."""
+    """What identifies the data: the dataset's name and the bytes of its files; of loose images their times."""
     paths: list[Path] = dataset_module(dataset.name).sources(dataset.data_dir)
-    return {"dataset": dataset.name, "files": [file_hash(path) for path in paths]}
+    key: dict[str, Any] = {"dataset": dataset.name, "files": [file_hash(path) for path in paths]}
+    images = load_table(dataset).images
+    if isinstance(images, ImageFiles):
+        key["images"] = _stamp(dataset)
+    return key
+
+
+@lru_cache(maxsize=4)
+def _stamp(dataset: DatasetRef) -> str:
+    images = load_table(dataset).images
+    assert isinstance(images, ImageFiles)
+    return images.stamp
 
 
 def view_key(view: TextView | ImageView | None) -> dict[str, Any] | None:
@@ -109,7 +123,7 @@ def view_key(view: TextView | ImageView | None) -> dict[str, Any] | None:
         return None
     settings: dict[str, Any] = {"seed": _STATIC_SEED, **asdict(view)}
     if isinstance(view, TextView):
-        settings["vectors"] = fingerprint(view.vectors)
+        settings["vectors"] = file_hash(Path(view.vectors)) if view.is_file else fingerprint(view.vectors)
     return settings
 
 
@@ -118,9 +132,8 @@ def prepare_tokens(dataset: DatasetRef, *, encoder: str, view: TextView | None =
     """Token ids of every row for the encoder's tokenizer, from the cache or built now."""
 
     def build(folder: Path) -> dict[str, Any]:
-        table = load_table(dataset)
-        tokenizer = _tokenizer(dataset, encoder)
-        texts = table.texts if view is None else _augmented_texts(dataset, view)
+        tokenizer = dataset_tokenizer(dataset, encoder)
+        texts = dataset_texts(dataset) if view is None else _augmented_texts(dataset, view)
         encoded = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
         lengths = np.array([len(ids) for ids in encoded], np.int64)
         np.save(folder / "ids.npy", np.array([token for ids in encoded for token in ids], np.int32))
@@ -141,31 +154,66 @@ def prepare_tokens(dataset: DatasetRef, *, encoder: str, view: TextView | None =
 
 
 @lru_cache(maxsize=4)
-def _tokenizer(dataset: DatasetRef, encoder: str) -> Any:
-    table = load_table(dataset)
-    return load_tokenizer(encoder, texts=[table.texts[row] for row in np.flatnonzero(table.split == "train")])
+def dataset_tokenizer(dataset: DatasetRef, encoder: str) -> Any:
+    """The encoder's tokenizer; one without weights gets its vocabulary from the training texts."""
+    split, texts = load_table(dataset).split, dataset_texts(dataset)
+    return load_tokenizer(encoder, texts=[texts[row] for row in np.flatnonzero(split == "train")])
+
+
+def dataset_texts(dataset: DatasetRef) -> list[str]:
+    """The text of every row.
+
+    Raises:
+        ValueError: the dataset has no text.
+    """
+    texts = load_table(dataset).texts
+    if texts is None:
+        raise ValueError(f"dataset {dataset.name} has no text")
+    return texts
 
 
 @lru_cache(maxsize=2)
 def _augmented_texts(dataset: DatasetRef, view: TextView) -> list[str]:
-    table, neighbours = load_table(dataset), _neighbours(dataset, view.vectors)
+    return augmented_texts(dataset, view, np.arange(len(load_table(dataset).ids)))
+
+
+def augmented_texts(dataset: DatasetRef, view: TextView, rows: np.ndarray) -> list[str]:
+    """The static copy of these rows' texts."""
+    texts, ids, neighbours = dataset_texts(dataset), load_table(dataset).ids, word_neighbours(dataset, view)
     return [
-        neighbours.replace(text, share=view.share, seed=derive_seed(_STATIC_SEED, "words", row))
-        for text, row in zip(table.texts, table.ids, strict=True)
+        neighbours.replace(texts[row], share=view.share, seed=derive_seed(_STATIC_SEED, "words", ids[row]))
+        for row in rows
     ]
 
 
-def _neighbours(dataset: DatasetRef, encoder: str) -> WordNeighbours:
-    """The encoder's nearest words, which all datasets and shares have in common (a tiny one's vocabulary apart)."""
+def word_neighbours(dataset: DatasetRef, view: TextView) -> WordNeighbours:
+    """The nearest words, which all datasets and shares have in common (an encoder without weights apart).
+
+    Raises:
+        ValueError: the file of word vectors is malformed.
+    """
 
     def build(folder: Path) -> dict[str, Any]:
-        embedding = load_text_backbone(encoder).get_input_embeddings().weight
-        neighbours = WordNeighbours.from_text_encoder(_tokenizer(dataset, encoder), embedding)
+        if view.is_file:
+            neighbours = WordNeighbours.from_vectors_file(view.vectors)
+        else:
+            tokenizer = dataset_tokenizer(dataset, view.vectors)
+            neighbours = WordNeighbours.from_text_encoder(tokenizer, word_embeddings(view.vectors))
         neighbours.save(folder / "words.json")
         return {"words": len(neighbours.nearest)}
 
-    key = {"encoder": fingerprint(encoder), **(dataset_key(dataset) if encoder in TINY_TEXT else {})}
-    return WordNeighbours.load(build_once("neighbours", key, build) / "words.json")
+    if view.is_file:
+        if not Path(view.vectors).is_file():
+            raise ValueError(f"uda.vectors: {view.vectors} is no file")
+        key: dict[str, Any] = {"file": file_hash(Path(view.vectors))}
+    else:
+        key = {"encoder": fingerprint(view.vectors), **(dataset_key(dataset) if is_random(view.vectors) else {})}
+    return _load_neighbours(build_once("neighbours", key, build) / "words.json")
+
+
+@lru_cache(maxsize=2)
+def _load_neighbours(path: Path) -> WordNeighbours:
+    return WordNeighbours.load(path)
 
 
 # --- images -----------------------------------------------------------------------------------------
@@ -178,6 +226,8 @@ def prepare_images(dataset: DatasetRef, *, size: int, view: ImageView | None = N
 
     def build(folder: Path) -> dict[str, Any]:
         table = load_table(dataset)
+        if table.images is None:
+            raise ValueError(f"dataset {dataset.name} has no images")
         shape = (len(table.ids), 3, size, size)
         out = np.lib.format.open_memmap(folder / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
         for row, data in enumerate(table.images):
@@ -192,13 +242,16 @@ def prepare_images(dataset: DatasetRef, *, size: int, view: ImageView | None = N
 
 
 def _augment_in_place(images: np.ndarray, view: ImageView, chunk: int = 256) -> None:
-    import torch
-
-    seed = derive_seed(_STATIC_SEED, "images")
     for at in range(0, len(images), chunk):
-        part = torch.from_numpy(images[at : at + chunk].copy())
-        augmented = augment_images(part, ops=view.ops, magnitude=view.magnitude, seed=seed, first_index=at)
-        images[at : at + chunk] = augmented.numpy()
+        rows = np.arange(at, min(at + chunk, len(images)))
+        images[rows] = augmented_images(images[rows], view, rows)
+
+
+def augmented_images(images: np.ndarray, view: ImageView, rows: np.ndarray) -> np.ndarray:
+    """The static copy of the images of these rows: uint8 (B, 3, S, S)."""
+    seed = derive_seed(_STATIC_SEED, "images")
+    pixels = torch.from_numpy(images)
+    return augment_images(pixels, ops=view.ops, magnitude=view.magnitude, seed=seed, indices=rows.tolist()).numpy()
 
 
 def decode_image(data: bytes, *, size: int, where: str) -> np.ndarray:

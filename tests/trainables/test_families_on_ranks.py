@@ -1,0 +1,52 @@
+"""Every family trains on two gloo ranks as it does on one: same batches, gradients averaged, nothing left out."""
+
+import pytest
+
+from trainables.families import FAMILIES
+
+MODELS = {
+    "text": {"text_pool": "pooler"},
+    "image": {"image_encoder": "tiny-vit"},
+    "clip": {"mode": "finetune"},
+    "fusion": {"kind": "intermediate", "hidden": 32, "modalities": "text+image+numeric+categorical+graph"},
+    "lit_tirg": {"tirg_norm": "layer", "lock_image": False},
+    "mmbt": {"freeze_image_epochs": 1, "freeze_text_epochs": 2},  # DDP must see what thaws after it wrapped
+    "flava": {"unimodal_heads": True},
+    "vilbert": {"lock_image": False, "freeze_text_layers": 0},
+    "mvae": {"subset_elbo": True},
+    "hybrid_vae": {"warmup_cls_epochs": 1},
+}
+
+
+def config_of(family, toy):
+    uda = {"mode": "fixed", "views": "image" if family == "image" else "text"}
+    return toy(family, model=MODELS.get(family, {}), epochs=3, batch_size=9, optim={"lr": 1e-3}, uda=uda)
+
+
+@pytest.fixture(scope="module")
+def outs(toy, in_new_processes, tmp_path_factory):
+    """Family -> what each of two ranks got out, and what one process did."""
+    jobs = [
+        [
+            {"config": config_of(family, toy).to_dict(), "folder": str(tmp_path_factory.mktemp(family))}
+            for family in FAMILIES
+        ]
+        for _ in range(2)
+    ]
+    jobs = [[{**job, "is_noiseless": True} for job in each] for each in jobs]
+    first, second = in_new_processes(jobs[0], world=2)
+    (alone,) = in_new_processes(jobs[1], world=1)
+    return dict(zip(FAMILIES, zip(first, second, alone, strict=True), strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_trains_on_two_ranks_as_on_one(family, outs):
+    first, second, alone = outs[family]
+    assert "error" not in first and "error" not in alone, (first, alone)
+    assert first["rows"] == second["rows"] and len(first["rows"]) == 3
+    for row, expected in zip(first["rows"], alone["rows"], strict=True):
+        for key, value in expected.items():
+            if key.startswith(("train_loss", "train_supervised", "val_loss")):
+                assert row[key] == pytest.approx(value, rel=2e-4), (row["epoch"], key)
+    assert first["rows"][0]["train_loss"] != first["rows"][2]["train_loss"]

@@ -1,0 +1,76 @@
+"""Hybrid VAE: the latent of mvae, with a classifier on it in the same objective (METHODS 2.10: M21, M23).
+
+total = reconstruction + beta KL + gamma classification. The classifier, an MLP, reads a draw of z in training
+and the posterior mean in evaluation, and its gradient shapes the latent; ``gamma`` is 0 for the first
+``warmup_cls_epochs``. A uniform mixture (``posterior: moe``) is drawn from one component a sample.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+from torch import nn
+
+from trainables.batch import Batch, ModelOutput, Task
+from trainables.encoders import Input, Port
+from trainables.layers.mlp import mlp
+from trainables.layers.multimodal_vae import (
+    VAE_LOSS_TERMS,
+    MultimodalVae,
+    VaeConfig,
+    read_features,
+    vae_droppable,
+    vae_inputs,
+)
+
+MODALITIES = ("text", "image")
+LOSS_TERMS = VAE_LOSS_TERMS
+
+
+class Config(VaeConfig):
+    gamma: float = Field(1.0, gt=0)  # weight of the supervised loss
+    warmup_cls_epochs: int = Field(0, ge=0, le=100)  # first epochs, in which gamma is 0
+    cls_hidden: int = Field(128, ge=1)  # width of the classifier's hidden layers
+    cls_depth: int = Field(1, ge=0, le=8)  # their number; 0 is a linear classifier
+    dropout: float = Field(0.1, ge=0, lt=1)  # in the classifier
+
+
+def inputs(config: Config) -> dict[str, Input]:
+    """What the family reads: modality -> Input."""
+    return vae_inputs(config)
+
+
+def droppable(config: Config) -> tuple[str, ...]:
+    """Every modality, as an expert that is left out; none where one encoder reads all of them."""
+    return vae_droppable(config)
+
+
+def build(config: Config, task: Task, ports: dict[str, Port]) -> nn.Module:
+    """The model, on the ports that ``inputs`` asked for."""
+    return _HybridVae(config, task, ports)
+
+
+class _HybridVae(nn.Module):
+    def __init__(self, config: Config, task: Task, ports: dict[str, Port]) -> None:
+        super().__init__()
+        self.config, self.ports = config, ports
+        for name, port in ports.items():
+            self.add_module(name, port)
+        self.vae = MultimodalVae(ports, config)
+        self.head = mlp(config.z, config.cls_hidden, task.num_outputs, depth=config.cls_depth, dropout=config.dropout)
+        self.gamma = 0.0
+        self.begin_epoch(1)
+
+    def begin_epoch(self, epoch: int) -> list[nn.Module]:
+        """Sets the weights of the KL and of the classifier for ``epoch``; freezes nothing."""
+        self.vae.begin_epoch(epoch)
+        self.gamma = 0.0 if epoch <= self.config.warmup_cls_epochs else self.config.gamma
+        return []
+
+    def forward(self, batch: Batch) -> ModelOutput:
+        latent = self.vae(read_features(self.ports, batch, config=self.config))
+        return ModelOutput(
+            logits=self.head(latent.z_BZ),
+            features={**latent.means, "joint": latent.mean_BZ},
+            losses=latent.losses,
+            supervised_weight=self.gamma,
+        )

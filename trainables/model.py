@@ -1,0 +1,116 @@
+"""A configuration's model: the family's module on ports that fit the data."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from trainables.config import TrialConfig
+from trainables.data.loader import Data, load_tabular, load_target
+from trainables.data.prepare import DatasetRef
+from trainables.data.tabular import Tabular
+from trainables.encoders import Input, Port, load_encoder
+from trainables.families import family_module
+from trainables.tabular_encoders import load_tabular_encoder
+from trainables.weights import load_config
+
+_STATISTICS_ROWS = 4096  # training rows that standardised features are measured on, at most
+_CHUNK = 64
+
+
+def build_model(config: TrialConfig, data: Data, inputs: dict[str, Input]) -> nn.Module:
+    """The family's model on ports that fit the data: encoders, or their cached features.
+
+    Raises:
+        ValueError: an encoder that cannot be loaded, columns that the dataset does not have, or a setting that
+            the model cannot follow.
+    """
+    ports = {}
+    for modality, input in inputs.items():
+        cached = getattr(data.clean, f"{modality}_features", None)
+        width = None if cached is None else cached.width
+        port = load_port(modality, input, tabular=data.tabular, dataset=data.dataset, cached_width=width)
+        if input.is_standardised:
+            mean_D, std_D = _statistics(port, data)
+            port.mean_D.copy_(mean_D)
+            port.std_D.copy_(std_D)
+        ports[modality] = port
+    model = family_module(config.family).build(config.model, data.task, ports)
+    if config.gradient_checkpointing and not checkpoint_layers(model):
+        raise ValueError(f"gradient_checkpointing: nothing that trains in this '{config.family}' supports it")
+    return model
+
+
+def model_size(config: TrialConfig) -> tuple[int, int]:
+    """Parameters of the model, locked encoders included, and how many of them train; without the data's caches.
+
+    Raises:
+        ValueError: an encoder that cannot be loaded, or columns that the dataset does not have.
+    """
+    family, tabular = family_module(config.family), load_tabular(DatasetRef(config.dataset, config.data_dir))
+    ports = {
+        modality: load_port(modality, input, tabular=tabular, dataset=config.dataset)
+        for modality, input in family.inputs(config.model).items()
+    }
+    parameters = list(family.build(config.model, load_target(config).task, ports).parameters())
+    return sum(part.numel() for part in parameters), sum(part.numel() for part in parameters if part.requires_grad)
+
+
+def load_port(modality: str, input: Input, *, tabular: Tabular, dataset: str, cached_width: int | None = None) -> Port:
+    """One port with its encoder inside, or without if batches carry ``cached_width`` features.
+
+    Raises:
+        ValueError: an encoder that cannot be loaded, or columns that the dataset does not have.
+    """
+    encoder: nn.Module | None = None
+    if modality in ("numeric", "categorical", "graph"):
+        encoder = load_tabular_encoder(modality, tabular, dataset=dataset)
+        width = encoder.width
+    elif cached_width is not None:
+        width = cached_width
+    elif input.has_encoder:
+        encoder = load_encoder(modality, input)
+        width = encoder.width
+    elif modality == "text":
+        config = load_config(input.encoder)
+        width = getattr(config, "text_config", config).hidden_size
+    else:
+        width = 0  # pixels
+    return Port(modality=modality, input=input, width=width, encoder=encoder)
+
+
+@torch.no_grad()
+def _statistics(port: Port, data: Data) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of each feature (D,) over the training rows, evenly picked where there are many."""
+    rows = data.rows["train"]
+    if len(rows) > _STATISTICS_ROWS:
+        rows = rows[np.linspace(0, len(rows) - 1, _STATISTICS_ROWS).astype(int)]
+    was_training = port.training
+    port.eval()
+    parts = [port(data.batch(rows[at : at + _CHUNK], data.clean)) for at in range(0, len(rows), _CHUNK)]
+    port.train(was_training)
+    values_ND = torch.cat(parts).double()
+    std_D = values_ND.std(dim=0, correction=0)
+    return values_ND.mean(dim=0).float(), torch.where(std_D > 1e-6, std_D, 1.0).float()
+
+
+def checkpoint_layers(model: nn.Module) -> int:
+    """Makes the transformer layers that train keep their inputs alone and compute the rest again in backward.
+
+    Returns:
+        How many layers; 0 if the model has none that can.
+    """
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    count = 0
+    for module in model.modules():
+        trains = any(parameter.requires_grad for parameter in module.parameters())
+        if isinstance(module, GradientCheckpointingLayer) and trains:
+            module.gradient_checkpointing = True
+            module._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)  # pyright: ignore
+            count += 1
+    return count
