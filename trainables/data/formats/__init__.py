@@ -10,7 +10,23 @@ from importlib import import_module
 from types import ModuleType
 
 DATASETS: dict[str, str] = {
+    "amazon": "trainables.data.formats.amazon",
+    "debpkg": "trainables.data.formats.debpkg",
+    "emoji": "trainables.data.formats.emoji",
+    "emoji_es": "trainables.data.formats.emoji_es",
+    "fashionai": "trainables.data.formats.fashionai",
+    "fashiongen": "trainables.data.formats.fashiongen",
+    "food101": "trainables.data.formats.food101",
+    "hateful_memes": "trainables.data.formats.hateful_memes",
+    "mm_imdb": "trainables.data.formats.mm_imdb",
+    "movielens": "trainables.data.formats.movielens",
+    "movielens_movies": "trainables.data.formats.movielens_movies",
+    "moviescope": "trainables.data.formats.moviescope",
+    "news": "trainables.data.formats.news",
     "openclipart": "trainables.data.formats.openclipart",
+    "snli_ve": "trainables.data.formats.snli_ve",
+    "table": "trainables.data.formats.table",
+    "vqa_v2": "trainables.data.formats.vqa_v2",
 }
 
 

@@ -1,0 +1,131 @@
+"""MovieLens (Harper and Konstan 2015), any release: who rated which film how, with titles, and plots and posters
+where a folder has them.
+
+A row is a rating; split 80/10/10 by the hash of user and film, whatever the release. The text is title, genres and
+plot. A row's graph neighbours are the films that its user rated in the training part, the latest 20 without the
+row itself (the implicit feedback of SVD++; Koren 2008). One row a film is dataset ``movielens_movies``.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from trainables.data.folder import data_folder
+from trainables.data.movielens_files import Movie, MovieLens, User
+from trainables.data.rows import BadRow, Rows
+from trainables.data.splits import hash_split
+from trainables.data.table import Neighbours, Table
+from trainables.data.targets import multiclass, regression
+
+SUMMARY = "ratings of films by users, with title, attributes and graph; 0.5 to 5 (rating) or low, medium, high"
+IS_EMBEDDED = False
+TARGETS = {"rating": "regression", "rating_class": "multiclass"}
+
+_NAME = "movielens"
+_CLASSES = ("low", "medium", "high")  # below 3, below 4, the rest
+_LATEST = 20  # neighbours at most
+_CHUNK = 1_000_000  # rows whose neighbours are looked up together
+
+
+def sources(data_dir: str | None) -> list[Path]:
+    """The release's tables, and the plots.
+
+    Raises:
+        ValueError: no folder, or no known layout in it.
+    """
+    root = data_folder(_NAME, data_dir)
+    release = MovieLens(_NAME, root, Rows(_NAME, root))
+    return [*release.layout[1].values(), *([release.plots_file] if release.plots_file else [])]
+
+
+def read(data_dir: str | None) -> Table:
+    """All ratings of known films; where there are posters, of films that have one.
+
+    Raises:
+        ValueError: as for :func:`sources`, or a file that cannot be read at all.
+    """
+    root = data_folder(_NAME, data_dir)
+    rows = Rows(_NAME, root)
+    release = MovieLens(_NAME, root, rows)
+    path = release.layout[1]["ratings"]
+    movies, users, plots = release.movies(), release.users(), release.plots()
+    posters = release.posters(movies)
+    texts = {id: rating_text(movie, plots.get(id, "")) for id, movie in movies.items()}
+    user_ids: dict[str, str] = {}  # one string each, however many ratings
+    movie_ids = {id: id for id in movies}
+    for rating in release.ratings():
+        with rows.at(path, rating.line):
+            if rating.movie not in movies:
+                raise BadRow(f"film {rating.movie} is not in {release.layout[1]['movies'].name}")
+            if release.has_posters and rating.movie not in posters:
+                continue  # said once, with the film
+            rows.add(
+                id=f"{rating.user}-{rating.movie}",
+                text=texts[rating.movie],
+                image=posters.get(rating.movie),
+                user=user_ids.setdefault(rating.user, rating.user),
+                movie=movie_ids[rating.movie],
+                stars=rating.stars,
+                seconds=rating.seconds,
+            )
+    rows.check()
+    split = hash_split(rows.ids)
+    rated_by, rated, stars = rows.column("user"), rows.column("movie"), rows.column("stars")
+    numeric = {"year": [movies[id].year for id in rated]}
+    categorical = {"user": rated_by, "movie": rated}
+    if users:
+        known = [users.get(id, User()) for id in rated_by]
+        numeric["user_age"] = [user.age for user in known]
+        for name in ("gender", "occupation", "region"):
+            categorical[f"user_{name}"] = [getattr(user, name) for user in known]
+    return rows.table(
+        {"rating": regression(stars), "rating_class": multiclass([_bucket(value) for value in stars], _CLASSES)},
+        split=split,
+        numeric={name: values for name, values in numeric.items() if not all(map(math.isnan, values))},
+        categorical=categorical,
+        graph=rated_before(rated_by, rated, np.array(rows.column("seconds")), split == "train"),
+    )
+
+
+def rating_text(movie: Movie, plot: str) -> str:
+    """Title, genres and plot."""
+    return ". ".join(part for part in (movie.title, ", ".join(movie.genres), plot) if part)
+
+
+def _bucket(stars: float) -> str:
+    return _CLASSES[0 if stars < 3 else 1 if stars < 4 else 2]
+
+
+def rated_before(
+    users: list[str], movies: list[str], seconds: np.ndarray, is_train: np.ndarray, latest: int = _LATEST
+) -> Neighbours:
+    """For each row the films of its user's training rows without the row itself, at most ``latest``, newest first.
+
+    Args:
+        users: (N,) who.
+        movies: (N,) what.
+        seconds: (N,) when; of ratings at the same time the film's place among the films decides.
+        is_train: (N,) bool.
+    """
+    names, film = np.unique(movies, return_inverse=True)
+    everybody, user = np.unique(users, return_inverse=True)
+    train = np.flatnonzero(is_train)
+    order = train[np.lexsort((film[train], -seconds[train], user[train]))]
+    first = np.searchsorted(user[order], np.arange(len(everybody)))
+    place = np.arange(len(order)) - first[user[order]]
+    is_kept = place <= latest  # one more than needed: a row does not see itself
+    history = np.full((len(everybody), latest + 1), -1, np.int64)
+    history[user[order[is_kept]], place[is_kept]] = order[is_kept]
+    nodes, counts = [], []
+    for start in range(0, len(users), _CHUNK):
+        rows = np.arange(start, min(start + _CHUNK, len(users)))
+        candidates = history[user[rows]]
+        is_used = (candidates >= 0) & (candidates != rows[:, None])
+        is_used &= np.cumsum(is_used, axis=1) <= latest
+        nodes.append(film[candidates[is_used]])
+        counts.append(is_used.sum(axis=1))
+    offsets = np.concatenate([[0], np.cumsum(np.concatenate(counts))]).astype(np.int64)
+    return Neighbours(nodes=np.concatenate(nodes).astype(np.int64), offsets=offsets, num_nodes=len(names))

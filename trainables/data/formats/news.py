@@ -1,0 +1,117 @@
+"""News with a picture each (Spanish, say): which topic.
+
+A plain folder of one's own: ``news.jsonl`` or ``news.csv``, or one file a split, with ``title``, ``text``, ``topic``,
+``image`` (a path below the folder) and perhaps ``id``, ``split`` and ``source``. Without splits 80/10/10 by hash,
+evenly over topics; the same article from two agencies (title and text alike but for case and spaces) stays together.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trainables.data.folder import data_folder, first_there, missing
+from trainables.data.rows import BadRow, Rows, id_of, text_of
+from trainables.data.splits import hash_split
+from trainables.data.table import SPLITS, Table
+from trainables.data.targets import multiclass
+from trainables.data.textfiles import csv_rows, json_lines
+
+SUMMARY = "your own news with a picture each, e.g. in Spanish; topics"
+IS_EMBEDDED = False
+TARGETS = {"topic": "multiclass"}
+
+_NAME = "news"
+_SPLITS = {name: name for name in SPLITS} | {"dev": "val", "valid": "val", "validation": "val"}
+_LAYOUTS = (
+    "news.jsonl or news.csv (title, text, topic, image; perhaps id, split, source) and the pictures",
+    "train, val (or dev) and test, each .jsonl or .csv, and the pictures",
+)
+
+
+def sources(data_dir: str | None) -> list[Path]:
+    """The one file, or one a split.
+
+    Raises:
+        ValueError: no folder, or no known layout in it.
+    """
+    return [path for path, _ in _files(data_folder(_NAME, data_dir))]
+
+
+def read(data_dir: str | None) -> Table:
+    """All articles with a topic, a picture and words.
+
+    Raises:
+        ValueError: as for :func:`sources`, a file that cannot be read at all, or splits for some articles only.
+    """
+    root = data_folder(_NAME, data_dir)
+    rows = Rows(_NAME, root)
+    for path, file_split in _files(root):
+        for line, row in _lines(path, rows):
+            with rows.at(path, line):
+                title, body = (_composed(text_of(row, key, default="")) for key in ("title", "text"))
+                topic = _composed(text_of(row, "topic"))
+                if not topic or not (title or body):
+                    raise BadRow("no 'topic'" if not topic else "neither 'title' nor 'text'")
+                rows.add(
+                    id=id_of(row) if row.get("id") not in (None, "") else f"{path.stem}-{line}",
+                    split=file_split or _split(row),
+                    text=f"{title}. {body}" if title and body else title or body,
+                    image=text_of(row, "image"),
+                    topic=topic,
+                    source=_composed(text_of(row, "source", default="")) or None,
+                )
+    rows.check()
+    topics, sources = rows.column("topic"), rows.column("source")
+    return rows.table(
+        {"topic": multiclass(topics)},
+        split=_splits(rows, topics),
+        categorical={"source": sources} if any(source is not None for source in sources) else None,
+    )
+
+
+def _files(root: Path) -> list[tuple[Path, str | None]]:
+    whole = first_there(root, ("news.jsonl", "news.jsonl.gz", "news.csv"))
+    if whole is not None:
+        return [(whole, None)]
+    found = []
+    for names, split in ((("train",), "train"), (("val", "dev"), "val"), (("test",), "test")):
+        path = first_there(root, [f"{name}{suffix}" for name in names for suffix in (".jsonl", ".jsonl.gz", ".csv")])
+        if path is None:
+            raise missing(_NAME, root, f"news.jsonl, news.csv or {names[0]}.jsonl", _LAYOUTS)
+        found.append((path, split))
+    return found
+
+
+def _lines(path: Path, rows: Rows) -> Iterator[tuple[int, dict[str, Any]]]:
+    if path.suffix == ".csv":
+        return csv_rows(path, rows.note, required=("topic", "image"))
+    return json_lines(path, rows.note)
+
+
+def _composed(text: str) -> str:
+    """Accents as one character each (NFC): half of the world's files have them as two."""
+    return unicodedata.normalize("NFC", text)
+
+
+def _split(row: dict[str, Any]) -> str:
+    value = text_of(row, "split", default="")
+    if value and value not in _SPLITS:
+        raise BadRow(f"split {value!r} is none of {', '.join(_SPLITS)}")
+    return _SPLITS.get(value, "")
+
+
+def _splits(rows: Rows, topics: list[str]) -> np.ndarray:
+    has_split = [bool(split) for split in rows.splits]
+    if all(has_split):
+        return np.array(rows.splits, "<U5")
+    if any(has_split):
+        where = rows.ids[has_split.index(False)]
+        raise ValueError(f"dataset {_NAME}: {rows.root}: some articles have a split and article {where} has none")
+    return hash_split(
+        rows.ids, strata=topics, groups=[" ".join((text or "").casefold().split()) for text in rows.texts]
+    )
