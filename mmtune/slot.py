@@ -242,9 +242,7 @@ def _run_job(job: dict[str, Any], ranks: Any, broker: Any) -> dict[str, Any]:
 
     try:
         config = TrialConfig(**job["config"])
-        outcome = train(
-            config, folder=Path(job["folder"]), ranks=ranks, report=report, known_epoch=job["known_epoch"]
-        )
+        outcome = train(config, folder=Path(job["folder"]), ranks=ranks, report=report, known_epoch=job["known_epoch"])
         return {"state": "COMPLETE", "reason": outcome.reason, "facts": outcome.facts}
     except OutOfMemoryError as error:
         return {"state": "INFEASIBLE", "error": str(error)}
@@ -315,9 +313,13 @@ class SlotPool:
         self.broker.answer.remote(trial, stop=True)
 
     def prepare(self, requirements: list[Any]) -> None:
-        """Has the slots fill the cache, one requirement a job, ahead of every trial."""
-        for index, need in enumerate(requirements):  # as bytes: the broker shall not import torch to hand them on
-            self.broker.submit.remote(f"prepare-{index}", {"requirement": pickle.dumps(need)})
+        """Has the slots fill the cache ahead of every trial, side by side.
+
+        Each requirement is a job as often as there are slots: a slot that comes to one again shares its shards.
+        """
+        for copy in range(len(self._threads)):
+            for index, need in enumerate(requirements):  # as bytes: the broker shall not import torch to hand them on
+                self.broker.submit.remote(f"prepare-{index}-{copy}", {"requirement": pickle.dumps(need)})
 
     def close(self, timeout: float = 20.0) -> None:
         """Lets the workers return, so that their placement groups are freed; waits at most ``timeout`` seconds."""

@@ -56,6 +56,8 @@ LAST, BEST, PREDICTIONS = "last.safetensors", "best.safetensors", "predictions.p
 _MINIMISED = {"loss", "rmse", "mae"}
 _CHECK_EVERY = 20  # optimiser steps between looks for a non-finite gradient on a GPU (each look waits for it)
 _SMALLEST_SCALE = 1.0  # of the fp16 loss; below it even plain gradients overflow, and no step is ever taken
+_TRAIN_LOGITS = 2**26  # numbers a rank, that the training metric is computed from at most
+_LABEL_ROWS = 10_000  # looked at together
 _INFERENCE_SECONDS = 1.0  # spent on timing the finished model
 
 Row = dict[str, Any]
@@ -361,12 +363,15 @@ class _Trial:
             module.eval()
 
     def _train_epoch(self, epoch: int, state: LambdaState) -> tuple[Row, float, int]:
-        """Mean loss terms and the metric, the metric as dynamic lambda wants it, and how many rows there were."""
+        """Mean loss terms and the metric, the metric as dynamic lambda wants it, and how many rows there were.
+
+        The metric is over the epoch's first rows alone where all logits would be too many to keep (VQA).
+        """
         self._begin_epoch(epoch)
         sums: dict[str, Tensor] = {}
         logits, rows = [], []
         bad_norms = torch.zeros((), device=self.ranks.device)
-        num_rows = 0
+        num_rows = kept = 0
         for index, batch_rows in enumerate(self._batches(epoch)):
             self._set_lr((epoch - 1) * self.steps_per_epoch + index)
             self.optimizer.zero_grad(set_to_none=True)
@@ -382,8 +387,10 @@ class _Trial:
                     (self.scaler.scale(loss) if self.scaler else loss).backward()
                 for name, value in terms.items():
                     sums[name] = sums.get(name, 0) + value.detach() * len(part)
-                logits.append(clean_logits.detach())
-                rows.append(clean_rows)
+                if kept * clean_logits.shape[1] < _TRAIN_LOGITS:
+                    logits.append(clean_logits.detach())
+                    rows.append(clean_rows)
+                    kept += len(clean_rows)
             bad_norms += self._step()
             if self.ranks.device.type == "cpu" or index % _CHECK_EVERY == 0:
                 self._check_gradients(bad_norms, f"epoch {epoch}, step {index + 1}")
@@ -467,7 +474,7 @@ class _Trial:
             ValueError: a loss or UDA setting that this kind of task would ignore.
         """
         pos_weight = class_weight = None
-        labels, settings, uda = self.data.labels[self.data.rows["train"]], self.config.loss, self.config.uda
+        rows, settings, uda = self.data.rows["train"], self.config.loss, self.config.uda
         if self.task.kind != "multiclass" and (settings.label_smoothing != 0 or settings.class_weight):
             name = "class_weight" if settings.class_weight else "label_smoothing"
             raise ValueError(f"loss.{name}: belongs to multiclass tasks, this is {self.task.kind}")
@@ -476,10 +483,11 @@ class _Trial:
             for name in (name for name, value in plain.items() if getattr(uda, name) != value):
                 raise ValueError(f"uda.{name}: has no meaning for a regression")
         if self.task.kind == "multilabel" and settings.pos_weight:
-            counts = torch.from_numpy(labels.sum(axis=0))
-            pos_weight = pos_weights(counts, len(labels), settings.pos_weight_cap).to(self.ranks.device)
+            parts = [rows[at : at + _LABEL_ROWS] for at in range(0, len(rows), _LABEL_ROWS)]  # thousands of columns?
+            counts = torch.from_numpy(sum(self.data.labels[part].sum(axis=0) for part in parts))
+            pos_weight = pos_weights(counts, len(rows), settings.pos_weight_cap).to(self.ranks.device)
         if self.task.kind == "multiclass" and settings.class_weight:
-            counts = torch.from_numpy(np.bincount(labels, minlength=self.task.num_outputs))
+            counts = torch.from_numpy(np.bincount(self.data.labels[rows], minlength=self.task.num_outputs))
             class_weight = class_weights(counts).to(self.ranks.device)
         return pos_weight, class_weight
 
@@ -577,11 +585,13 @@ class _Trial:
         config = self.config.to_dict()
         tensors = model_tensors(self.model)
         if self.progress.best_epoch == row["epoch"]:  # before last: cut short here, the epoch is trained again
-            save_checkpoint(self.folder / BEST, tensors, {"config": config, "epoch": row["epoch"], "report": row})
+            best = {"config": config, "data": self.data.fingerprint, "epoch": row["epoch"], "report": row}
+            save_checkpoint(self.folder / BEST, tensors, best)
             self._write_predictions(logits, rows)
         optimizer = optimizer_tensors(self.model, self.optimizer)
         state = {
             "config": config,
+            "data": self.data.fingerprint,
             "progress": vars(self.progress),
             "uda": self.uda.state_dict(),
             "scaler": self.scaler.state_dict() if self.scaler else None,
@@ -601,6 +611,8 @@ class _Trial:
         differing = _differences(state["config"], self.config.to_dict())
         if differing:
             raise ValueError(f"{path}: belongs to another configuration; different: {', '.join(differing)}")
+        if state["data"] != self.data.fingerprint:
+            raise ValueError(f"{path}: belongs to other data; the files of dataset {self.config.dataset} have changed")
         if name == BEST:
             load_model(self.model, tensors)
             self.progress.epoch = state["epoch"]
@@ -617,16 +629,19 @@ class _Trial:
             self.scaler.load_state_dict(state["scaler"])
 
     def _write_predictions(self, logits: np.ndarray, rows: np.ndarray) -> None:
-        table = pyarrow.table(
-            {
-                "id": [self.data.ids[row] for row in rows],
-                "label": self.data.labels[rows].tolist(),
-                "logits": logits.tolist(),
-            }
-        )
+        labels = self.data.labels[rows]
+        columns = {"id": [self.data.ids[row] for row in rows], "label": _lists(labels), "logits": _lists(logits)}
+        table = pyarrow.table(columns)
         temporary = self.folder / f".{PREDICTIONS}.tmp"
         pyarrow.parquet.write_table(table, temporary)
         temporary.replace(self.folder / PREDICTIONS)
+
+
+def _lists(values: np.ndarray) -> pyarrow.Array:
+    """(N,) as numbers, (N, C) as lists, without a Python object for each."""
+    if values.ndim == 1:
+        return pyarrow.array(values)
+    return pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(values.reshape(-1)), values.shape[1])
 
 
 def test_best(config: TrialConfig, *, folder: Path, ranks: Ranks | None = None) -> Row:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from trainables.data.cache import build_once, file_hash, meta
+from trainables.data.cache import build_if_free, build_once, entries, file_hash, meta, remove
 
 ROOT = Path(__file__).parents[2]
 BUILDER = """
@@ -137,3 +137,60 @@ def test_file_hash_follows_the_bytes(tmp_path):
     assert first == "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed"  # sha256 of "one"
     file.write_bytes(b"three")
     assert file_hash(file) != first
+
+
+# --- checksums, listing, removing ----------------------------------------------------------------
+def numbers(folder):
+    (folder / "values").write_bytes(bytes(range(100)))
+    return {"about": "a hundred bytes"}
+
+
+def test_a_damaged_folder_is_built_again(empty):
+    folder = build_once("things", {"name": "one"}, numbers)
+    values = folder / "values"
+    for damage in (lambda: values.write_bytes(bytes(100)), values.unlink, lambda: values.write_bytes(b"")):
+        damage()
+        with pytest.warns(UserWarning, match="values is damaged; it is built again"):
+            assert build_once("things", {"name": "one"}, numbers) == folder
+        assert values.read_bytes() == bytes(range(100))
+    (folder / "meta.json").write_text("{")
+    with pytest.warns(UserWarning, match="meta.json is damaged"):
+        build_once("things", {"name": "one"}, numbers)
+    assert meta(folder)["about"] == "a hundred bytes"
+
+
+def test_what_only_looks_changed_is_compared_and_kept(empty):
+    folder = build_once("things", {"name": "one"}, numbers)
+    os.utime(folder / "values", (1, 1))  # copied to another machine, say
+    assert build_once("things", {"name": "one"}, lambda folder: pytest.fail("built again")) == folder
+    (folder.parent / f"{folder.name}.intact").unlink()
+    assert build_once("things", {"name": "one"}, lambda folder: pytest.fail("built again")) == folder
+    assert (folder.parent / f"{folder.name}.intact").exists()
+
+
+def test_the_cache_lists_and_removes_what_it_holds(empty, tmp_path):
+    small = build_once("things", {"name": "small"}, lambda folder: {})
+    large = build_once("others", {"name": "large"}, numbers)
+    half = empty / "things" / f"{'0' * 20}.tmp-12345678"
+    half.mkdir()
+    (half / "part").write_bytes(bytes(10))
+    found = {entry.path: entry for entry in entries()}
+    assert {path: entry.kind for path, entry in found.items()} == {small: "things", large: "others", half: "unfinished"}
+    assert found[large].about == "a hundred bytes" and found[half].num_bytes == 10
+    assert found[large].num_bytes == sum(file.stat().st_size for file in large.iterdir())
+    assert abs(found[large].used - time.time()) < 60
+    assert all(remove(entry) for entry in found.values())
+    assert entries() == [] and not list(empty.rglob("values"))
+
+
+def test_what_is_being_built_is_not_removed(tmp_path, monkeypatch):
+    cache, log = tmp_path / "cache", tmp_path / "log"
+    monkeypatch.setenv("MMTUNE_CACHE", str(cache))
+    builder = start(cache, log, seconds=2)
+    wait_for(lambda: log.exists())
+    (entry,) = entries()
+    assert entry.kind == "unfinished" and not remove(entry)
+    assert build_if_free("things", {"name": "one"}, numbers) is None
+    out, error = builder.communicate(timeout=30)
+    assert builder.returncode == 0, error
+    assert [entry.kind for entry in entries()] == ["things"]

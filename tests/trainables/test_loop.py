@@ -1,5 +1,6 @@
 import math
 import weakref
+from importlib import import_module
 
 import numpy as np
 import pyarrow.parquet
@@ -9,6 +10,7 @@ import torch
 from trainables import loop
 from trainables.batch import ModelOutput
 from trainables.checkpoint import load_checkpoint, load_state
+from trainables.data.prepare import dataset_key
 from trainables.metrics import compute_metrics
 from trainables.uda import LambdaState
 
@@ -430,6 +432,19 @@ def test_a_checkpoint_of_another_configuration_is_refused(toy, tmp_path):
     loop.train(toy("image", epochs=1), folder=tmp_path)
     with pytest.raises(ValueError, match="last.safetensors: belongs to another configuration; different: model.hidden"):
         loop.train(toy("image", epochs=1, model={"hidden": 7}), folder=tmp_path)
+
+
+def test_a_checkpoint_of_other_data_is_refused(toy, tmp_path, monkeypatch):
+    config = toy("image", epochs=1)
+    loop.train(config, folder=tmp_path)
+    (tmp_path / "changed").write_text("x")
+    monkeypatch.setattr(import_module("toy_dataset"), "sources", lambda data_dir: [tmp_path / "changed"])
+    dataset_key.cache_clear()  # as in another process
+    with pytest.raises(ValueError, match="last.safetensors: belongs to other data; the files of dataset toy have chan"):
+        loop.train(config, folder=tmp_path)
+    with pytest.raises(ValueError, match="best.safetensors: belongs to other data"):
+        loop.test_best(config, folder=tmp_path)
+    dataset_key.cache_clear()
 
 
 def test_the_same_seed_gives_the_same_rows_whatever_ran_before(toy, tmp_path, unmeasured):

@@ -3,13 +3,16 @@ import types
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from trainables.batch import Task
 from trainables.data import prepare
+from trainables.data.features import FeatureJob
 from trainables.data.formats import DATASETS
 from trainables.data.prepare import DatasetRef, ImageView, TextView, decode_image, prepare_images, prepare_tokens
 from trainables.data.table import Table, Target
+from trainables.encoders import Input, load_encoder
 from trainables.weights import load_tokenizer
 
 
@@ -168,8 +171,7 @@ def test_replaced_words_are_a_static_copy(encoder, cache):
         view = TextView(share=share, vectors=encoder)
         augmented = prepare_tokens(DatasetRef("toy"), encoder=encoder, view=view)
         lengths.append(sum(clean.encoded(row, 128) != augmented.encoded(row, 128) for row in range(68)))
-        prepare._augmented_texts.cache_clear()
-        again = prepare._augmented_texts(DatasetRef("toy"), view)
+        again = prepare.augmented_texts(DatasetRef("toy"), view, np.arange(68))
         tokenizer = prepare.dataset_tokenizer(DatasetRef("toy"), encoder)
         assert [tokenizer(text)["input_ids"] for text in again] == [augmented.encoded(row, 128) for row in range(68)]
     assert lengths == [66, 66]  # each text that has a word: at least one of them is replaced
@@ -197,3 +199,35 @@ def test_word_vectors_come_from_a_file(cache, tmp_path):
         assert (augmented.encoded(row, 128) != clean.encoded(row, 128)) is ("red" in text or "blue" in text)
     with pytest.raises(ValueError, match=r"uda.vectors: .*nowhere.txt is no file"):
         prepare.word_neighbours(DatasetRef("toy"), TextView(1.0, str(tmp_path / "nowhere.txt"), is_file=True))
+
+
+def test_rows_share_the_picture_that_they_share(cache, tmp_path):
+    """Questions on one picture: it is decoded once, and locked encoders see it once."""
+    rng = np.random.default_rng(0)
+    for name in ("one.png", "two.png"):
+        Image.fromarray(rng.integers(0, 255, (16, 16, 3), np.uint8)).save(tmp_path / name)
+    (tmp_path / "rows.csv").write_text(
+        "picture,label,split\n" + "".join(
+            f"{name},{label},{split}\n"
+            for name, label, split in [
+                ("two.png", "a", "train"), ("one.png", "b", "train"), ("two.png", "b", "train"),
+                ("two.png", "a", "val"), ("one.png", "b", "test"),
+            ]
+        )
+    )  # fmt: skip
+    (tmp_path / "table.yaml").write_text(
+        "files: rows.csv\nimage: picture\nlabels: {label: {column: label, kind: multiclass}}\nsplit: split\n"
+    )
+    dataset = DatasetRef("table", str(tmp_path))
+    images = prepare_images(dataset, size=16)
+    assert isinstance(images, prepare.Shared) and len(images.values) == 2 and images.shape == (5, 3, 16, 16)
+    table = prepare.load_table(dataset)
+    for row, picture in enumerate(table.images):
+        assert np.array_equal(images[row], decode_image(picture, size=16, where="here"))
+    job = FeatureJob(dataset, "image", Input("tiny-cnn", is_locked=True), image_size=16)
+    features = job.open().rows
+    assert isinstance(features, prepare.Shared) and len(features.values) == 2
+    encoder = load_encoder("image", Input("tiny-cnn", is_locked=True)).eval()
+    with torch.no_grad():
+        _, pooled = encoder(torch.from_numpy(images[np.arange(5)]))
+    np.testing.assert_allclose(features[np.arange(5)].astype(np.float32), pooled.numpy(), rtol=2e-3, atol=2e-3)

@@ -7,6 +7,8 @@ r + 2W, ... of each; in evaluation no row is served twice.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -20,13 +22,15 @@ from torch import Tensor
 from trainables.augment import WordNeighbours, augment_images
 from trainables.batch import Batch, Task
 from trainables.config import TrialConfig
-from trainables.data.features import Features, prepare_features
+from trainables.data.features import FeatureJob, Features
 from trainables.data.prepare import (
     DatasetRef,
     ImageView,
     Ragged,
+    Shared,
     TextView,
     Tokens,
+    dataset_key,
     dataset_texts,
     dataset_tokenizer,
     load_table,
@@ -74,7 +78,7 @@ class FreshText:
 class FreshImages:
     """Makes augmented images when they are asked for, others in each epoch."""
 
-    images: np.ndarray
+    images: np.ndarray | Shared
     view: ImageView
     seed: int
 
@@ -91,7 +95,7 @@ class View:
 
     tokens: Tokens | FreshText | None = None
     text_features: Features | None = None
-    images: np.ndarray | FreshImages | None = None
+    images: np.ndarray | Shared | FreshImages | None = None
     image_features: Features | None = None
 
 
@@ -109,6 +113,7 @@ class Data:
     lengths: np.ndarray | None = field(default=None)  # tokens a row, None where all rows are alike
     tabular: Tabular = Tabular()  # what the family reads of it
     dataset: str = ""  # its name, for messages
+    fingerprint: str = ""  # changes with the files behind it
 
     def batch(self, rows: np.ndarray, view: View, *, epoch: int = 0) -> Batch:
         """These rows of a view, text padded to the longest among them; ``epoch`` chooses fresh copies."""
@@ -160,7 +165,7 @@ def pad_tokens(tokens: Tokens, rows: np.ndarray, max_len: int) -> tuple[Tensor, 
     return torch.from_numpy(ids), torch.from_numpy(mask)
 
 
-def _take(values: np.ndarray | Ragged, rows: np.ndarray) -> tuple[Tensor, Tensor | None]:
+def _take(values: np.ndarray | Ragged | Shared, rows: np.ndarray) -> tuple[Tensor, Tensor | None]:
     if not isinstance(values, Ragged):
         return torch.from_numpy(values[rows]), None
     parts = [values.row(row) for row in rows]
@@ -186,18 +191,22 @@ class Requirement:
     max_text_len: int | None  # of text
     view: TextView | ImageView | None
 
-    def build(self) -> Features | Tokens | np.ndarray:
+    def build(self) -> Features | Tokens | np.ndarray | Shared:
         """From the cache, or computed now (under the cache's lock)."""
         if self.uses_features:
-            return prepare_features(
-                self.dataset, modality=self.modality, input=self.input, image_size=self.image_size or 0,
-                max_text_len=self.max_text_len or 0, view=self.view,
-            )  # fmt: skip
+            return self.features.open()
         if self.modality == "text":
             assert not isinstance(self.view, ImageView)
             return prepare_tokens(self.dataset, encoder=self.input.encoder, view=self.view)
         assert not isinstance(self.view, TextView) and self.image_size is not None
         return prepare_images(self.dataset, size=self.image_size, view=self.view)
+
+    @property
+    def features(self) -> FeatureJob:
+        """How the features are computed, where ``uses_features``."""
+        return FeatureJob(
+            self.dataset, self.modality, self.input, self.image_size or 0, self.max_text_len or 0, self.view
+        )
 
 
 def requirements(config: TrialConfig, inputs: dict[str, Input]) -> list[Requirement]:
@@ -226,6 +235,22 @@ def requirements(config: TrialConfig, inputs: dict[str, Input]) -> list[Requirem
     needed = [one(modality, None) for modality in inputs if modality in ("text", "image")]
     if config.uda.copies == "static":
         needed += [one(modality, _view(config, inputs, modality)) for modality in augmented]
+    return needed
+
+
+def dataset_requirements(
+    dataset: DatasetRef, *, text_encoder: str, image_encoder: str, image_size: int, max_text_len: int
+) -> list[Requirement]:
+    """Pooled features of a locked text and a locked image encoder, for what the dataset has.
+
+    Raises:
+        ValueError: an unknown dataset, or unreadable files.
+    """
+    table, needed = load_table(dataset), []
+    if table.texts is not None:
+        needed.append(Requirement(dataset, "text", Input(text_encoder, is_locked=True), True, None, max_text_len, None))
+    if table.images is not None:
+        needed.append(Requirement(dataset, "image", Input(image_encoder, is_locked=True), True, image_size, None, None))
     return needed
 
 
@@ -319,6 +344,7 @@ def open_data(config: TrialConfig, inputs: dict[str, Input]) -> Data:
         task=target.task, ids=table.ids, labels=target.labels, rows=rows, clean=View(**clean),
         augmented=View(**{**clean, **augmented}) if augmented else None,
         max_text_len=config.max_text_len, lengths=lengths, dataset=config.dataset,
+        fingerprint=hashlib.sha256(json.dumps(dataset_key(dataset)).encode()).hexdigest()[:20],
         tabular=Tabular(**{name: getattr(tabular, name) for name in (*numbers, *codes, *graph)}),
     )  # fmt: skip
 

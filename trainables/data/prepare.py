@@ -7,8 +7,10 @@ go through the same functions and get folders of their own.
 from __future__ import annotations
 
 import io
+import mmap
 import struct
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -28,6 +30,8 @@ from trainables.weights import fingerprint, is_random, load_tokenizer
 
 # What Pillow raises for bytes that are no image, or not all of one.
 _UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+_TEXT_CHUNK, _IMAGE_CHUNK = 10_000, 256  # rows at a time
+_HASHED_BYTES = 2**30
 _STATIC_SEED = 1  # the static copy belongs to the dataset, not to a trial: all trials share it
 
 
@@ -70,6 +74,32 @@ class Ragged:
 
 
 @dataclass(frozen=True)
+class Shared:
+    """Rows of which several are the same (questions on one picture): row i is ``values[index[i]]``."""
+
+    values: np.ndarray
+    index: np.ndarray
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        return self.values[self.index[rows]]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As if no row were shared."""
+        return (len(self.index), *self.values.shape[1:])
+
+
+def open_shared(folder: Path, name: str) -> np.ndarray | Shared:
+    """A memory-mapped array of the cache, and beside it perhaps the rows that share its entries."""
+    values = np.load(folder / f"{name}.npy", mmap_mode="r")
+    index = folder / "index.npy"
+    return Shared(values, np.load(index)) if index.exists() else values
+
+
+@dataclass(frozen=True)
 class Tokens:
     """Token ids without specials, and what surrounds and pads them."""
 
@@ -100,21 +130,23 @@ def load_table(dataset: DatasetRef) -> Table:
     return dataset_module(dataset.name).read(dataset.data_dir)
 
 
+@lru_cache(maxsize=4)
 def dataset_key(dataset: DatasetRef) -> dict[str, Any]:
-    """What identifies the data: the dataset's name and the bytes of its files; of loose images their times."""
+    """What identifies the data: the dataset's name and the bytes of its files; of loose images, and of files
+    above 1 GiB, name, size and time. Kept for the process, as the table is.
+    """
     paths: list[Path] = dataset_module(dataset.name).sources(dataset.data_dir)
-    key: dict[str, Any] = {"dataset": dataset.name, "files": [file_hash(path) for path in paths]}
+    files = [file_hash(path) if path.stat().st_size <= _HASHED_BYTES else _stamp(path) for path in paths]
+    key: dict[str, Any] = {"dataset": dataset.name, "files": files}
     images = load_table(dataset).images
     if isinstance(images, ImageFiles):
-        key["images"] = _stamp(dataset)
+        key["images"] = images.stamp
     return key
 
 
-@lru_cache(maxsize=4)
-def _stamp(dataset: DatasetRef) -> str:
-    images = load_table(dataset).images
-    assert isinstance(images, ImageFiles)
-    return images.stamp
+def _stamp(path: Path) -> str:
+    stat = path.stat()
+    return f"{path.name}:{stat.st_size}:{stat.st_mtime_ns}"
 
 
 def view_key(view: TextView | ImageView | None) -> dict[str, Any] | None:
@@ -127,20 +159,53 @@ def view_key(view: TextView | ImageView | None) -> dict[str, Any] | None:
     return settings
 
 
+class NpyWriter:
+    """A one-dimensional .npy file that grows as it is written."""
+
+    def __init__(self, path: Path, dtype: np.dtype[Any]) -> None:
+        self.path, self.dtype, self.length = path, dtype, 0
+
+    def __enter__(self) -> NpyWriter:
+        self.file = self.path.open("wb")
+        self._header()
+        return self
+
+    def write(self, values: np.ndarray) -> None:
+        """Appends them."""
+        self.file.write(values.astype(self.dtype).tobytes())
+        self.length += len(values)
+
+    def __exit__(self, *error: object) -> None:
+        self.file.seek(0)
+        self._header()
+        self.file.close()
+
+    def _header(self) -> None:
+        """Of a fixed size, whatever the length: it is written twice."""
+        text = f"{{'descr': '{self.dtype.str}', 'fortran_order': False, 'shape': ({self.length},), }}"
+        self.file.write(b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + text.ljust(117).encode() + b"\n")
+
+
 # --- text -------------------------------------------------------------------------------------------
 def prepare_tokens(dataset: DatasetRef, *, encoder: str, view: TextView | None = None) -> Tokens:
     """Token ids of every row for the encoder's tokenizer, from the cache or built now."""
 
     def build(folder: Path) -> dict[str, Any]:
         tokenizer = dataset_tokenizer(dataset, encoder)
-        texts = dataset_texts(dataset) if view is None else _augmented_texts(dataset, view)
-        encoded = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
-        lengths = np.array([len(ids) for ids in encoded], np.int64)
-        np.save(folder / "ids.npy", np.array([token for ids in encoded for token in ids], np.int32))
+        texts, num_rows = dataset_texts(dataset), len(load_table(dataset).ids)
+        lengths = np.zeros(num_rows, np.int64)
+        with NpyWriter(folder / "ids.npy", np.dtype(np.int32)) as out:  # in parts: all ids at once are much memory
+            for at in range(0, num_rows, _TEXT_CHUNK):
+                rows = np.arange(at, min(at + _TEXT_CHUNK, num_rows))
+                part = [texts[row] for row in rows] if view is None else augmented_texts(dataset, view, rows)
+                encoded = tokenizer(part, add_special_tokens=False, verbose=False)["input_ids"]
+                lengths[rows] = [len(ids) for ids in encoded]
+                out.write(np.array([token for ids in encoded for token in ids], np.int32))
         np.save(folder / "offsets.npy", np.concatenate([[0], np.cumsum(lengths)]))
         specials = tokenizer("")["input_ids"]
         num_before = (len(specials) + 1) // 2 if len(specials) > 1 else 0
         return {
+            "about": f"{dataset.name}: tokens of {encoder}" + ("" if view is None else ", augmented"),
             "prefix": specials[:num_before],
             "suffix": specials[num_before:],
             "pad": tokenizer.pad_token_id or 0,
@@ -172,11 +237,6 @@ def dataset_texts(dataset: DatasetRef) -> list[str]:
     return texts
 
 
-@lru_cache(maxsize=2)
-def _augmented_texts(dataset: DatasetRef, view: TextView) -> list[str]:
-    return augmented_texts(dataset, view, np.arange(len(load_table(dataset).ids)))
-
-
 def augmented_texts(dataset: DatasetRef, view: TextView, rows: np.ndarray) -> list[str]:
     """The static copy of these rows' texts."""
     texts, ids, neighbours = dataset_texts(dataset), load_table(dataset).ids, word_neighbours(dataset, view)
@@ -200,7 +260,7 @@ def word_neighbours(dataset: DatasetRef, view: TextView) -> WordNeighbours:
             tokenizer = dataset_tokenizer(dataset, view.vectors)
             neighbours = WordNeighbours.from_text_encoder(tokenizer, word_embeddings(view.vectors))
         neighbours.save(folder / "words.json")
-        return {"words": len(neighbours.nearest)}
+        return {"words": len(neighbours.nearest), "about": f"nearest words of {view.vectors}"}
 
     if view.is_file:
         if not Path(view.vectors).is_file():
@@ -217,8 +277,8 @@ def _load_neighbours(path: Path) -> WordNeighbours:
 
 
 # --- images -----------------------------------------------------------------------------------------
-def prepare_images(dataset: DatasetRef, *, size: int, view: ImageView | None = None) -> np.ndarray:
-    """Every image as uint8 (N, 3, size, size), memory-mapped, from the cache or built now.
+def prepare_images(dataset: DatasetRef, *, size: int, view: ImageView | None = None) -> np.ndarray | Shared:
+    """Every image as uint8 (N, 3, size, size), memory-mapped, from the cache or built now; a file once.
 
     Raises:
         ValueError: an image that cannot be decoded; its row is named.
@@ -226,25 +286,38 @@ def prepare_images(dataset: DatasetRef, *, size: int, view: ImageView | None = N
 
     def build(folder: Path) -> dict[str, Any]:
         table = load_table(dataset)
-        if table.images is None:
+        images = table.images
+        if images is None:
             raise ValueError(f"dataset {dataset.name} has no images")
-        shape = (len(table.ids), 3, size, size)
+        units, index = np.arange(len(images)), None  # rows with an image of their own
+        if isinstance(images, ImageFiles):
+            _, units, index = np.unique(np.array(images.names), return_index=True, return_inverse=True)
+        shape = (len(units), 3, size, size)
         out = np.lib.format.open_memmap(folder / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
-        for row, data in enumerate(table.images):
-            out[row] = decode_image(data, size=size, where=f"{dataset.name} row {table.ids[row]}")
-        if view is not None:
-            _augment_in_place(out, view)
-        out.flush()
-        return {"rows": shape[0]}
+
+        def decode(row: int) -> np.ndarray:
+            return decode_image(images[row], size=size, where=f"{dataset.name} row {table.ids[row]}")
+
+        with ThreadPoolExecutor(max(1, torch.get_num_threads())) as pool:  # Pillow lets go of the interpreter
+            for at in range(0, len(units), _IMAGE_CHUNK):
+                rows = units[at : at + _IMAGE_CHUNK]
+                part = np.stack(list(pool.map(decode, rows)))
+                out[at : at + len(rows)] = part if view is None else augmented_images(part, view, rows)
+                forget_pages(out)
+        if index is not None and len(units) < len(images):
+            np.save(folder / "index.npy", index)
+        augmented = "" if view is None else ", augmented"
+        return {"rows": shape[0], "about": f"{dataset.name}: images at {size} pixels{augmented}"}
 
     key = {**dataset_key(dataset), "size": size, "view": view_key(view)}
-    return np.load(build_once("images", key, build) / "images.npy", mmap_mode="r")
+    return open_shared(build_once("images", key, build), "images")
 
 
-def _augment_in_place(images: np.ndarray, view: ImageView, chunk: int = 256) -> None:
-    for at in range(0, len(images), chunk):
-        rows = np.arange(at, min(at + chunk, len(images)))
-        images[rows] = augmented_images(images[rows], view, rows)
+def forget_pages(mapped: np.ndarray) -> None:
+    """Writes a memory map to its file and takes its pages out of this process, which would grow with the file."""
+    assert isinstance(mapped, np.memmap)
+    mapped.flush()
+    mapped._mmap.madvise(mmap.MADV_DONTNEED)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def augmented_images(images: np.ndarray, view: ImageView, rows: np.ndarray) -> np.ndarray:
@@ -260,6 +333,19 @@ def decode_image(data: bytes, *, size: int, where: str) -> np.ndarray:
     Raises:
         ValueError: the bytes are no image, or not all of one; ``where`` is named.
     """
+    image = rgb_image(data, where=where)
+    side = min(image.size)
+    left, top = (image.width - side) / 2, (image.height - side) / 2
+    box = (left, top, left + side, top + side)
+    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=box)).transpose(2, 0, 1)
+
+
+def rgb_image(data: bytes, *, where: str) -> Image.Image:
+    """An image file's bytes as an RGB image, transparency on white.
+
+    Raises:
+        ValueError: the bytes are no image, or not all of one; ``where`` is named.
+    """
     try:
         image = Image.open(io.BytesIO(data))
         image.load()
@@ -271,8 +357,4 @@ def decode_image(data: bytes, *, size: int, where: str) -> np.ndarray:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, image)
-    image = image.convert("RGB")
-    side = min(image.size)
-    left, top = (image.width - side) / 2, (image.height - side) / 2
-    box = (left, top, left + side, top + side)
-    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=box)).transpose(2, 0, 1)
+    return image.convert("RGB")
