@@ -72,7 +72,8 @@ def ray_session(address: str | None) -> Iterator[Any]:
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address is None:
         # Ray listens on every interface; its token authentication, which a local cluster has by default, stays on.
-        settings |= {"include_dashboard": False, "object_store_memory": 256 * 2**20}
+        # "local": without an address ray.init would join whatever cluster runs on this machine.
+        settings |= {"address": "local", "include_dashboard": False, "object_store_memory": 256 * 2**20}
         settings |= {"num_cpus": int(local_node().cpus)}
     else:
         settings |= {"address": address, "runtime_env": {"env_vars": ENVIRONMENT}}

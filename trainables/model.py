@@ -46,17 +46,21 @@ def build_model(config: TrialConfig, data: Data, inputs: dict[str, Input]) -> nn
 
 
 def model_size(config: TrialConfig) -> tuple[int, int]:
-    """Parameters of the model, locked encoders included, and how many of them train; without the data's caches.
+    """Parameters of the model, locked encoders included, and how many of them train.
+
+    Built on the meta device: no weights are read and no cache is filled.
 
     Raises:
         ValueError: an encoder that cannot be loaded, or columns that the dataset does not have.
     """
     family, tabular = family_module(config.family), load_tabular(DatasetRef(config.dataset, config.data_dir))
-    ports = {
-        modality: load_port(modality, input, tabular=tabular, dataset=config.dataset)
-        for modality, input in family.inputs(config.model).items()
-    }
-    parameters = list(family.build(config.model, load_target(config).task, ports).parameters())
+    task = load_target(config).task
+    with torch.device("meta"):
+        ports = {
+            modality: load_port(modality, input, tabular=tabular, dataset=config.dataset)
+            for modality, input in family.inputs(config.model).items()
+        }
+        parameters = list(family.build(config.model, task, ports).parameters())
     return sum(part.numel() for part in parameters), sum(part.numel() for part in parameters if part.requires_grad)
 
 

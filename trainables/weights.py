@@ -45,8 +45,8 @@ def _hf(kind: str, **settings: Any) -> Callable[[], Any]:
     return make
 
 
-# Models without weights: name -> what makes the Hugging Face config. Those of torchvision and our own CNN, which
-# have no such config, are built in trainables.image_encoders.
+# Models without weights: name -> what makes the Hugging Face config; and those of trainables.image_encoders
+# (torchvision's, and a small CNN), which have no such config.
 ARCHITECTURES: dict[str, Callable[[], Any]] = {
     "tiny-bert": _hf("Bert", **_TINY_TEXT),
     "tiny-roberta": _hf("Roberta", **{**_TINY_TEXT, "max_position_embeddings": 513}, pad_token_id=0),
@@ -89,6 +89,7 @@ ARCHITECTURES: dict[str, Callable[[], Any]] = {
     "random-vilt-b32": _hf("Vilt"),  # dandelin/vilt-b32-mlm
     "random-lxmert": _hf("Lxmert"),  # unc-nlp/lxmert-base-uncased
 }
+IMAGE_ARCHITECTURES = ("tiny-cnn", "tiny-resnet", "random-resnet-152")
 
 
 def is_random(name: str) -> bool:
@@ -115,6 +116,9 @@ def find_weights(name: str) -> Path | None:
         return path
     if name.startswith((".", "/", "~")):
         raise ValueError(f"encoder '{name}': no such folder")
+    known = [*ARCHITECTURES, *IMAGE_ARCHITECTURES]
+    if name.startswith(("tiny-", "random-")) and name not in known:
+        raise ValueError(f"encoder '{name}' is unknown. Known without weights: {', '.join(known)}")
     return None
 
 
@@ -158,8 +162,8 @@ def load_config(name: str) -> Any:
     """
     if name in ARCHITECTURES:
         return ARCHITECTURES[name]()
-    if name.startswith(("tiny-", "random-")):
-        raise ValueError(f"encoder '{name}' is unknown here. Known: {', '.join(ARCHITECTURES)}")
+    if name in IMAGE_ARCHITECTURES:
+        raise ValueError(f"encoder '{name}' is an image encoder alone, of no Hugging Face kind")
     from transformers import AutoConfig
 
     path = find_weights(name)

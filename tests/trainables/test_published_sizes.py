@@ -3,7 +3,10 @@
 import pytest
 import torch
 
+from trainables.data.loader import open_data
 from trainables.encoders import Input, load_encoder
+from trainables.families import FAMILIES, family_module
+from trainables.model import build_model, model_size
 from trainables.weights import load_model
 
 
@@ -36,3 +39,13 @@ def test_clip_has_the_published_size():
         towers = [load_encoder(modality, tower) for modality in ("text", "image")]
     assert millions(model) == 151.3
     assert millions(torch.nn.ModuleList(towers)) == 151.3  # what family clip builds; the temperature is one number
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_size_is_that_of_the_model_that_trains(family, toy):
+    """Found without weights, data or memory."""
+    config = toy(family, cache_features=False)
+    inputs = family_module(family).inputs(config.model)
+    parameters = list(build_model(config, open_data(config, inputs), inputs).parameters())
+    trainable = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
+    assert model_size(config) == (sum(parameter.numel() for parameter in parameters), trainable)

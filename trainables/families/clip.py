@@ -23,7 +23,7 @@ from trainables.config import Section
 from trainables.encoders import Input, Port
 from trainables.layers.mlp import mlp
 from trainables.text_encoders import load_text_encoder
-from trainables.weights import load_model, load_tokenizer
+from trainables.weights import load_config, load_model, load_tokenizer
 
 MODALITIES = ("text", "image")
 LOSS_TERMS = ()
@@ -73,6 +73,8 @@ def build(config: Config, task: Task, ports: dict[str, Port]) -> nn.Module:
 
 def _class_embeddings(config: Config, task: Task) -> Tensor:
     """Unit vectors (C, D) of the prompts of the classes."""
+    if torch.get_default_device().type == "meta":  # only sizes are wanted
+        return torch.empty(len(task.classes), load_config(config.encoder).projection_dim)
     prompts = [config.prompt.format(name.replace("_", " ")) for name in task.classes]
     encoder = load_text_encoder(config.encoder, is_projected=True).eval()
     tokenizer = load_tokenizer(config.encoder, texts=prompts)
