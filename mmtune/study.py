@@ -143,7 +143,7 @@ def make_plan(spec: SearchSpec, nodes: Sequence[Node], *, data_dir: str | None =
     largest = max((4 * total + 12 * trainable for _, total, trainable in sizes), default=0)
     checkpoint = max((16 * trainable for _, _, trainable in sizes), default=0)
     trials = spec.budget.trials
-    notes = list(spec.warnings)
+    notes = [*spec.warnings, *data_notes(spec.dataset, data_dir)]
     return Plan(
         slots=slots,
         workers_fit=fit,
@@ -165,6 +165,24 @@ def check_data(spec: SearchSpec, data_dir: str | None) -> None:
     for path in dataset_module(spec.dataset).sources(data_dir):
         if not path.exists():
             raise ValueError(f"dataset {spec.dataset}: {path} is missing")
+
+
+def data_notes(dataset: str, data_dir: str | None) -> list[str]:
+    """A line if the reader left rows of the dataset out.
+
+    Raises:
+        ValueError: files that cannot be read.
+    """
+    from trainables.data.prepare import DatasetRef, load_table
+
+    problems = load_table(DatasetRef(dataset, data_dir)).problems
+    if not problems:
+        return []
+    where = "" if data_dir is None else f" --data {data_dir}"
+    return [
+        f"dataset {dataset}: rows left out or repaired: {len(problems)}, the first: {problems[0]} "
+        f"(all: mmtune data check {dataset}{where})"
+    ]
 
 
 def count_slots(spec: SearchSpec, nodes: Sequence[Node]) -> tuple[int, int]:

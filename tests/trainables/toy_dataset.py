@@ -31,7 +31,9 @@ def read(data_dir: str | None) -> Table:
         words = [WORDS[label], *rng.choice(fillers, rng.integers(0, 12))]
         texts.append(" ".join(words))
     texts[4] = texts[50] = ""
-    numeric = np.stack([100 + 10 * labels, np.random.default_rng(1).normal(size=len(labels)), np.full(len(labels), 7)], axis=1)
+    numeric = np.stack(
+        [100 + 10 * labels, np.random.default_rng(1).normal(size=len(labels)), np.full(len(labels), 7)], axis=1
+    )
     numeric[5, 0] = numeric[47, 1] = np.nan
     degrees = np.arange(len(labels)) % 3
     nodes = np.concatenate([3 * np.arange(degree) + label for label, degree in zip(labels, degrees, strict=True)])

@@ -22,6 +22,8 @@ from PIL import Image
 
 from trainables.augment import WordNeighbours, augment_images
 from trainables.data.cache import build_once, file_hash, meta
+from trainables.data.exclude import NAME as EXCLUDE
+from trainables.data.exclude import exclude_file, without_excluded
 from trainables.data.formats import dataset_module
 from trainables.data.table import ImageFiles, Table
 from trainables.seeds import derive_seed
@@ -122,12 +124,13 @@ class Tokens:
 
 @lru_cache(maxsize=2)
 def load_table(dataset: DatasetRef) -> Table:
-    """The dataset as its reader gives it; kept for the process.
+    """The dataset as its reader gives it, without the rows that an ``exclude.txt`` names; kept for the process.
 
     Raises:
         ValueError: what is wrong with the dataset's name or files.
     """
-    return dataset_module(dataset.name).read(dataset.data_dir)
+    table, excluded = dataset_module(dataset.name).read(dataset.data_dir), exclude_file(dataset.data_dir)
+    return table if excluded is None else without_excluded(table, excluded)
 
 
 @lru_cache(maxsize=4)
@@ -136,6 +139,8 @@ def dataset_key(dataset: DatasetRef) -> dict[str, Any]:
     above 1 GiB, name, size and time. Kept for the process, as the table is.
     """
     paths: list[Path] = dataset_module(dataset.name).sources(dataset.data_dir)
+    excluded = exclude_file(dataset.data_dir)
+    paths += [] if excluded is None else [excluded]
     files = [file_hash(path) if path.stat().st_size <= _HASHED_BYTES else _stamp(path) for path in paths]
     key: dict[str, Any] = {"dataset": dataset.name, "files": files}
     images = load_table(dataset).images
@@ -281,7 +286,7 @@ def prepare_images(dataset: DatasetRef, *, size: int, view: ImageView | None = N
     """Every image as uint8 (N, 3, size, size), memory-mapped, from the cache or built now; a file once.
 
     Raises:
-        ValueError: an image that cannot be decoded; its row is named.
+        ValueError: images that cannot be decoded: how many, and the first.
     """
 
     def build(folder: Path) -> dict[str, Any]:
@@ -295,8 +300,14 @@ def prepare_images(dataset: DatasetRef, *, size: int, view: ImageView | None = N
         shape = (len(units), 3, size, size)
         out = np.lib.format.open_memmap(folder / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
 
+        broken: list[str] = []
+
         def decode(row: int) -> np.ndarray:
-            return decode_image(images[row], size=size, where=f"{dataset.name} row {table.ids[row]}")
+            try:
+                return decode_image(images[row], size=size, where=f"{dataset.name} row {table.ids[row]}")
+            except ValueError as error:
+                broken.append(str(error))
+                return np.zeros(shape[1:], np.uint8)
 
         with ThreadPoolExecutor(max(1, torch.get_num_threads())) as pool:  # Pillow lets go of the interpreter
             for at in range(0, len(units), _IMAGE_CHUNK):
@@ -304,6 +315,12 @@ def prepare_images(dataset: DatasetRef, *, size: int, view: ImageView | None = N
                 part = np.stack(list(pool.map(decode, rows)))
                 out[at : at + len(rows)] = part if view is None else augmented_images(part, view, rows)
                 forget_pages(out)
+        if broken:
+            others = f", and {len(broken) - 1} more" if len(broken) > 1 else ""
+            raise ValueError(
+                f"{sorted(broken)[0]}{others}. `mmtune data check {dataset.name}` lists them; replace the pictures, "
+                f"or leave the rows out: their ids, one a line, in {EXCLUDE} of the data folder"
+            )
         if index is not None and len(units) < len(images):
             np.save(folder / "index.npy", index)
         augmented = "" if view is None else ", augmented"

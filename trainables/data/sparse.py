@@ -39,5 +39,11 @@ class SparseRows:
             out[at, self._columns[part]] = self._values[part]
         return out if wanted.ndim else out[0]
 
+    def take_rows(self, rows: np.ndarray) -> SparseRows:
+        """These rows, still sparse."""
+        parts = [slice(self._offsets[row], self._offsets[row + 1]) for row in rows]
+        dicts = [dict(zip(self._columns[part], self._values[part], strict=True)) for part in parts]
+        return SparseRows(dicts, self.shape[1])
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return self[:].astype(dtype or np.float32, copy=False)

@@ -1,0 +1,57 @@
+"""A search over a user's own table: what is wrong with its rows is said, what is wrong with the file is refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from PIL import Image
+
+YAML = "files: rows.jsonl\ntext: words\nimage: picture\nlabels: {label: {column: label, kind: multiclass}}\n"
+SEARCH = """\
+study: s
+family: text
+dataset: table
+fixed: {epochs: 1, max_text_len: 8, model.text_encoder: tiny-bert, model.lock_text: false}
+space:
+  optim.lr: {type: float, low: 1.0e-4, high: 1.0e-2, log: true}
+budget: {trials: 1}
+"""
+
+
+@pytest.fixture
+def folder(mmtune):
+    data = mmtune.cwd / "data"
+    data.mkdir()
+    (data / "table.yaml").write_text(YAML)
+    (mmtune.cwd / "s.yaml").write_text(SEARCH)
+    lines = []
+    for row in range(40):
+        Image.new("RGB", (8, 8), (row, 0, 0)).save(data / f"{row}.png")
+        lines.append(json.dumps({"words": f"row {row}", "picture": f"{row}.png", "label": "ab"[row % 2]}))
+    (data / "rows.jsonl").write_text("\n".join(lines) + "\n")
+    return data
+
+
+def test_rows_that_are_left_out_are_a_note(mmtune, folder):
+    assert "note" not in mmtune("check", "s.yaml", "--data", folder).out
+    (folder / "7.png").unlink()
+    done = mmtune("check", "s.yaml", "--data", folder)
+    assert done.code == 0
+    (note,) = [line for line in done.out.splitlines() if "note:" in line]
+    assert "dataset table: rows left out or repaired: 1, the first: rows.jsonl line 8: no picture 7.png" in note
+    assert note.endswith(f"(all: mmtune data check table --data {folder})")
+
+
+def test_broken_lines_are_counted(mmtune, folder):
+    lines = (folder / "rows.jsonl").read_text().splitlines()
+    (folder / "rows.jsonl").write_text("\n".join(line[:-3] if at > 20 else line for at, line in enumerate(lines)))
+    done = mmtune("check", "s.yaml", "--data", folder)
+    assert done.code == 0 and "rows left out or repaired: 19, the first: rows.jsonl line 22" in done.out
+
+
+def test_a_missing_column_is_one_line(mmtune, folder):
+    (folder / "table.yaml").write_text(YAML.replace("text: words", "text: word"))
+    done = mmtune("run", "s.yaml", "--data", folder)
+    assert done.code == 2 and "did you mean 'words'?" in done.err and done.err.count("\n") <= 2
+    assert not (mmtune.cwd / "studies").exists()
