@@ -27,7 +27,12 @@ def _datasets() -> Listing:
 
     modules = {name: import_module(path) for name, path in sorted(DATASETS.items())}
     rows = [
-        [name, ", ".join(module.TARGETS), "embedded" if module.IS_EMBEDDED else "--data DIR", module.SUMMARY]
+        [
+            name,
+            ", ".join(module.TARGETS) or "of table.yaml",
+            "embedded" if module.IS_EMBEDDED else "--data DIR",
+            module.SUMMARY,
+        ]
         for name, module in modules.items()
     ]
     return ["dataset", "targets", "where", "what it is"], rows

@@ -45,6 +45,9 @@ def prepare_caches(requirements: Sequence[Any], *, address: str | None, say: Cal
     """
     from mmtune.cluster import ray_session
 
+    if address is None and all(need.is_done for need in requirements):
+        say("everything is there already")
+        return
     with ray_session(address) as ray:
         nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) > 0]
         for number, need in enumerate(requirements, start=1):

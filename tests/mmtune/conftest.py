@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,7 @@ for line in sys.stdin:
         for stream, path in ((0, os.devnull), (1, job["out"]), (2, job["err"])):
             os.dup2(os.open(path, os.O_RDWR | os.O_CREAT), stream)
         os.chdir(job["cwd"])
+        os.environ.update(job["env"])
         sys.argv = ["mmtune", *job["args"]]
         try:
             main()
@@ -46,16 +47,18 @@ class Done:
 
 
 class Command:
-    """Runs ``mmtune`` with arguments in a folder."""
+    """Runs ``mmtune`` with arguments in a folder, with ``env`` on top of the environment."""
 
     def __init__(self, server: subprocess.Popen[str], cwd: Path, streams: Path) -> None:
         self.server, self.cwd, self.streams = server, cwd, streams
+        self.env: dict[str, str] = {}
 
     def __call__(self, *args: object) -> Done:
         out, err = self.streams / "out", self.streams / "err"
         for path in (out, err):
             path.unlink(missing_ok=True)
         job = {"args": [str(arg) for arg in args], "cwd": str(self.cwd), "out": str(out), "err": str(err)}
+        job["env"] = self.env
         assert self.server.stdin is not None and self.server.stdout is not None
         self.server.stdin.write(json.dumps(job) + "\n")
         self.server.stdin.flush()
@@ -77,3 +80,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Pope
 @pytest.fixture
 def mmtune(server: subprocess.Popen[str], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Command:
     return Command(server, tmp_path, tmp_path_factory.mktemp("streams"))
+
+
+@pytest.fixture(scope="session")
+def command(server: subprocess.Popen[str]) -> Callable[[Path, Path], Command]:
+    """Makes a Command for a folder and one for its streams, where a fixture wants its own."""
+    return lambda cwd, streams: Command(server, cwd, streams)

@@ -6,8 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,26 +32,24 @@ budget: {trials: 5}
 """
 
 
-@dataclass
 class Verbs:
-    cwd: Path
+    """``mmtune data`` with a cache of its own; gives what it prints."""
 
-    @property
-    def cache(self) -> Path:
-        return self.cwd / "cache"
+    def __init__(self, command: Any) -> None:
+        self.command, self.cwd = command, command.cwd
+        self.cache = self.cwd / "cache"
+        command.env["MMTUNE_CACHE"] = str(self.cache)
 
     def __call__(self, *args: object, code: int = 0) -> str:
-        env = {**os.environ, "MMTUNE_CACHE": str(self.cache), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "mmtune.cli", "data", *map(str, args)]
-        done = subprocess.run(command, cwd=self.cwd, env=env, capture_output=True, text=True, check=False)
-        assert done.returncode == code, done
-        assert "Traceback" not in done.stderr
-        return done.stderr if code else done.stdout
+        done = self.command("data", *args)
+        assert done.code == code, done
+        assert "Traceback" not in done.err
+        return done.err if code else done.out
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    verbs = Verbs(tmp_path_factory.mktemp("work"))
+def data(command, tmp_path_factory):
+    verbs = Verbs(command(tmp_path_factory.mktemp("work"), tmp_path_factory.mktemp("streams")))
     (verbs.cwd / "s.yaml").write_text(SEARCH)
     return verbs
 

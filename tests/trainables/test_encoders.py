@@ -300,3 +300,31 @@ def test_cached_features_replace_the_encoder():
     features = torch.from_numpy(np.array([[1.5, 2.5]], np.float16))
     out = port(Batch(image_features=features, labels=torch.zeros(1), ids=["a"]))
     assert out.dtype == torch.float32 and out.tolist() == [[1.5, 2.5]]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "unused"),
+    [
+        ("tiny-bert", "BertForPreTraining", "cls."),
+        ("tiny-roberta", "RobertaForMaskedLM", "lm_head."),
+        ("tiny-vit", "ViTForImageClassification", "classifier."),
+        ("tiny-flava", "FlavaForPreTraining", "image_codebook."),
+        ("tiny-vilt", "ViltForMaskedLM", "mlm_score."),
+        ("tiny-lxmert", "LxmertForPreTraining", "answer_head."),
+    ],
+)
+def test_weights_with_pretraining_heads_load_and_the_heads_are_named(name, kind, unused, tmp_path):
+    """As the hub's files have them."""
+    import transformers
+
+    torch.manual_seed(0)
+    whole = getattr(transformers, kind)(weights.load_config(name))
+    whole.save_pretrained(tmp_path)
+    with pytest.warns(UserWarning) as caught:
+        model = load_model(str(tmp_path))
+    (message,) = [str(item.message) for item in caught if "are not used" in str(item.message)]
+    assert unused in message and str(tmp_path) in message
+    base = {key.removeprefix(f"{whole.base_model_prefix}."): value for key, value in whole.state_dict().items()}
+    for key, value in model.state_dict().items():
+        if not key.startswith("pooler."):  # some of these heads come without one
+            assert value.equal(base[key]), key

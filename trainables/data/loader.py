@@ -22,6 +22,7 @@ from torch import Tensor
 from trainables.augment import WordNeighbours, augment_images
 from trainables.batch import Batch, Task
 from trainables.config import TrialConfig
+from trainables.data.cache import folder_of
 from trainables.data.features import FeatureJob, Features
 from trainables.data.prepare import (
     DatasetRef,
@@ -33,16 +34,18 @@ from trainables.data.prepare import (
     dataset_key,
     dataset_texts,
     dataset_tokenizer,
+    images_key,
     load_table,
     prepare_images,
     prepare_tokens,
+    tokens_key,
     word_neighbours,
 )
 from trainables.data.table import SPLITS, Neighbours, Target
 from trainables.data.tabular import Tabular, tabular_of
 from trainables.encoders import Input
 from trainables.seeds import derive_seed
-from trainables.weights import max_text_tokens
+from trainables.weights import find_weights, max_text_tokens
 
 _BUCKET = 32  # batches at most that are sorted by length together
 _BUCKETS = 8  # at least so many an epoch: one bucket over it all would make the same batches every time
@@ -202,6 +205,17 @@ class Requirement:
         return prepare_images(self.dataset, size=self.image_size, view=self.view)
 
     @property
+    def is_done(self) -> bool:
+        """Whether the cache has it."""
+        if self.uses_features:
+            return self.features.is_done
+        if self.modality == "text":
+            assert not isinstance(self.view, ImageView)
+            return folder_of("tokens", tokens_key(self.dataset, self.input.encoder, self.view)).exists()
+        assert not isinstance(self.view, TextView) and self.image_size is not None
+        return folder_of("images", images_key(self.dataset, self.image_size, self.view)).exists()
+
+    @property
     def features(self) -> FeatureJob:
         """How the features are computed, where ``uses_features``."""
         return FeatureJob(
@@ -244,9 +258,11 @@ def dataset_requirements(
     """Pooled features of a locked text and a locked image encoder, for what the dataset has.
 
     Raises:
-        ValueError: an unknown dataset, or unreadable files.
+        ValueError: an unknown dataset or encoder, or unreadable files.
     """
     table, needed = load_table(dataset), []
+    for name in (text_encoder, image_encoder):
+        find_weights(name)
     if table.texts is not None:
         needed.append(Requirement(dataset, "text", Input(text_encoder, is_locked=True), True, None, max_text_len, None))
     if table.images is not None:

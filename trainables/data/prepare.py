@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from trainables.augment import WordNeighbours, augment_images
 from trainables.data.cache import build_once, file_hash, meta
@@ -191,6 +191,16 @@ class NpyWriter:
         self.file.write(b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + text.ljust(117).encode() + b"\n")
 
 
+def tokens_key(dataset: DatasetRef, encoder: str, view: TextView | None) -> dict[str, Any]:
+    """What the token ids depend on."""
+    return {**dataset_key(dataset), "encoder": fingerprint(encoder), "view": view_key(view)}
+
+
+def images_key(dataset: DatasetRef, size: int, view: ImageView | None) -> dict[str, Any]:
+    """What the resized images depend on."""
+    return {**dataset_key(dataset), "size": size, "view": view_key(view)}
+
+
 # --- text -------------------------------------------------------------------------------------------
 def prepare_tokens(dataset: DatasetRef, *, encoder: str, view: TextView | None = None) -> Tokens:
     """Token ids of every row for the encoder's tokenizer, from the cache or built now."""
@@ -216,8 +226,7 @@ def prepare_tokens(dataset: DatasetRef, *, encoder: str, view: TextView | None =
             "pad": tokenizer.pad_token_id or 0,
         }
 
-    key = {**dataset_key(dataset), "encoder": fingerprint(encoder), "view": view_key(view)}
-    folder = build_once("tokens", key, build)
+    folder = build_once("tokens", tokens_key(dataset, encoder, view), build)
     facts = meta(folder)
     ids = Ragged(np.load(folder / "ids.npy", mmap_mode="r"), np.load(folder / "offsets.npy"))
     return Tokens(ids=ids, prefix=facts["prefix"], suffix=facts["suffix"], pad=facts["pad"])
@@ -326,8 +335,7 @@ def prepare_images(dataset: DatasetRef, *, size: int, view: ImageView | None = N
         augmented = "" if view is None else ", augmented"
         return {"rows": shape[0], "about": f"{dataset.name}: images at {size} pixels{augmented}"}
 
-    key = {**dataset_key(dataset), "size": size, "view": view_key(view)}
-    return open_shared(build_once("images", key, build), "images")
+    return open_shared(build_once("images", images_key(dataset, size, view), build), "images")
 
 
 def forget_pages(mapped: np.ndarray) -> None:
@@ -367,7 +375,8 @@ def rgb_image(data: bytes, *, where: str) -> Image.Image:
         image = Image.open(io.BytesIO(data))
         image.load()
     except _UNDECODABLE as error:
-        raise ValueError(f"{where}: the image cannot be decoded ({error})") from None
+        reason = "no known format" if isinstance(error, UnidentifiedImageError) else error  # whose text has an address
+        raise ValueError(f"{where}: the image cannot be decoded ({reason})") from None
     if image.mode.startswith("I"):  # 16 bits a pixel; Pillow's own conversion cuts everything above 255 off
         image = Image.fromarray((np.asarray(image).astype(np.int64).clip(0, 65535) // 257).astype(np.uint8))
     if image.has_transparency_data:
