@@ -538,10 +538,17 @@ def check_(
     facts = json.loads(json.dumps(asdict(result), allow_nan=False))
     for title, header, cells in check_tables(facts):
         _print_table(header, cells, title=f"\n{title}")
-    if result.problems:
-        typer.echo(f"\nleft out or repaired by the reader: {len(result.problems)} rows")
-        for line in result.problems[:20]:
+    images = [] if result.image is None else result.image.bad_images
+    for what, lines in (
+        ("rows left out or repaired by the reader", result.problems),
+        ("images missing or unreadable", [f"{one.row.id} ({one.row.place}): {one.problem}" for one in images]),
+    ):
+        if lines:
+            typer.echo(f"\n{what}: {len(lines):,}")
+        for line in lines[:20]:
             typer.echo(f"  {line}")
+        if len(lines) > 20:
+            typer.echo(f"  and {len(lines) - 20:,} more: all are in check.json (--out)")
     rows = sum(result.rows.values())
     looked = f"{rows:,} rows" if rows == result.num_read else f"{rows:,} of {result.num_read:,} rows"
     refused = [finding.text for finding in result.findings if finding.is_strict]

@@ -16,7 +16,9 @@ SOURCES = {
     for package in PACKAGES
     for path in sorted((ROOT / package).rglob("*.py"))
 }
-KNOW_RAY = {f"mmtune.{name}" for name in ("study", "cluster", "trial", "slot", "recorder", "searcher", "schedulers")}
+KNOW_RAY = {
+    f"mmtune.{name}" for name in ("study", "cluster", "trial", "slot", "prepare", "recorder", "searcher", "schedulers")
+}
 KNOW_OPTUNA = {"mmtune.samplers", "mmtune.searcher"}
 ENCODERS = ("encoders", "text_encoders", "image_encoders", "joint_encoders", "weights")
 FAMILIES_MAY = {f"trainables.{name}" for name in ("layers", "batch", "config", "losses", *ENCODERS)}

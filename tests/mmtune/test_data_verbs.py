@@ -71,7 +71,11 @@ def test_what_is_wrong_is_said_and_strict_refuses_it(mmtune):
     arguments = ("data", "check", "table", "--data", toys, "--text-encoder", "tiny-bert")
     done = mmtune(*arguments)
     assert done.code == 0 and done.err == ""
-    assert "\nleft out or repaired by the reader: 25 rows\n  rows.csv line 42: no picture pictures/40.png\n" in done.out
+    assert "\nrows left out or repaired by the reader: 25\n  rows.csv line 42: no picture pictures/40.png\n" in done.out
+    assert (
+        "\n  and 5 more: all are in check.json (--out)\n\nimages missing or unreadable: 1\n  r7 (pictures/7.png)"
+        in done.out
+    )
     assert done.out.count("no picture pictures/40.png") == 20 + 3  # as examples again
     verdict = done.out[done.out.index("table, 40 rows: 3 to look at") :]
     assert "  ! 25 rows left out or repaired by the reader\n" in verdict
@@ -89,6 +93,15 @@ def test_what_is_wrong_is_said_and_strict_refuses_it(mmtune):
     facts = json.loads((mmtune.cwd / "out/check.json").read_text())
     assert len(facts["problems"]) == 25 and [one["is_strict"] for one in facts["findings"]] == [True] * 3
     assert (mmtune.cwd / "out/samples.png").exists()
+
+
+def test_rows_left_out_on_purpose_are_no_defect(mmtune):
+    toys = write_toys(mmtune.cwd)
+    (toys / "pictures/7.png").write_bytes(b"no picture")
+    (toys / "exclude.txt").write_text("r7\n")
+    done = mmtune("data", "check", "table", "--data", toys, "--text-encoder", "tiny-bert", "--strict")
+    assert done.code == 0 and done.err == ""
+    assert done.out.endswith("table, 39 rows: 1 to look at\n  - 1 row left out by exclude.txt\n")
 
 
 def test_an_embedded_dataset(mmtune):

@@ -72,6 +72,11 @@ class _Some(Sequence[bytes]):
         return _Some(self._images, rows) if isinstance(index, slice) else self._images[int(rows)]
 
 
+def was_excluded(problem: str) -> bool:
+    """Whether a line of a table's problems was made here, for a row that its user wants left out."""
+    return f"{NAME} (line " in problem and problem.endswith(" is left out")
+
+
 def _take(labels: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return labels.take_rows(rows) if isinstance(labels, SparseRows) else labels[rows]  # pyright: ignore
 
