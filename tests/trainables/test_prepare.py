@@ -105,7 +105,7 @@ def test_bytes_that_are_no_image_name_their_row():
 def test_prepared_images_are_the_decoded_ones_and_copies_are_their_own(cache):
     clean = prepare_images(DatasetRef("toy"), size=16)
     table = prepare.load_table(DatasetRef("toy"))
-    assert clean.shape == (68, 3, 16, 16) and clean.dtype == np.uint8
+    assert isinstance(clean, np.ndarray) and clean.shape == (68, 3, 16, 16) and clean.dtype == np.uint8
     for row in range(0, 68, 9):
         assert np.array_equal(clean[row], decode_image(table.images[row], size=16, where=""))
     augmented = prepare_images(DatasetRef("toy"), size=16, view=ImageView(ops=2, magnitude=9))

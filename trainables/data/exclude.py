@@ -39,20 +39,21 @@ def without_excluded(table: Table, path: Path) -> Table:
         keep[numbers[id]] = False
         problems.append(f"{path} (line {line}): row {id} is left out")
     rows = np.flatnonzero(keep)
+    kept: list[int] = rows.tolist()
     targets = {
         name: replace(target, labels=_take(target.labels, rows), is_labelled=target.is_labelled[rows])
         for name, target in table.targets.items()
     }
     images = table.images
     if isinstance(images, ImageFiles):
-        images = ImageFiles(images.root, [images.names[row] for row in rows])
+        images = ImageFiles(images.root, [images.names[row] for row in kept])
     elif images is not None:
         images = _Some(images, rows)
     return replace(
-        table, ids=[table.ids[row] for row in rows], split=table.split[rows], targets=targets,
-        texts=None if table.texts is None else [table.texts[row] for row in rows], images=images,
+        table, ids=[table.ids[row] for row in kept], split=table.split[rows], targets=targets,
+        texts=None if table.texts is None else [table.texts[row] for row in kept], images=images,
         numeric=None if table.numeric is None else table.numeric[rows],
-        categorical={name: [values[row] for row in rows] for name, values in table.categorical.items()},
+        categorical={name: [values[row] for row in kept] for name, values in table.categorical.items()},
         graph=None if table.graph is None else _neighbours(table.graph, rows),
         problems=[*table.problems, *problems],
     )  # fmt: skip
