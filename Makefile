@@ -23,8 +23,8 @@ test: $(READY)  ## every test, slow ones included
 check: $(READY)  ## before a commit: lint, types, fast tests
 	@PATH="$(CURDIR)/$(BIN):$$PATH" scripts/check
 
-bench: $(READY)  ## the three benchmarks, one after the other
-	for name in trial_overhead loop demo_search; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+bench: $(READY)  ## the benchmarks, one after the other
+	for name in trial_overhead loop feature_cache prepare demo_search; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
