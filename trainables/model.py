@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from trainables.config import TrialConfig
 from trainables.data.loader import Data, load_tabular, load_target
-from trainables.data.prepare import DatasetRef
+from trainables.data.prepare import DatasetRef, load_table
 from trainables.data.tabular import Tabular
 from trainables.encoders import Input, Port, load_encoder
 from trainables.families import family_module
@@ -51,14 +51,18 @@ def model_size(config: TrialConfig) -> tuple[int, int]:
     Built on the meta device: no weights are read and no cache is filled.
 
     Raises:
-        ValueError: an encoder that cannot be loaded, or columns that the dataset does not have.
+        ValueError: an encoder that cannot be loaded, or a modality that the dataset does not have.
     """
     family, tabular = family_module(config.family), load_tabular(DatasetRef(config.dataset, config.data_dir))
-    task = load_target(config).task
+    task, inputs = load_target(config).task, family.inputs(config.model)
+    table = load_table(DatasetRef(config.dataset, config.data_dir))
+    for modality, rows in (("text", table.texts), ("image", table.images)):
+        if modality in inputs and rows is None:
+            raise ValueError(f"dataset {config.dataset} has no {modality}, which family {config.family} reads here")
     with torch.device("meta"):
         ports = {
             modality: load_port(modality, input, tabular=tabular, dataset=config.dataset)
-            for modality, input in family.inputs(config.model).items()
+            for modality, input in inputs.items()
         }
         parameters = list(family.build(config.model, task, ports).parameters())
     return sum(part.numel() for part in parameters), sum(part.numel() for part in parameters if part.requires_grad)

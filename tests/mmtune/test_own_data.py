@@ -50,6 +50,13 @@ def test_broken_lines_are_counted(mmtune, folder):
     assert done.code == 0 and "rows left out or repaired: 19, the first: rows.jsonl line 22" in done.out
 
 
+def test_a_modality_that_the_table_lacks_is_one_line(mmtune, folder):
+    (folder / "table.yaml").write_text(YAML.replace("image: picture\n", ""))
+    image = ("--set", "family=image", "--set", "fixed={epochs: 1, model.image_encoder: tiny-cnn}")
+    done = mmtune("check", "s.yaml", "--data", folder, *image)
+    assert done.code == 2 and "dataset table has no image, which family image reads here" in done.err
+
+
 def test_a_missing_column_is_one_line(mmtune, folder):
     (folder / "table.yaml").write_text(YAML.replace("text: words", "text: word"))
     done = mmtune("run", "s.yaml", "--data", folder)
