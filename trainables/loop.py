@@ -19,7 +19,9 @@ import gc
 import math
 import resource
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,6 +58,7 @@ LAST, BEST, PREDICTIONS = "last.safetensors", "best.safetensors", "predictions.p
 _MINIMISED = {"loss", "rmse", "mae"}
 _CHECK_EVERY = 20  # optimiser steps between looks for a non-finite gradient on a GPU (each look waits for it)
 _SMALLEST_SCALE = 1.0  # of the fp16 loss; below it even plain gradients overflow, and no step is ever taken
+_AHEAD = 2  # batches that a thread makes while a GPU is busy with earlier ones
 _TRAIN_LOGITS = 2**26  # numbers a rank, that the training metric is computed from at most
 _LABEL_ROWS = 10_000  # looked at together
 _INFERENCE_SECONDS = 1.0  # spent on timing the finished model
@@ -111,6 +114,14 @@ class Outcome:
     facts: Row  # num_parameters, num_trainable, inference_ms_per_sample
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """A micro-batch: the clean rows, then their augmented copies."""
+
+    batch: Batch
+    clean_rows: np.ndarray
+
+
 @dataclass
 class _Progress:
     """What changes from epoch to epoch beside the model; JSON-able as a whole."""
@@ -123,6 +134,21 @@ class _Progress:
     plateau_bad: int = 0
     reason: str | None = None
     reports: list[Row] = field(default_factory=list)
+
+
+def ahead(make: Callable[[Any], Any], items: Sequence[Any], *, depth: int) -> Iterator[Any]:
+    """``make(item)`` of each item in order; a thread of its own makes up to ``depth`` of them in advance."""
+    if depth == 0:
+        yield from map(make, items)
+        return
+    with ThreadPoolExecutor(1) as pool:
+        waiting: deque[Future[Any]] = deque()
+        for item in items:
+            waiting.append(pool.submit(make, item))
+            if len(waiting) > depth:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def objective_mode(objective: str) -> str:
@@ -191,6 +217,7 @@ class _Trial:
             error = caught
         self._agree(error)
         self.frozen: list[nn.Module] = []
+        self.depth = _AHEAD if ranks.device.type == "cuda" else 0  # a CPU has nobody else to load
         self.wrapped = self._wrap()
         _reset_peak_memory(ranks.device)
 
@@ -372,17 +399,17 @@ class _Trial:
         logits, rows = [], []
         bad_norms = torch.zeros((), device=self.ranks.device)
         num_rows = kept = 0
-        for index, batch_rows in enumerate(self._batches(epoch)):
+        steps = [(rows, self._micro_batches(rows)) for rows in self._batches(epoch)]
+        parts = [part for _, micro in steps for part in micro]
+        loaded = ahead(lambda part: self._load(part, epoch), parts, depth=self.depth)
+        for index, (batch_rows, micro) in enumerate(steps):
             self._set_lr((epoch - 1) * self.steps_per_epoch + index)
             self.optimizer.zero_grad(set_to_none=True)
-            mine = batch_rows[self.ranks.rank :: self.ranks.world]
-            size = self.config.micro_batch_size or len(mine)
-            micro = [mine[at : at + size] for at in range(0, len(mine), size)]
             for at, part in enumerate(micro):
                 is_last = at == len(micro) - 1
                 wait = nullcontext() if is_last or self.ranks.world == 1 else self.wrapped.no_sync()  # pyright: ignore
                 with wait:
-                    terms, clean_logits, clean_rows = self._forward(part, epoch, state)
+                    terms, clean_logits, clean_rows = self._forward(next(loaded), state)
                     loss = terms["train_loss"] * (len(part) * self.ranks.world / len(batch_rows))
                     (self.scaler.scale(loss) if self.scaler else loss).backward()
                 for name, value in terms.items():
@@ -407,11 +434,15 @@ class _Trial:
             metric = compute_metrics(all_logits, labels, self.task)[name]
         return {**means, f"train_{name}": metric}, tuning, num_rows
 
-    def _forward(
-        self, rows: np.ndarray, epoch: int, state: LambdaState
-    ) -> tuple[dict[str, Tensor], Tensor, np.ndarray]:
-        """Loss terms, each a mean over these rows, and the logits of the clean view with their row numbers."""
-        config, data, mode = self.config, self.data, self.config.uda.mode
+    def _micro_batches(self, batch_rows: np.ndarray) -> list[np.ndarray]:
+        """This rank's rows of a step, a forward each."""
+        mine = batch_rows[self.ranks.rank :: self.ranks.world]
+        size = self.config.micro_batch_size or len(mine)
+        return [mine[at : at + size] for at in range(0, len(mine), size)]
+
+    def _load(self, rows: np.ndarray, epoch: int) -> Loaded:
+        """The views of these rows that train, one behind the other, in memory that a GPU can copy from."""
+        data, mode = self.data, self.config.uda.mode
         clean_rows, copied_rows = rows, rows[:0]
         if mode == "aug":
             clean_rows, copied_rows = rows[rows < len(data.ids)], rows[rows >= len(data.ids)] - len(data.ids)
@@ -421,16 +452,22 @@ class _Trial:
         if len(copied_rows):
             assert data.augmented is not None
             parts.append(data.batch(copied_rows, data.augmented, epoch=epoch))
-        batch = self._to_device(parts[0] if len(parts) == 1 else parts[0].concat(parts[1]))
+        batch = parts[0] if len(parts) == 1 else parts[0].concat(parts[1])
+        return Loaded(self._pinned(batch), clean_rows)
+
+    def _forward(self, loaded: Loaded, state: LambdaState) -> tuple[dict[str, Tensor], Tensor, np.ndarray]:
+        """Loss terms, each a mean over the rows, and the logits of the clean view with their row numbers."""
+        config, mode, clean_rows = self.config, self.config.uda.mode, loaded.clean_rows
+        batch = loaded.batch.to(self.ranks.device, non_blocking=True)
         with self.autocast():
             out: ModelOutput = self.wrapped(batch)
-        judged = len(clean_rows) if mode != "aug" else len(rows)
+        judged = len(clean_rows) if mode != "aug" else batch.size
         terms = {"train_supervised": self._supervised(out.logits[:judged].float(), batch.labels[:judged])}
         total = out.supervised_weight * terms["train_supervised"]
         clean = out.logits[: len(clean_rows)].float()
         if mode in ("fixed", "dynamic"):
             terms["train_consistency"] = consistency_loss(
-                clean, out.logits[len(rows) :], task=self.task, divergence=config.uda.divergence,
+                clean, out.logits[len(clean_rows) :], task=self.task, divergence=config.uda.divergence,
                 temperature=config.uda.temperature, confidence=config.uda.confidence,
             )  # fmt: skip
             total = total + state.lam * terms["train_consistency"]
@@ -507,11 +544,11 @@ class _Trial:
         """
         self.model.eval()
         self._share_buffers()
-        logits, rows = [], []
-        for part in self._eval_rows(split):
+        logits = []
+        rows = list(self._eval_rows(split))
+        for batch in ahead(lambda part: self._pinned(self.data.batch(part, self.data.clean)), rows, depth=self.depth):
             with self.autocast():
-                logits.append(self.model(self._to_device(self.data.batch(part, self.data.clean))).logits)
-            rows.append(part)
+                logits.append(self.model(batch.to(self.ranks.device, non_blocking=True)).logits)
         all_logits, all_rows = self._gather_logits(logits, rows)
         if not np.isfinite(all_logits).all():
             raise NonFiniteError(f"{split} logits became nan or infinite")
@@ -543,10 +580,12 @@ class _Trial:
         order = np.argsort(all_rows, kind="stable")  # the same sums in the same order on any number of ranks
         return np.concatenate([part[0] for part in gathered])[order], all_rows[order]
 
+    def _pinned(self, batch: Batch) -> Batch:
+        """In memory that a GPU copies from on its own."""
+        return batch.pin_memory() if self.ranks.device.type == "cuda" else batch
+
     def _to_device(self, batch: Batch) -> Batch:
-        if self.ranks.device.type == "cuda":
-            return batch.pin_memory().to(self.ranks.device, non_blocking=True)
-        return batch
+        return self._pinned(batch).to(self.ranks.device, non_blocking=True)
 
     # --- facts --------------------------------------------------------------------------------------
     def _size_facts(self) -> Row:

@@ -61,6 +61,9 @@ def small_hub(monkeypatch):
     for name, (kind, settings) in HUB.items():
         monkeypatch.setitem(weights.ARCHITECTURES, name, weights._hf(kind, **settings))
     monkeypatch.setitem(image_encoders._RESNETS, "torchvision/resnet152", ("Bottleneck", (1, 1, 1, 1)))
+    weights.special_ids.cache_clear()  # what the process remembers of the real ones, and then of these
+    yield
+    weights.special_ids.cache_clear()
 
 
 @cache

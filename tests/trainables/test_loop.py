@@ -1,4 +1,5 @@
 import math
+import threading
 import weakref
 from importlib import import_module
 
@@ -244,7 +245,7 @@ def test_both_views_go_through_the_model_once(toy, tmp_path, monkeypatch):
     sizes = []
     trial.model.register_forward_hook(lambda module, inputs, out: sizes.append(inputs[0].size))
     rows = trial.data.rows["train"][:5]
-    terms, logits, clean_rows = trial._forward(rows, 1, LambdaState(2.0, 1.0, 1.0, 1.0, "fixed"))
+    terms, logits, clean_rows = trial._forward(trial._load(rows, 1), LambdaState(2.0, 1.0, 1.0, 1.0, "fixed"))
     assert sizes == [10] and len(logits) == 5 and clean_rows.tolist() == rows.tolist()
     assert terms["train_loss"].item() == pytest.approx(
         (terms["train_supervised"] + 2 * terms["train_consistency"]).item()
@@ -260,7 +261,7 @@ def test_aug_trains_on_every_row_and_its_copy(toy, tmp_path):
     seen = []
     trial.model.register_forward_hook(lambda module, inputs, out: seen.append((inputs[0], out)))
     rows = np.array([3, 68 + 3, 68 + 7])
-    terms, logits, clean_rows = trial._forward(rows, 1, LambdaState(0.0, 1.0, 1.0, 1.0, "none"))
+    terms, logits, clean_rows = trial._forward(trial._load(rows, 1), LambdaState(0.0, 1.0, 1.0, 1.0, "none"))
     (batch, out), data = seen[0], trial.data
     assert clean_rows.tolist() == [3] and len(logits) == 1 and batch.ids == ["row-3", "row-3", "row-7"]
     clean, copy = data.batch(np.array([3]), data.clean), data.batch(np.array([3, 7]), data.augmented)
@@ -270,6 +271,37 @@ def test_aug_trains_on_every_row_and_its_copy(toy, tmp_path):
     assert terms["train_loss"].item() == pytest.approx(expected.item(), rel=1e-5)
     row = loop.train(config, folder=tmp_path, ranks=loop.Ranks()).reports[0]
     assert "uda_lambda" not in row and "train_consistency" not in row
+
+
+def test_batches_made_ahead_are_the_same_in_the_same_order(toy, tmp_path, monkeypatch):
+    config = toy("fusion", uda={"mode": "dynamic"}, micro_batch_size=3)
+    straight = loop.train(config, folder=tmp_path / "straight", ranks=loop.Ranks()).reports
+    threads = set()
+    init, load = loop._Trial.__init__, loop._Trial._load
+
+    def with_a_thread(self, *args, **given):
+        init(self, *args, **given)
+        self.depth = 2
+
+    def noted(self, *args):
+        threads.add(threading.current_thread())
+        return load(self, *args)
+
+    monkeypatch.setattr(loop._Trial, "__init__", with_a_thread)
+    monkeypatch.setattr(loop._Trial, "_load", noted)
+    made_ahead = loop.train(config, folder=tmp_path / "ahead", ranks=loop.Ranks()).reports
+    assert [row["train_loss"] for row in made_ahead] == [row["train_loss"] for row in straight]
+    assert [row["val_loss"] for row in made_ahead] == [row["val_loss"] for row in straight]
+    assert threading.main_thread() not in threads
+
+
+@pytest.mark.parametrize("depth", [0, 1, 3])
+def test_what_goes_wrong_ahead_is_raised_where_it_is_needed(depth):
+    made = loop.ahead(lambda item: 6 // item, [3, 2, 0, 1], depth=depth)
+    assert next(made) == 2 and next(made) == 3
+    with pytest.raises(ZeroDivisionError):
+        next(made)
+    assert list(loop.ahead(str, range(5), depth=depth)) == list("01234")
 
 
 def test_fresh_copies_change_every_epoch_and_not_otherwise(toy, tmp_path):
