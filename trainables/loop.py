@@ -238,8 +238,8 @@ class _Trial:
         self.task = self.data.task
         self.metric = _checked_objective(config, self.task)
         self.weights = self._loss_weights()
-        self.steps_per_epoch = len(self._batches(1))
-        smallest = min(len(rows) for rows in self._batches(1))
+        batches = self._batches(1)
+        self.steps_per_epoch, smallest = len(batches), min(map(len, batches))
         if smallest < ranks.world:
             raise ValueError(
                 f"batch_size: {config.batch_size} gives batches of {smallest} rows, "

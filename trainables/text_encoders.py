@@ -96,7 +96,4 @@ def load_text_encoder(
 def word_embeddings(name: str) -> Tensor:
     """The input embeddings of a text encoder or of a joint model's text part: (vocabulary, D), row i is token i."""
     model = load_model(name)
-    for attribute in ("text_model", "text_embeddings"):  # CLIP and FLAVA; ViLT keeps them one level deeper
-        model = getattr(model, attribute, model)
-    table = getattr(model, "word_embeddings", None) or model.get_input_embeddings()
-    return table.weight
+    return getattr(model, "text_model", model).get_input_embeddings().weight  # CLIP's and FLAVA's text tower

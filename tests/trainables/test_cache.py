@@ -179,7 +179,7 @@ def test_the_cache_lists_and_removes_what_it_holds(empty, tmp_path):
     assert found[large].about == "a hundred bytes" and found[half].num_bytes == 10
     assert found[large].num_bytes == sum(file.stat().st_size for file in large.iterdir())
     assert abs(found[large].used - time.time()) < 60
-    assert all(remove(entry) for entry in found.values())
+    assert all(remove(path) for path in found)
     assert entries() == [] and not list(empty.rglob("values"))
 
 
@@ -189,7 +189,7 @@ def test_what_is_being_built_is_not_removed(tmp_path, monkeypatch):
     builder = start(cache, log, seconds=2)
     wait_for(lambda: log.exists())
     (entry,) = entries()
-    assert entry.kind == "unfinished" and not remove(entry)
+    assert entry.kind == "unfinished" and not remove(entry.path)
     assert build_if_free("things", {"name": "one"}, numbers) is None
     out, error = builder.communicate(timeout=30)
     assert builder.returncode == 0, error

@@ -207,17 +207,17 @@ def entries() -> list[Entry]:
     return sorted(found, key=lambda entry: -entry.num_bytes)
 
 
-def remove(entry: Entry) -> bool:
-    """Deletes a folder; False if a process builds it right now. Who has it open keeps it until they end.
+def remove(folder: Path) -> bool:
+    """Deletes a folder of the cache; False if a process builds it right now. Who has it open keeps it until they end.
 
     Raises:
         ValueError: the cache cannot be written.
     """
-    whole = entry.path.with_name(entry.path.name.split(".tmp-")[0])
+    whole = folder.with_name(folder.name.split(".tmp-")[0])
     with _cache_errors():
         try:
             with _lock(whole).acquire(blocking=False):
-                _remove(entry.path)
+                _remove(folder)
         except Timeout:
             return False
     return True

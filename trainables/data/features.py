@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from trainables.batch import Batch
-from trainables.data.cache import Entry, build_if_free, build_once, cache_root, folder_of, meta, remove
+from trainables.data.cache import build_if_free, build_once, folder_of, meta, remove
 from trainables.data.prepare import (
     DatasetRef,
     ImageView,
@@ -118,14 +118,20 @@ class FeatureJob:
             ValueError: features that float16 cannot hold, or sources that cannot be read.
         """
         assert self.input.is_locked
-        if not self.is_done:
-            for index in range(self.num_shards):
-                build_if_free("shards", self._shard_key(index), partial(self._compute, index))
-        folder = build_once("features", self.key, self._assemble)
-        for index in range(self.num_shards) if any(cache_root().glob("shards/*")) else ():
+        has_shards = not self.is_done
+
+        def assemble(folder: Path) -> dict[str, Any]:
+            nonlocal has_shards
+            has_shards = True  # a damaged folder is made again too
+            return self._assemble(folder)
+
+        for index in range(self.num_shards) if has_shards else ():
+            build_if_free("shards", self._shard_key(index), partial(self._compute, index))
+        folder = build_once("features", self.key, assemble)
+        for index in range(self.num_shards) if has_shards else ():
             shard = folder_of("shards", self._shard_key(index))
             if shard.exists():
-                remove(Entry("shards", shard, "", 0, 0.0))
+                remove(shard)
         return _open(folder)
 
     def build_shard(self, index: int) -> Path:

@@ -186,9 +186,9 @@ class NpyWriter:
         self.file.close()
 
     def _header(self) -> None:
-        """Of a fixed size, whatever the length: it is written twice."""
-        text = f"{{'descr': '{self.dtype.str}', 'fortran_order': False, 'shape': ({self.length},), }}"
-        self.file.write(b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + text.ljust(117).encode() + b"\n")
+        """numpy leaves room for the length to grow: written again, it takes the same bytes."""
+        header = {"descr": self.dtype.str, "fortran_order": False, "shape": (self.length,)}
+        np.lib.format.write_array_header_1_0(self.file, header)
 
 
 def tokens_key(dataset: DatasetRef, encoder: str, view: TextView | None) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from trainables.batch import Batch, ModelOutput, Task
 from trainables.config import Section
 from trainables.encoders import Input, Port
 from trainables.image_encoders import PixelNorm
+from trainables.joint_encoders import pixels, token_ids
 from trainables.layers.bert_blocks import additive_mask
 from trainables.weights import image_normalisation, load_config, load_model
 
@@ -165,17 +166,9 @@ class _Mmbv(nn.Module):
         return torch.cat([kept, cls_BD.unsqueeze(1).to(mine.dtype)], dim=1)
 
     def _text_input(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        if not batch.has("text"):
-            self.text(batch)  # says what is missing
-        assert batch.input_ids is not None and batch.attention_mask is not None
-        return self.text_model.embeddings(input_ids=batch.input_ids), batch.attention_mask
+        ids_BL, mask_BL = token_ids(batch)
+        return self.text_model.embeddings(input_ids=ids_BL), mask_BL
 
     def _image_input(self, batch: Batch) -> Tensor:
-        if not batch.has("image"):
-            self.image(batch)  # says what is missing
-        pixels = batch.pixel_values
-        assert pixels is not None
-        patch = self.image_model.config.patch_size
-        if pixels.shape[-1] < patch:
-            raise ValueError(f"image_size: {pixels.shape[-1]} is smaller than one patch ({patch}) of the image encoder")
-        return self.image_model.embeddings(self.normalise(pixels), interpolate_pos_encoding=True)
+        x_B3SS = self.normalise(pixels(batch, patch_size=self.image_model.config.patch_size))
+        return self.image_model.embeddings(x_B3SS, interpolate_pos_encoding=True)
