@@ -154,7 +154,7 @@ def samples_picture(groups: Mapping[str, Sequence[Any]], title: str) -> bytes:
 
     Args:
         groups: class -> samples with ``id``, ``label``, ``text`` and ``image``, see
-            :class:`trainables.data.samples.Sample`.
+            :class:`trainables.data.check.samples.Sample`.
         title: of the picture.
     """
     from matplotlib.figure import Figure

@@ -16,7 +16,7 @@ def write_preview(examples: Sequence[Any], path: Path, *, title: str) -> None:
 
     Args:
         examples: with ``id``, ``text``, ``augmented_text``, ``image`` and ``augmented_image``, see
-            :class:`trainables.data.preview.Example`.
+            :class:`trainables.data.check.preview.Example`.
         path: a .png, .pdf or .svg file.
         title: of the picture.
 

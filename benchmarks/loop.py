@@ -71,7 +71,7 @@ def main() -> None:
 def compare(name: str, params: dict[str, Any], args: argparse.Namespace, folder: Path) -> float:
     """Measures and prints one model; mmtune over plain with the seed's padding, the lesser of both orders."""
     from trainables.config import TrialConfig
-    from trainables.data.prepare import DatasetRef, prepare_tokens
+    from trainables.data.cache.prepare import DatasetRef, prepare_tokens
     from trainables.families import family_module
 
     config = TrialConfig.from_params({

@@ -19,12 +19,12 @@ from torch.utils.data import DataLoader, Dataset
 from trainables.batch import Batch
 from trainables.config import TrialConfig
 from trainables.data.formats import dataset_module
-from trainables.data.tabular import Tabular
-from trainables.encoders import Input
+from trainables.data.reading.tabular import Tabular
+from trainables.encoders.port import Input
+from trainables.encoders.weights import load_tokenizer
 from trainables.families import family_module
 from trainables.model import load_port
 from trainables.seeds import derive_seed
-from trainables.weights import load_tokenizer
 
 
 class PlainDataset(Dataset):

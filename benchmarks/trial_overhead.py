@@ -91,7 +91,7 @@ def _print_side(side: str, measured: tuple[float, list[float]]) -> None:
 
 def fill_cache(epochs: int) -> None:
     """Prepares the data, so that no side pays for it."""
-    from mmtune.spec import load_spec
+    from mmtune.spec.search_spec import load_spec
     from trainables.data.loader import open_data
     from trainables.families import family_module
 
@@ -157,25 +157,25 @@ def watch_loop(events: str) -> None:
 # --- slot -----------------------------------------------------------------------------------------------
 def run_slot(text: str, folder: Path, events: Path) -> None:
     """A real study; its workers run ``serve`` after ``watch_loop``."""
-    import mmtune.slot
-    from mmtune.spec import load_spec
-    from mmtune.study import create_study, run_study
+    import mmtune.slots.slot
+    from mmtune.spec.search_spec import load_spec
+    from mmtune.study.study import create_study, run_study
 
-    serve, path = mmtune.slot.serve, str(events)
+    serve, path = mmtune.slots.slot.serve, str(events)
 
     def watched_serve(settings: dict[str, Any]) -> None:
-        from mmtune.slot import serve
+        from mmtune.slots.slot import serve
 
         watch_loop(path)
         serve(settings)
 
-    mmtune.slot.serve = watched_serve
+    mmtune.slots.slot.serve = watched_serve
     said = io.StringIO()
     try:
         with contextlib.redirect_stdout(said):
             ending = run_study(create_study(load_spec(text), storage=folder))
     finally:
-        mmtune.slot.serve = serve
+        mmtune.slots.slot.serve = serve
     if not ending.is_complete:
         raise RuntimeError(f"the study did not finish: {ending.error}\n{said.getvalue()}")
 
@@ -183,8 +183,8 @@ def run_slot(text: str, folder: Path, events: Path) -> None:
 # --- plain ----------------------------------------------------------------------------------------------
 def run_plain(text: str, folder: Path, events: Path) -> None:
     """Tune over a function that builds a TorchTrainer, as Ray documents it."""
-    from mmtune.cluster import HEAD, ray_session
-    from mmtune.spec import load_spec
+    from mmtune.slots.cluster import HEAD, ray_session
+    from mmtune.spec.search_spec import load_spec
 
     before = {key: os.environ.get(key) for key in _PLAIN_ENVIRONMENT}
     os.environ.update(_PLAIN_ENVIRONMENT)

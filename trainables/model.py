@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from trainables.config import TrialConfig
+from trainables.data.cache.prepare import DatasetRef, load_table
 from trainables.data.loader import Data, load_tabular, load_target
-from trainables.data.prepare import DatasetRef, load_table
-from trainables.data.tabular import Tabular
-from trainables.encoders import Input, Port, load_encoder
+from trainables.data.reading.tabular import Tabular
+from trainables.encoders.port import Input, Port, load_encoder
+from trainables.encoders.tabular import load_tabular_encoder
+from trainables.encoders.weights import load_config
 from trainables.families import family_module
-from trainables.tabular_encoders import load_tabular_encoder
-from trainables.weights import load_config
 
 _STATISTICS_ROWS = 4096  # training rows that standardised features are measured on, at most
 _CHUNK = 64

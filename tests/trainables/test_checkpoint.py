@@ -15,7 +15,7 @@ from trainables.checkpoint import (
     save_checkpoint,
 )
 from trainables.config import OptimConfig
-from trainables.encoders import Input, Port
+from trainables.encoders.port import Input, Port
 from trainables.optim import build_optimizer
 
 

@@ -11,7 +11,7 @@ import torch
 from trainables import loop
 from trainables.batch import ModelOutput
 from trainables.checkpoint import load_checkpoint, load_state
-from trainables.data.prepare import dataset_key
+from trainables.data.cache.prepare import dataset_key
 from trainables.metrics import compute_metrics
 from trainables.uda import LambdaState
 

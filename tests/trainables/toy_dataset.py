@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from trainables.batch import Task
-from trainables.data.table import Neighbours, Table, Target
+from trainables.data.reading.table import Neighbours, Table, Target
 
 SUMMARY = "coloured squares with a few words"
 IS_EMBEDDED = True

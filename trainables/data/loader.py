@@ -19,12 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainables.augment import WordNeighbours, augment_images
+from trainables.augment.words import WordNeighbours, augment_images
 from trainables.batch import Batch, Task
 from trainables.config import TrialConfig
-from trainables.data.cache import folder_of
-from trainables.data.features import FeatureJob, Features
-from trainables.data.prepare import (
+from trainables.data.cache.features import FeatureJob, Features
+from trainables.data.cache.prepare import (
     DatasetRef,
     ImageView,
     Ragged,
@@ -41,11 +40,12 @@ from trainables.data.prepare import (
     tokens_key,
     word_neighbours,
 )
-from trainables.data.table import SPLITS, Neighbours, Target
-from trainables.data.tabular import Tabular, tabular_of
-from trainables.encoders import Input
+from trainables.data.cache.store import folder_of
+from trainables.data.reading.table import SPLITS, Neighbours, Target
+from trainables.data.reading.tabular import Tabular, tabular_of
+from trainables.encoders.port import Input
+from trainables.encoders.weights import find_weights, max_text_tokens
 from trainables.seeds import derive_seed
-from trainables.weights import find_weights, max_text_tokens
 
 _BUCKET = 32  # batches at most that are sorted by length together
 _BUCKETS = 8  # at least so many an epoch: one bucket over it all would make the same batches every time

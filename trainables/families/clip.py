@@ -20,10 +20,10 @@ from torch.nn import functional as F
 
 from trainables.batch import Batch, ModelOutput, Task
 from trainables.config import Section
-from trainables.encoders import Input, Port
+from trainables.encoders.port import Input, Port
+from trainables.encoders.text import load_text_encoder
+from trainables.encoders.weights import load_config, load_model, load_tokenizer
 from trainables.layers.mlp import mlp
-from trainables.text_encoders import load_text_encoder
-from trainables.weights import load_config, load_model, load_tokenizer
 
 MODALITIES = ("text", "image")
 LOSS_TERMS = ()

@@ -22,12 +22,12 @@ from torch import Tensor, nn
 
 from trainables.batch import Batch, ModelOutput, Task
 from trainables.config import Section
-from trainables.encoders import Input, Port
-from trainables.image_encoders import PixelNorm
-from trainables.joint_encoders import load_joint, lock, pixels, token_ids
+from trainables.encoders.image import PixelNorm
+from trainables.encoders.joint import load_joint, lock, pixels, token_ids
+from trainables.encoders.port import Input, Port
+from trainables.encoders.weights import image_normalisation
 from trainables.layers.mlp import mlp
 from trainables.losses import supervised_loss
-from trainables.weights import image_normalisation
 
 MODALITIES = ("text", "image")
 LOSS_TERMS = ("unimodal",)

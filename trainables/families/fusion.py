@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from trainables.batch import Batch, ModelOutput, Task
 from trainables.config import Section
-from trainables.encoders import ImagePool, Input, Modalities, Port, TextPool
+from trainables.encoders.port import ImagePool, Input, Modalities, Port, TextPool
 from trainables.layers.gmu import Gmu
 from trainables.layers.mlp import mlp
 

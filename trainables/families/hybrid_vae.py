@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import nn
 
 from trainables.batch import Batch, ModelOutput, Task
-from trainables.encoders import Input, Port
+from trainables.encoders.port import Input, Port
 from trainables.layers.mlp import mlp
 from trainables.layers.multimodal_vae import (
     VAE_LOSS_TERMS,

@@ -8,7 +8,7 @@ from torch import nn
 
 from trainables.batch import Batch, ModelOutput, Task
 from trainables.config import Section
-from trainables.encoders import ImagePool, Input, Port
+from trainables.encoders.port import ImagePool, Input, Port
 from trainables.layers.mlp import mlp
 
 MODALITIES = ("image",)

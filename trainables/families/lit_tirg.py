@@ -22,13 +22,13 @@ from torch import Tensor, nn
 
 from trainables.batch import Batch, ModelOutput, Task
 from trainables.config import Section
-from trainables.encoders import Input, Port
+from trainables.encoders.port import Input, Port
+from trainables.encoders.text import pool_text
+from trainables.encoders.weights import load_model, special_ids
 from trainables.layers.bert_blocks import image_block, load_bert_config, run_layers, text_block
 from trainables.layers.gmu import Gmu
 from trainables.layers.mlp import mlp
 from trainables.layers.tirg import Tirg
-from trainables.text_encoders import pool_text
-from trainables.weights import load_model, special_ids
 
 MODALITIES = ("text", "image")
 LOSS_TERMS = ()

@@ -25,11 +25,11 @@ from torch.nn import functional as F
 
 from trainables.batch import Batch, ModelOutput, Task
 from trainables.config import Section
-from trainables.encoders import Input, Port
-from trainables.image_encoders import PixelNorm
-from trainables.joint_encoders import pixels, token_ids
+from trainables.encoders.image import PixelNorm
+from trainables.encoders.joint import pixels, token_ids
+from trainables.encoders.port import Input, Port
+from trainables.encoders.weights import image_normalisation, load_config, load_model
 from trainables.layers.bert_blocks import additive_mask
-from trainables.weights import image_normalisation, load_config, load_model
 
 MODALITIES = ("text", "image")
 LOSS_TERMS = ()

@@ -14,7 +14,7 @@ from __future__ import annotations
 from torch import nn
 
 from trainables.batch import Batch, ModelOutput, Task
-from trainables.encoders import Input, Port
+from trainables.encoders.port import Input, Port
 from trainables.layers.multimodal_vae import (
     VAE_LOSS_TERMS,
     MultimodalVae,

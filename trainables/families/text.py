@@ -12,7 +12,7 @@ from torch import nn
 
 from trainables.batch import Batch, ModelOutput, Task
 from trainables.config import Section
-from trainables.encoders import Input, Port, TextPool
+from trainables.encoders.port import Input, Port, TextPool
 from trainables.layers.mlp import mlp
 
 MODALITIES = ("text",)

@@ -27,8 +27,8 @@ from torch import Tensor, nn
 
 from trainables.batch import Batch, ModelOutput, Task
 from trainables.config import Section
-from trainables.encoders import Input, Port
-from trainables.joint_encoders import joint_config, load_joint, lock, token_ids
+from trainables.encoders.joint import joint_config, load_joint, lock, token_ids
+from trainables.encoders.port import Input, Port
 from trainables.layers.bert_blocks import additive_mask
 from trainables.layers.co_attention import CoAttention, two_stream_schedule
 from trainables.layers.regions import grid_boxes, grid_locations, with_whole_image

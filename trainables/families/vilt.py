@@ -22,10 +22,10 @@ from torch.nn import functional as F
 
 from trainables.batch import Batch, ModelOutput, Task
 from trainables.config import Section
-from trainables.encoders import Input, Port
-from trainables.image_encoders import PixelNorm
-from trainables.joint_encoders import lengthened, load_joint, pixels, token_ids
-from trainables.weights import image_normalisation, special_ids
+from trainables.encoders.image import PixelNorm
+from trainables.encoders.joint import lengthened, load_joint, pixels, token_ids
+from trainables.encoders.port import Input, Port
+from trainables.encoders.weights import image_normalisation, special_ids
 
 MODALITIES = ("text", "image")
 LOSS_TERMS = ()

@@ -16,14 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainables.weights import load_config
+from trainables.encoders.weights import load_config
 
 
 def load_bert_config(name: str, *, family: str) -> Any:
     """The Hugging Face config of a BERT with two segments.
 
     Args:
-        name: see :mod:`trainables.weights`.
+        name: see :mod:`trainables.encoders.weights`.
         family: who asks.
 
     Raises:

@@ -6,10 +6,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from trainables.batch import Batch, Task
-from trainables.encoders import Port
+from trainables.encoders.port import Port
+from trainables.encoders.weights import load_config, load_model
 from trainables.families.flava import Config, build, droppable, inputs
 from trainables.optim import part_of
-from trainables.weights import load_config, load_model
 
 TASK = Task(kind="multiclass", classes=("a", "b", "c"))
 MASK = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])

@@ -3,7 +3,7 @@ from typing import Any
 import torch
 
 from trainables.batch import Batch, Task
-from trainables.encoders import Port
+from trainables.encoders.port import Port
 from trainables.families.hybrid_vae import Config, build, droppable, inputs
 from trainables.losses import supervised_loss
 

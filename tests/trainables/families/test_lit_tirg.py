@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from trainables.batch import Batch, Task
-from trainables.encoders import Port, load_encoder
+from trainables.encoders.port import Port, load_encoder
 from trainables.families.lit_tirg import Config, build, droppable, inputs
 
 TASK = Task(kind="multiclass", classes=("a", "b", "c"))

@@ -6,9 +6,9 @@ from pydantic import ValidationError
 from torch import nn
 
 from trainables.batch import Batch, Task
-from trainables.encoders import Port, load_encoder
+from trainables.encoders.port import Port, load_encoder
+from trainables.encoders.weights import load_model
 from trainables.families.mmbt import Config, build, droppable, inputs
-from trainables.weights import load_model
 
 TASK = Task(kind="multiclass", classes=("a", "b", "c"))
 WIDTH = 5  # of the image features where they are given

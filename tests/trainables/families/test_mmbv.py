@@ -5,9 +5,9 @@ import torch
 from torch.nn import functional as F
 
 from trainables.batch import Batch, Task
-from trainables.encoders import Port
+from trainables.encoders.port import Port
+from trainables.encoders.weights import ARCHITECTURES, load_model
 from trainables.families.mmbv import Config, build, droppable, inputs
-from trainables.weights import ARCHITECTURES, load_model
 
 TASK = Task(kind="multiclass", classes=("a", "b", "c"))
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from trainables.batch import Batch, Task
-from trainables.encoders import Port
+from trainables.encoders.port import Port
 from trainables.families.mvae import Config, build, droppable, inputs
 from trainables.losses import supervised_loss
 

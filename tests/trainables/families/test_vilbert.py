@@ -5,10 +5,10 @@ import torch
 from torch import nn
 
 from trainables.batch import Batch, Task
-from trainables.encoders import Port
+from trainables.encoders.port import Port
+from trainables.encoders.weights import load_config, load_model
 from trainables.families.vilbert import Config, build, droppable, inputs
 from trainables.optim import part_of
-from trainables.weights import load_config, load_model
 
 TASK = Task(kind="multiclass", classes=("a", "b", "c"))
 WIDTH = 10  # of the image features
@@ -143,7 +143,7 @@ def test_sizes(encoder, given, expected):
 def test_sizes_of_a_six_layer_bert(monkeypatch):
     from transformers import BertConfig
 
-    from trainables.weights import ARCHITECTURES
+    from trainables.encoders.weights import ARCHITECTURES
 
     monkeypatch.setitem(ARCHITECTURES, "tiny-six", lambda: BertConfig(hidden_size=384, num_hidden_layers=6))
     with torch.device("meta"):

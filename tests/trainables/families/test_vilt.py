@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from trainables.batch import Batch, Task
-from trainables.encoders import Port
+from trainables.encoders.port import Port
+from trainables.encoders.weights import load_model
 from trainables.families.vilt import Config, build, droppable, inputs
-from trainables.weights import load_model
 
 TASK = Task(kind="multiclass", classes=("a", "b", "c"))
 

@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainables.data.folder import data_folder, missing
-from trainables.data.rows import BadRow, Rows, clean, id_of, show, text_of
-from trainables.data.splits import hash_split
-from trainables.data.table import Table
-from trainables.data.targets import multiclass, regression
-from trainables.data.textfiles import json_lines
+from trainables.data.reading.folder import data_folder, missing
+from trainables.data.reading.rows import BadRow, Rows, clean, id_of, show, text_of
+from trainables.data.reading.splits import hash_split
+from trainables.data.reading.table import Table
+from trainables.data.reading.targets import multiclass, regression
+from trainables.data.reading.textfiles import json_lines
 
 SUMMARY = "product reviews with price, brand and category; 1 to 5 stars, sentiment, or the rating as a number"
 IS_EMBEDDED = False

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet
 
-from trainables.data.folder import no_folder
-from trainables.data.table import Neighbours, Table
-from trainables.data.targets import multiclass, multilabel
+from trainables.data.reading.folder import no_folder
+from trainables.data.reading.table import Neighbours, Table
+from trainables.data.reading.targets import multiclass, multilabel
 
 SUMMARY = "7,889 programs: description, numbers, categories, dependencies; 23 sections or 52 tags (debtags)"
 IS_EMBEDDED = True

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet
 
-from trainables.data.folder import no_folder
-from trainables.data.table import Table
-from trainables.data.targets import multiclass
+from trainables.data.reading.folder import no_folder
+from trainables.data.reading.table import Table
+from trainables.data.reading.targets import multiclass
 
 SUMMARY = "3,206 drawings of emoji with English keywords; 8 groups or 95 subgroups"
 IS_EMBEDDED = True

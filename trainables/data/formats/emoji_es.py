@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trainables.data.folder import no_folder
 from trainables.data.formats import emoji
-from trainables.data.table import Table
+from trainables.data.reading.folder import no_folder
+from trainables.data.reading.table import Table
 
 SUMMARY = "3,206 drawings of emoji with Spanish keywords; 8 groups or 95 subgroups"
 IS_EMBEDDED = True

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from trainables.data.folder import data_folder, missing
-from trainables.data.rows import BadRow, Rows
-from trainables.data.splits import hash_split, held_out
-from trainables.data.table import Table
-from trainables.data.targets import multiclass
-from trainables.data.textfiles import csv_rows
+from trainables.data.reading.folder import data_folder, missing
+from trainables.data.reading.rows import BadRow, Rows
+from trainables.data.reading.splits import hash_split, held_out
+from trainables.data.reading.table import Table
+from trainables.data.reading.targets import multiclass
+from trainables.data.reading.textfiles import csv_rows
 
 SUMMARY = "pictures of garments; eight attributes, each a target"
 IS_EMBEDDED = False

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from trainables.data.folder import data_folder, missing
-from trainables.data.hdf5 import Hdf5Images, columns_of, open_hdf5, strings
-from trainables.data.rows import BadRow, Rows
-from trainables.data.splits import held_out
-from trainables.data.table import Table
-from trainables.data.targets import multiclass
+from trainables.data.reading.folder import data_folder, missing
+from trainables.data.reading.hdf5 import Hdf5Images, columns_of, open_hdf5, strings
+from trainables.data.reading.rows import BadRow, Rows
+from trainables.data.reading.splits import held_out
+from trainables.data.reading.table import Table
+from trainables.data.reading.targets import multiclass
 
 SUMMARY = "garments, several poses each, and their descriptions; 121 sub-categories or 48 categories"
 IS_EMBEDDED = False

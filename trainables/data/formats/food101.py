@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from trainables.data.folder import data_folder, missing
-from trainables.data.rows import BadRow, Rows, id_of, text_of
-from trainables.data.splits import held_out
-from trainables.data.table import Table
-from trainables.data.targets import multiclass
-from trainables.data.textfiles import csv_rows, json_lines
+from trainables.data.reading.folder import data_folder, missing
+from trainables.data.reading.rows import BadRow, Rows, id_of, text_of
+from trainables.data.reading.splits import held_out
+from trainables.data.reading.table import Table
+from trainables.data.reading.targets import multiclass
+from trainables.data.reading.textfiles import csv_rows, json_lines
 
 SUMMARY = "pictures of dishes and titles or texts of their web pages; 101 dishes"
 IS_EMBEDDED = False

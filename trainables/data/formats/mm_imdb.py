@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from trainables.data.folder import data_folder, first_there, missing
-from trainables.data.hdf5 import Hdf5Images, columns_of, open_hdf5, strings
-from trainables.data.rows import BadRow, Rows, id_of, names_of, text_of
-from trainables.data.table import SPLITS, Table, Target
-from trainables.data.targets import multilabel
-from trainables.data.textfiles import json_document, json_lines
+from trainables.data.reading.folder import data_folder, first_there, missing
+from trainables.data.reading.hdf5 import Hdf5Images, columns_of, open_hdf5, strings
+from trainables.data.reading.rows import BadRow, Rows, id_of, names_of, text_of
+from trainables.data.reading.table import SPLITS, Table, Target
+from trainables.data.reading.targets import multilabel
+from trainables.data.reading.textfiles import json_document, json_lines
 
 SUMMARY = "plots and posters of 25,959 films; 23 genres (genres23) or all that MMBT keeps (genres_mmbt)"
 IS_EMBEDDED = False

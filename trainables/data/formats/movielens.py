@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from trainables.data.folder import data_folder
-from trainables.data.movielens_files import Movie, MovieLens, User
-from trainables.data.rows import BadRow, Rows
-from trainables.data.splits import hash_split
-from trainables.data.table import Neighbours, Table
-from trainables.data.targets import multiclass, regression
+from trainables.data.reading.folder import data_folder
+from trainables.data.reading.movielens_files import Movie, MovieLens, User
+from trainables.data.reading.rows import BadRow, Rows
+from trainables.data.reading.splits import hash_split
+from trainables.data.reading.table import Neighbours, Table
+from trainables.data.reading.targets import multiclass, regression
 
 SUMMARY = "ratings of films by users, with title, attributes and graph; 0.5 to 5 (rating) or low, medium, high"
 IS_EMBEDDED = False

@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from trainables.data.folder import data_folder
-from trainables.data.movielens_files import MovieLens
-from trainables.data.rows import BadRow, Rows
-from trainables.data.splits import hash_split
-from trainables.data.table import Table
-from trainables.data.targets import multilabel
+from trainables.data.reading.folder import data_folder
+from trainables.data.reading.movielens_files import MovieLens
+from trainables.data.reading.rows import BadRow, Rows
+from trainables.data.reading.splits import hash_split
+from trainables.data.reading.table import Table
+from trainables.data.reading.targets import multilabel
 
 SUMMARY = "the films of MovieLens, with title, plot and poster; 18 or 19 genres"
 IS_EMBEDDED = False

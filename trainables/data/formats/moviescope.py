@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trainables.data.folder import data_folder, first_there, missing
-from trainables.data.rows import BadRow, Rows, id_of, names_of, text_of
-from trainables.data.table import Table
-from trainables.data.targets import multilabel
-from trainables.data.textfiles import json_lines
+from trainables.data.reading.folder import data_folder, first_there, missing
+from trainables.data.reading.rows import BadRow, Rows, id_of, names_of, text_of
+from trainables.data.reading.table import Table
+from trainables.data.reading.targets import multilabel
+from trainables.data.reading.textfiles import json_lines
 
 SUMMARY = "synopses and posters of films; 13 genres"
 IS_EMBEDDED = False

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from trainables.data.folder import data_folder, first_there, missing
-from trainables.data.rows import BadRow, Rows, id_of, text_of
-from trainables.data.splits import hash_split
-from trainables.data.table import SPLITS, Table
-from trainables.data.targets import multiclass
-from trainables.data.textfiles import csv_rows, json_lines
+from trainables.data.reading.folder import data_folder, first_there, missing
+from trainables.data.reading.rows import BadRow, Rows, id_of, text_of
+from trainables.data.reading.splits import hash_split
+from trainables.data.reading.table import SPLITS, Table
+from trainables.data.reading.targets import multiclass
+from trainables.data.reading.textfiles import csv_rows, json_lines
 
 SUMMARY = "your own news with a picture each, e.g. in Spanish; topics"
 IS_EMBEDDED = False

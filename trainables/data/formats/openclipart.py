@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet
 
-from trainables.data.folder import no_folder
-from trainables.data.table import Table
-from trainables.data.targets import multiclass, multilabel
+from trainables.data.reading.folder import no_folder
+from trainables.data.reading.table import Table
+from trainables.data.reading.targets import multiclass, multilabel
 
 SUMMARY = "3,290 public-domain drawings with captions; 18 classes (label) or 68 tags (tags)"
 IS_EMBEDDED = True

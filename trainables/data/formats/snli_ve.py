@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trainables.data.folder import data_folder, first_there, missing
-from trainables.data.rows import BadRow, Rows, class_of, id_of, text_of
-from trainables.data.table import Table
-from trainables.data.targets import multiclass
-from trainables.data.textfiles import json_lines
+from trainables.data.reading.folder import data_folder, first_there, missing
+from trainables.data.reading.rows import BadRow, Rows, class_of, id_of, text_of
+from trainables.data.reading.table import Table
+from trainables.data.reading.targets import multiclass
+from trainables.data.reading.textfiles import json_lines
 
 SUMMARY = "Flickr30k pictures and sentences; entailment, neutral or contradiction"
 IS_EMBEDDED = False

@@ -28,13 +28,13 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 import yaml
 
-from trainables.data.folder import data_folder, missing, unsafe
-from trainables.data.parquet import ParquetImages, holds_pictures, open_parquet, parquet_rows
-from trainables.data.rows import BadRow, Rows, clean, show
-from trainables.data.splits import hash_split
-from trainables.data.table import SPLITS, Table, Target
-from trainables.data.targets import multiclass, multilabel, regression
-from trainables.data.textfiles import csv_header, csv_rows, did_you_mean, json_lines
+from trainables.data.reading.folder import data_folder, missing, unsafe
+from trainables.data.reading.parquet import ParquetImages, holds_pictures, open_parquet, parquet_rows
+from trainables.data.reading.rows import BadRow, Rows, clean, show
+from trainables.data.reading.splits import hash_split
+from trainables.data.reading.table import SPLITS, Table, Target
+from trainables.data.reading.targets import multiclass, multilabel, regression
+from trainables.data.reading.textfiles import csv_header, csv_rows, did_you_mean, json_lines
 
 SUMMARY = "any csv, tsv, parquet or jsonl file, described by a table.yaml beside it"
 IS_EMBEDDED = False

@@ -1,0 +1,5 @@
+"""``python -m mmtune.cli``."""
+
+from mmtune.cli import main
+
+main()

@@ -1,0 +1,91 @@
+"""What ``mmtune list`` shows: name -> function that returns a header and rows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from importlib import import_module
+
+from mmtune import records
+
+Listing = tuple[list[str], list[list[str]]]
+
+
+def _first_sentence(text: str | None) -> str:
+    """Without the chapter of the method specification, which users do not have."""
+    first = " ".join((text or "").split("\n\n")[0].split())
+    return re.sub(r" ?\(METHODS [^)]*\)|; METHODS [^)]*", "", first)
+
+
+def _families() -> Listing:
+    from trainables.families import FAMILIES
+
+    modules = {name: import_module(path) for name, path in sorted(FAMILIES.items())}
+    rows = [[name, " + ".join(module.MODALITIES), _first_sentence(module.__doc__)] for name, module in modules.items()]
+    return ["family", "reads", "what it is"], rows
+
+
+def _datasets() -> Listing:
+    from trainables.data.formats import DATASETS
+
+    modules = {name: import_module(path) for name, path in sorted(DATASETS.items())}
+    rows = [
+        [
+            name,
+            ", ".join(module.TARGETS) or "of table.yaml",
+            "embedded" if module.IS_EMBEDDED else "--data DIR",
+            module.SUMMARY,
+        ]
+        for name, module in modules.items()
+    ]
+    return ["dataset", "targets", "where", "what it is"], rows
+
+
+def _spaces() -> Listing:
+    from mmtune.spec.search_spec import shipped_search_files
+
+    rows = []
+    for name, path in sorted(shipped_search_files().items()):
+        first = path.read_text(encoding="utf-8").split("\n", 1)[0]
+        rows.append([name, first.removeprefix("#").strip() if first.startswith("#") else ""])
+    return ["search file", "what it is"], rows
+
+
+def _samplers() -> Listing:
+    texts = {
+        "tpe": "tree-structured Parzen estimator, multivariate; the default",
+        "random": "uniform over the space",
+        "qmc": "quasi-random (Sobol): covers the space more evenly than random",
+        "nsga2": "evolutionary, for several objectives",
+        "gp": "Gaussian process; few trials, few parameters",
+        "brute_force": "every combination of a finite space",
+    }
+    from mmtune.spec.search_spec import SAMPLER_NAMES
+
+    return ["sampler", "what it is"], [[name, texts[name]] for name in SAMPLER_NAMES]
+
+
+def _schedulers() -> Listing:
+    texts = {
+        "asha": "stops what is below the top 1/reduction_factor of its rung; the default",
+        "none": "trains every trial to its end",
+    }
+    from mmtune.spec.search_spec import SCHEDULER_NAMES
+
+    return ["scheduler", "what it is"], [[name, texts[name]] for name in SCHEDULER_NAMES]
+
+
+def _metrics() -> Listing:
+    rows = [[name, "metric", mode, text] for name, (mode, text) in records.METRICS.items()]
+    rows += [[name, "cost", mode, text] for name, (mode, text) in records.COSTS.items()]
+    return ["name", "use", "better", "what it is"], rows
+
+
+LISTS: dict[str, Callable[[], Listing]] = {
+    "families": _families,
+    "datasets": _datasets,
+    "spaces": _spaces,
+    "samplers": _samplers,
+    "schedulers": _schedulers,
+    "metrics": _metrics,
+}

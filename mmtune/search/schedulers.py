@@ -1,0 +1,119 @@
+"""Schedulers by name. Each is Ray Tune's own, told apart from it in three ways.
+
+- What they know is rebuilt from reports.csv: Ray's experiment snapshot leaves the scheduler out, and ASHA
+  would resume with empty rungs.
+- The clock is the epoch, and a trial that reaches its last epoch ends by itself: ASHA would "stop" it, so
+  that winners and losers could not be told apart and the trial's closing facts were lost.
+- Once the budget is spent every trial stops at its next report.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+
+from mmtune.study.recorder import Recorder
+
+
+class StudyAsha(ASHAScheduler):
+    """ASHA (Li et al. 2020) as Ray implements it: stop what is below the (1 - 1/eta) percentile of its rung.
+
+    Args:
+        recorder: has every report of the study, those of earlier sessions too.
+        mode: of the objective.
+        epochs: the most a trial can train.
+        grace_epochs: first rung.
+        reduction_factor: eta.
+        brackets: parallel ladders, each starting one rung later; a trial's is drawn from its number.
+        is_spent: whether the budget is used up.
+    """
+
+    def __init__(
+        self,
+        *,
+        recorder: Recorder,
+        mode: str,
+        epochs: int,
+        grace_epochs: int,
+        reduction_factor: int,
+        brackets: int,
+        is_spent: Callable[[], bool],
+    ) -> None:
+        super().__init__(
+            time_attr="epoch",
+            metric="value",
+            mode=mode,
+            max_t=epochs,
+            grace_period=min(grace_epochs, epochs),
+            reduction_factor=reduction_factor,
+            brackets=brackets,
+            stop_last_trials=False,
+        )
+        self._recorder, self._epochs, self._is_spent = recorder, epochs, is_spent
+        for trial in recorder.ended():
+            self._fill_rungs(self._bracket_of(trial), trial, key=trial)
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        name = trial.config["trial"]
+        self._trial_info[trial.trial_id] = self._bracket_of(name)
+        self._fill_rungs(self._trial_info[trial.trial_id], name, key=trial.trial_id)
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        if "epoch" not in result:
+            return TrialScheduler.CONTINUE
+        decision = super().on_trial_result(tune_controller, trial, result)
+        if result["epoch"] >= self._epochs:
+            return TrialScheduler.CONTINUE
+        return TrialScheduler.STOP if self._is_spent() else decision
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        self._trial_info.pop(trial.trial_id, None)
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        self._trial_info.pop(trial.trial_id, None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles what it is given; everything here comes from the study folder
+
+    def _bracket_of(self, trial: str) -> Any:
+        weights = [2.718281828**-index for index in range(len(self._brackets))]  # as Ray: fewer in later brackets
+        return random.Random(trial).choices(self._brackets, weights)[0]
+
+    def _fill_rungs(self, bracket: Any, trial: str, *, key: str) -> None:
+        values = self._recorder.objective_by_epoch(trial)
+        for milestone, recorded in bracket._rungs:
+            if milestone in values:
+                recorded[key] = values[milestone] if self._mode == "max" else -values[milestone]
+
+
+class StudyFifo(FIFOScheduler):
+    """No early stopping but the budget's."""
+
+    def __init__(self, *, epochs: int, is_spent: Callable[[], bool]) -> None:
+        super().__init__()
+        self._epochs, self._is_spent = epochs, is_spent
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        is_last = result.get("epoch", self._epochs) >= self._epochs
+        return TrialScheduler.STOP if self._is_spent() and not is_last else TrialScheduler.CONTINUE
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+def make_scheduler(spec: Any, *, recorder: Recorder, epochs: int, is_spent: Callable[[], bool]) -> Any:
+    """The scheduler a SearchSpec asks for."""
+    if spec.scheduler.name == "none":
+        return StudyFifo(epochs=epochs, is_spent=is_spent)
+    return StudyAsha(
+        recorder=recorder,
+        mode=spec.objectives[0].mode,
+        epochs=epochs,
+        grace_epochs=spec.scheduler.grace_epochs,
+        reduction_factor=spec.scheduler.reduction_factor,
+        brackets=spec.scheduler.brackets,
+        is_spent=is_spent,
+    )

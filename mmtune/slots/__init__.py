@@ -1,0 +1,1 @@
+"""Warm worker groups on a Ray cluster, which serve trial after trial."""

@@ -1,0 +1,1 @@
+"""What may vary: domains, conditions between them, corners; to and from Optuna's words."""

@@ -1,0 +1,234 @@
+"""A YAML file under examination: its values, where each was written, and everything found wrong, raised once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeGuard
+
+from mmtune.spec.yamltree import Tree, YamlPath
+from trainables.messages import describe, did_you_mean, number_problem, show, unknown
+
+
+class Problem(NamedTuple):
+    key: str
+    line: int | None  # None when there is no such line: an override, a file that cannot be read
+    message: str
+
+
+class SpecError(ValueError):
+    """Everything that is wrong with a search file or a config, one line each; ``problems`` has them as tuples.
+
+    Args:
+        source: the file.
+        found: the problems.
+        places: for each the override that it comes from, None when from the file.
+    """
+
+    def __init__(self, source: str, found: Sequence[Problem], places: Sequence[str | None] | None = None) -> None:
+        self.source, self.problems = source, list(found)
+        self.places = list(places) if places is not None else [None] * len(found)
+        lines = [f"{source} has {len(found)} problem{'s' if len(found) != 1 else ''}:"]
+        for problem, place in zip(self.problems, self.places, strict=True):
+            where = place if place is not None else None if problem.line is None else f"line {problem.line}"
+            lines.append(f"  {problem.key}{f' ({where})' if where else ''}: {problem.message}")
+        super().__init__("\n".join(lines))
+
+    def __reduce__(self) -> Any:
+        return SpecError, (self.source, self.problems, self.places)
+
+
+def read_text(path_or_text: str | Path) -> tuple[str, str, str | None]:
+    """What to call it, the text, and the file's stem (None for YAML itself: a string with a line break, or empty).
+
+    Raises:
+        SpecError: the file cannot be read.
+    """
+    if isinstance(path_or_text, str) and ("\n" in path_or_text or not path_or_text):
+        return "search file", path_or_text, None
+    source = str(path_or_text)
+    try:
+        return source, Path(path_or_text).read_bytes().decode(), Path(path_or_text).stem
+    except FileNotFoundError:
+        message = "does not exist"
+    except IsADirectoryError:
+        message = "is a directory"
+    except UnicodeDecodeError:
+        message = "is not text in UTF-8"
+    except (OSError, ValueError) as error:
+        message = f"cannot be read: {error}"
+    raise SpecError(source, [Problem("file", None, message)])
+
+
+class Document:
+    """One file. Values are asked for by key; what is wrong with one is noted, and something harmless returned.
+
+    Args:
+        source: what to call it in messages.
+        text: the YAML.
+        expected: said where the text is no mapping, such as "a search file is a mapping of study, ...".
+    """
+
+    def __init__(self, source: str, text: str, *, expected: str) -> None:
+        self.source, self.text = source, text
+        self.is_changed = False
+        tree = Tree(text)
+        self.places: dict[YamlPath, int | str] = {**tree.lines}  # a line, or the override
+        self.words = tree.words
+        self.problems: list[tuple[YamlPath, str, int | str | None, str | None]] = []
+        for path, message, line in tree.problems:
+            self.bad(path, message, key=None if path else "syntax", place=line)
+        self.is_readable = isinstance(tree.data, dict)
+        self.data: dict[str, Any] = tree.data if self.is_readable else {}
+        if tree.data is None and not self.problems:
+            self.bad((), "is empty", place=None)
+        elif not self.is_readable and not self.problems:
+            self.bad((), f"is {describe(tree.data)}; {expected}")
+
+    # --- problems -------------------------------------------------------------------------------------
+    def bad(self, path: YamlPath, message: str, *, key: str | None = None, place: Any = ...) -> None:
+        """Notes a problem at ``path``, or ``place`` where that has none."""
+        self.problems.append((path, message, self.place(path) if place is ... else place, key))
+
+    def place(self, path: YamlPath) -> int | str:
+        """The line or the override that ``path``, or what contains it, comes from."""
+        while path not in self.places:
+            path = path[:-1]
+        return self.places[path]
+
+    def has_problem(self, path: YamlPath) -> bool:
+        """Whether something is noted at or below ``path``."""
+        return any(other[: len(path)] == path for other, *_ in self.problems)
+
+    def error(self) -> SpecError:
+        """Everything noted, in the order of the file, overrides last."""
+        unique = dict.fromkeys((key or _key(path), place, message) for path, message, place, key in self.problems)
+        unique = sorted(unique, key=lambda problem: problem[1] if isinstance(problem[1], int) else math.inf)
+        found = [Problem(key, place if isinstance(place, int) else None, message) for key, place, message in unique]
+        return SpecError(self.source, found, [place if isinstance(place, str) else None for _, place, _ in unique])
+
+    def odd_words(self, path: YamlPath) -> list[str]:
+        """'no as false' for booleans at or below ``path`` that were written in other words than true and false."""
+        found = []
+        for at, word in self.words.items():
+            if at[: len(path)] == path and word.lower() not in ("true", "false"):
+                found.append(f"{word} as {'true' if word.lower() in ('yes', 'on', 'y') else 'false'}")
+        return found
+
+    # --- changes --------------------------------------------------------------------------------------
+    def put(self, path: YamlPath, value: Any, place: str) -> bool:
+        """Sets what is at ``path``, mappings on the way made; None takes a key out of the space."""
+        if not self.is_readable:
+            return False
+        here: Any = self.data
+        for depth, part in enumerate(path):
+            if (missing := _not_in(here, part)) is not None:
+                self.bad(path[:depth], missing, place=place)
+                return False
+            if depth < len(path) - 1:
+                if isinstance(part, str) and here.get(part) is None:
+                    here[part] = {}
+                    self.places[path[: depth + 1]] = place
+                here = here[part]
+        self.is_changed = True
+        for known in [known for known in (*self.places, *self.words) if known[: len(path)] == path]:
+            self.places.pop(known, None)
+            self.words.pop(known, None)
+        if path[0] == "space" and len(path) == 2 and value is None:
+            here.pop(path[1], None)
+        else:
+            here[path[-1]] = value
+            self.places[path] = place
+        return True
+
+    # --- values ---------------------------------------------------------------------------------------
+    def section(self, key: str) -> dict[str, Any]:
+        """The mapping under a top-level key; empty when there is none."""
+        value = self.data.get(key)
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            self.bad((key,), f"is {describe(value)}; a mapping is expected")
+            return {}
+        return value
+
+    def entries(self, key: str, *, example: str) -> list[Any] | None:
+        """The list under a top-level key; None when there is none."""
+        value = self.data.get(key)
+        if value is not None and not isinstance(value, list):
+            self.bad((key,), f"is {describe(value)}; a list is expected: [{example}]")
+            return None
+        return value
+
+    def known_keys(self, path: YamlPath, given: Mapping[str, Any], known: Sequence[str]) -> None:
+        """Notes every key of ``given`` that is not in ``known``."""
+        for key in given:
+            if key not in known:
+                hint = did_you_mean(key, known) or "."
+                self.bad((*path, key), f"unknown key{hint} Known: {', '.join(known)}")
+
+    def name(self, key: str, known: Sequence[str]) -> str:
+        """A top-level name that must be there and be known; '' when it is no string."""
+        value = self.data.get(key)
+        if value is None:
+            self.bad((key,), f"is missing. Known: {', '.join(known)}", place=None if key not in self.data else ...)
+        elif self.is_text(value, (key,)) and value not in known:
+            self.bad((key,), unknown(value, known))
+        return value if isinstance(value, str) else ""
+
+    def is_text(self, value: Any, path: YamlPath) -> TypeGuard[str]:
+        """Whether ``value`` is a string; noted if not."""
+        if isinstance(value, str):
+            return True
+        words = self.odd_words(path)
+        self.bad(path, f"YAML reads {words[0]}; quote it" if words else f"is {describe(value)}; a string is expected")
+        return False
+
+    def flag(self, value: Any, path: YamlPath) -> bool:
+        """``value`` as true or false."""
+        if not isinstance(value, bool):
+            self.bad(path, f"{describe(value)} is neither true nor false")
+        return value is True
+
+    def is_number(self, value: Any, path: YamlPath, *, is_int: bool = False) -> TypeGuard[float]:
+        """Whether ``value`` is a finite number, a whole one if ``is_int``; noted if not."""
+        problem = f"is {describe(value)}; a number is expected" if isinstance(value, dict | list) else None
+        problem = problem or number_problem(value, is_int=is_int)
+        if problem is not None:
+            self.bad(path, problem)
+        return problem is None
+
+    def whole(self, section: str, given: Mapping[str, Any], key: str, default: Any, *, at_least: int) -> Any:
+        """A whole number of a section; the default when it is missing or no number."""
+        value = given.get(key)
+        if value is None or not self.is_number(value, (section, key), is_int=True):
+            return default
+        if value < at_least:
+            self.bad((section, key), f"{show(value)} must be at least {at_least}")
+        return value
+
+    def choice(self, section: str, given: Mapping[str, Any], key: str, known: Sequence[str], default: str) -> str:
+        """A word of a section; the default when it is missing or no string."""
+        value = given.get(key)
+        if value is None or not self.is_text(value, (section, key)):
+            return default
+        if value not in known:
+            self.bad((section, key), unknown(value, known))
+        return value
+
+
+def _not_in(here: Any, part: str | int) -> str | None:
+    """Why ``here`` has no place for ``part``, None if it has."""
+    if isinstance(part, str):
+        return None if isinstance(here, dict) else f"is {describe(here)}; there is no '{part}' in it"
+    if isinstance(here, list):
+        return None if part < len(here) else f"has {len(here)} entries, counted from 0; there is no {part}"
+    return f"is {describe(here)}; there is no entry {part} in it"
+
+
+def _key(path: YamlPath) -> str:
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text or "file"

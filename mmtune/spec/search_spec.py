@@ -1,0 +1,266 @@
+"""SearchSpec: one search file, typed and frozen. ``load_spec`` collects everything wrong in it and raises once.
+
+1. The YAML is read with the line of every key; anchors, tags and duplicate keys are refused.
+2. Overrides (``key=value``) change that tree, and take the place of the line in messages.
+3. Each section is checked on its own, each key against the field of ``TrialConfig`` that it sets.
+4. The space as a whole, ``try_first``, and one TrialConfig for each corner of the space.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from mmtune.space.domains import Categorical, Number
+from mmtune.space.space import Space
+from mmtune.spec.configfile import load_config
+from mmtune.spec.configkeys import UNKNOWN_KEY, ConfigKeys, config_problems, flat_fields, known_names, with_floats
+from mmtune.spec.document import Document, Problem, SpecError, read_text
+from mmtune.spec.overrides import apply_override
+from mmtune.spec.searchfile import SEARCH_KEYS, final_text, find_search_file, is_config, shipped_search_files
+from mmtune.spec.sections import (
+    SAMPLER_NAMES,
+    SCHEDULER_NAMES,
+    Budget,
+    Objective,
+    Resources,
+    SamplerSpec,
+    SchedulerSpec,
+    read_budget,
+    read_objectives,
+    read_resources,
+    read_sampler,
+    read_scheduler,
+)
+from mmtune.spec.space_section import SpaceSection, read_domain
+from trainables.config import TrialConfig
+from trainables.messages import show, unknown
+
+__all__ = [  # what others need to read files, beside what is defined here
+    "SAMPLER_NAMES",
+    "SCHEDULER_NAMES",
+    "Problem",
+    "SearchSpec",
+    "SpecError",
+    "find_search_file",
+    "load_config",
+    "load_spec",
+    "shipped_search_files",
+]
+
+_NOT_FIXED = {
+    "family": "belongs at the top level",
+    "dataset": "belongs at the top level",
+    "objective": "is the metric of the first of objectives",
+    "data_dir": "comes from --data",
+}
+_UDA_GRACE = 4  # METHODS D48: dynamic lambda acts from epoch 2 on, its effect shows later
+
+
+@dataclass(frozen=True)
+class SearchSpec:
+    """One study: what is searched, by what, for how long. Made by :func:`load_spec`."""
+
+    study: str
+    family: str | None  # None when searched
+    families: tuple[str, ...]
+    dataset: str
+    objectives: tuple[Objective, ...]
+    fixed: Mapping[str, Any]
+    space: Space
+    try_first: tuple[Mapping[str, Any], ...]
+    sampler: SamplerSpec
+    scheduler: SchedulerSpec
+    budget: Budget
+    resources: Resources
+    warnings: tuple[str, ...] = ()
+    source: str = field(default="", compare=False)  # where it was read
+    text: str = field(default="", compare=False, repr=False)  # what to_yaml gives
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of a trial that is not stopped."""
+        return _epochs(self.fixed)
+
+    def config_params(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Everything that makes the TrialConfig of ``params``, flat: fixed values, family, dataset, objective."""
+        common = {"family": self.family, "dataset": self.dataset, "objective": self.objectives[0].metric}
+        merged = {**common, **self.fixed, **params}
+        return with_floats(merged, flat_fields(merged["family"]))
+
+    def trial_config(self, params: Mapping[str, Any], data_dir: str | Path | None = None) -> TrialConfig:
+        """The TrialConfig of ``params``.
+
+        Args:
+            data_dir: where the dataset lies; None for embedded ones.
+
+        Raises:
+            ValueError: the params are not valid together.
+        """
+        merged = self.config_params(params)
+        if data_dir is not None:
+            merged["data_dir"] = str(data_dir)
+        return TrialConfig.from_params(merged)
+
+    def to_yaml(self) -> str:
+        """The search file, overrides applied: loads as an equal spec under any file name.
+
+        Without overrides this is the original text to the byte, plus a line ``study:`` if it had none.
+        """
+        return self.text
+
+
+def load_spec(path_or_text: str | Path, *, overrides: Sequence[str] = (), name: str | None = None) -> SearchSpec:
+    """The study that a search file describes.
+
+    Args:
+        path_or_text: a file, or YAML itself if it is a string with a line break.
+        overrides: ``key=value`` each, the value in YAML: ``budget.trials=4``, ``fixed.optim.lr=0.001``,
+            ``space.optim.lr.low=1.0e-4``; ``space.optim.lr=null`` takes a parameter out of the space.
+        name: of the study, instead of ``study:`` or the file's name.
+
+    Raises:
+        SpecError: with everything that is wrong, in the order of the file.
+        ValueError: a config of one trial in place of a search file.
+    """
+    source, text, stem = read_text(path_or_text)
+    document = Document(source, text, expected=f"a search file is a mapping of {', '.join(SEARCH_KEYS[:3])}, ...")
+    if is_config(document.data):
+        raise ValueError(f"{source} is the config of one trial, not a search file; train it: mmtune train {source}")
+    for override in overrides:
+        apply_override(document, override)
+    if name is not None:
+        document.put(("study",), name, f"name '{name}'")
+    return _Reader(document).spec(stem)
+
+
+class _Reader:
+    """Turns a document into a SearchSpec."""
+
+    def __init__(self, document: Document) -> None:
+        self.document, self.bad, self.data = document, document.bad, document.data
+        self.known_families, self.known_datasets = known_names()
+
+    def spec(self, stem: str | None) -> SearchSpec:
+        """The spec; SpecError if anything is wrong."""
+        document = self.document
+        if not document.is_readable:
+            raise document.error()
+        document.known_keys((), self.data, SEARCH_KEYS)
+        study = self._study(stem)
+        family_domain, families = self._families()
+        keys = ConfigKeys(families, self.known_families)
+        dataset = document.name("dataset", self.known_datasets)
+        objectives = read_objectives(document)
+        fixed = self._fixed(keys)
+        known = {"family": self.known_families, "dataset": self.known_datasets}
+        section = SpaceSection(document, keys, family=family_domain, fixed=fixed, known=known)
+        space = section.read()
+        budget = read_budget(document)
+        spec = SearchSpec(
+            study=study,
+            family=None if isinstance(self.data.get("family"), dict) else "".join(families[:1]),
+            families=families,
+            dataset=dataset,
+            objectives=objectives,
+            fixed=fixed,
+            space=space or Space({}),
+            try_first=section.read_try_first(space, most=budget.trials),
+            sampler=read_sampler(document, section.domains),
+            scheduler=read_scheduler(document, epochs=_epochs(fixed)),
+            budget=budget,
+            resources=read_resources(document),
+            source=document.source,
+        )
+        if space is not None and families and not document.has_problem(("family",)):
+            self._check_corners(spec)
+        if document.problems:
+            raise document.error()
+        return replace(spec, warnings=tuple(_warnings(spec)), text=final_text(document, study))
+
+    def _study(self, stem: str | None) -> str:
+        name, rule = self.data.get("study"), "[a-z0-9][a-z0-9._-]*"
+        if name is None:
+            name = stem
+            if stem is None:
+                self.bad((), "is missing", key="study", place=None)
+            elif not re.fullmatch(rule, stem):
+                self.bad((), f"is missing, and the file's name '{stem}' does not fit {rule}", key="study", place=None)
+        elif self.document.is_text(name, ("study",)) and not re.fullmatch(rule, name):
+            self.bad(("study",), f"{show(name)} does not fit {rule}: lower-case letters, digits, and . _ - inside")
+        return str(name)
+
+    def _families(self) -> tuple[Categorical | None, tuple[str, ...]]:
+        """The domain of a searched family, and the families named that there are."""
+        value, known = self.data.get("family"), self.known_families
+        if isinstance(value, list):
+            self.bad(("family",), "is a list; to search it write {type: categorical, choices: [...]}")
+            return None, ()
+        if not isinstance(value, dict):
+            name = self.document.name("family", known)
+            return None, (name,) if name in known else ()
+        domain = read_domain(self.document, ("family",), value, can_depend=False)
+        if isinstance(domain, Number):
+            self.bad(("family", "type"), "a searched family is categorical")
+        if not isinstance(domain, Categorical):
+            return None, ()
+        for i, name in enumerate(domain.choices):
+            path = ("family", "choices", i)
+            if self.document.is_text(name, path) and name not in known:
+                self.bad(path, unknown(name, known))
+        return domain, tuple(name for name in domain.choices if name in known)
+
+    def _fixed(self, keys: ConfigKeys) -> dict[str, Any]:
+        fixed: dict[str, Any] = {}
+        for key, value in self.document.section("fixed").items():
+            path = ("fixed", key)
+            if key in _NOT_FIXED:
+                self.bad(path, _NOT_FIXED[key])
+                continue
+            problem = keys.key_problem(key, keys.families, is_fixed=True)
+            if problem is None and isinstance(value, dict):
+                problem = f"is a mapping; a value is expected for {key}"
+            if problem is None:
+                problem = keys.value_problem(key, value, keys.families, self.document.odd_words(path))
+            if problem is not None:
+                self.bad(path, problem)
+            fixed[key] = keys.as_float(key, value)
+        return fixed
+
+    def _check_corners(self, spec: SearchSpec) -> None:
+        """A TrialConfig for each corner of the space; the first thing wrong with each key is noted."""
+        seen: set[str] = set()
+        for corner in spec.space.corners():
+            params = spec.config_params(corner)
+            for key, message in config_problems(params, flat_fields(params["family"])):
+                if key in seen or message == UNKNOWN_KEY:  # keys are checked by now
+                    continue
+                seen.add(key)
+                paths = (("space", key), ("fixed", key), (key,))
+                where = next((path for path in paths if path in self.document.places), None)
+                if where is None:
+                    self.bad(("fixed",) if "fixed" in self.data else (), message, key=key or "fixed")
+                elif not self.document.has_problem(where):
+                    self.bad(where, message)
+
+
+def _epochs(fixed: Mapping[str, Any]) -> int:
+    return fixed.get("epochs", TrialConfig.model_fields["epochs"].default)
+
+
+def _warnings(spec: SearchSpec) -> Iterator[str]:
+    for key, index in spec.space.unreachable:
+        which = f", alternative {index + 1}," if len(spec.space.domains[key]) > 1 else ""
+        yield f"space.{key}{which} never exists: nothing that is searched or fixed fulfils its `when`"
+    modes: list[Any] = [spec.fixed.get("uda.mode")]
+    for domain in spec.space.domains.get("uda.mode", ()):
+        modes += domain.choices if isinstance(domain, Categorical) else []
+    grace = spec.scheduler.grace_epochs
+    if spec.scheduler.name == "asha" and {"fixed", "dynamic"} & set(modes) and grace < min(_UDA_GRACE, spec.epochs):
+        yield (
+            f"scheduler.grace_epochs: {grace} lets ASHA judge UDA trials before their regulariser acts "
+            f"(dynamic lambda starts at epoch 2); give at least {_UDA_GRACE} (METHODS D48)"
+        )

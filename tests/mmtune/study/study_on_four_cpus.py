@@ -1,0 +1,65 @@
+"""Runs a study on a Ray cluster of four logical CPUs and says what is free afterwards.
+
+python study_on_four_cpus.py SPEC STORAGE [--kill WHAT]... where WHAT is worker, actor or broker: one process of
+that kind is killed with SIGKILL once some epochs are in.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from mmtune.slots.cluster import ENVIRONMENT
+
+os.environ.update(ENVIRONMENT)
+
+import ray  # noqa: E402 (Ray reads its settings on import)
+
+from mmtune.spec.search_spec import load_spec  # noqa: E402
+from mmtune.study.study import create_study, run_study  # noqa: E402
+
+TITLES = {"worker": "ray::RayTrainWorker", "actor": "ray::ImplicitFunc", "broker": "ray::Broker"}
+
+
+def processes(title: str) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:
+                continue
+            if command.startswith(title):
+                found.append(int(entry.name))
+    return found
+
+
+def kill_when_busy(reports: Path, kinds: list[str]) -> None:
+    mine = {kind: set(processes(title)) for kind, title in TITLES.items()}  # of other clusters on this machine
+    for number, kind in enumerate(kinds):
+        while not reports.exists() or len(reports.read_text().splitlines()) < 4 + 6 * number:
+            time.sleep(0.05)
+        victims = [pid for pid in processes(TITLES[kind]) if pid not in mine[kind]]
+        os.kill(victims[0], signal.SIGKILL)
+        print(f"killed {kind}", flush=True)
+
+
+def main() -> None:
+    spec = load_spec(sys.argv[1])
+    kinds = [sys.argv[at + 1] for at, word in enumerate(sys.argv) if word == "--kill"]
+    folder = create_study(spec, storage=sys.argv[2])
+    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False)
+    threading.Thread(target=kill_when_busy, args=(folder.reports, kinds), daemon=True).start()
+    ending = run_study(folder)
+    deadline = time.monotonic() + 30  # Ray frees a placement group a moment after its removal
+    while ray.available_resources().get("CPU") != 4.0 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    free = ray.available_resources().get("CPU", 0.0)
+    print(json.dumps({"complete": ending.is_complete, "error": ending.error, "free_cpus": free}))
+
+
+if __name__ == "__main__":
+    main()

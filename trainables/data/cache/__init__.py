@@ -1,0 +1,1 @@
+"""What is computed once and memory-mapped by every trial: tokens, images, features of locked encoders."""

@@ -1,0 +1,248 @@
+"""What a locked encoder gives for every row, computed once and memory-mapped as float16.
+
+A locked encoder over a fixed view of the data is a constant function, so its outputs are cached by
+(weights, cut and pooling, size or length limit, dataset, view) and every later epoch and trial skips it.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from functools import cached_property, lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from trainables.batch import Batch
+from trainables.data.cache.prepare import (
+    DatasetRef,
+    ImageView,
+    Ragged,
+    Shared,
+    TextView,
+    Tokens,
+    dataset_key,
+    forget_pages,
+    load_table,
+    open_shared,
+    prepare_images,
+    prepare_tokens,
+    view_key,
+)
+from trainables.data.cache.store import build_if_free, build_once, folder_of, meta, remove
+from trainables.encoders.port import Input, encode, load_encoder
+from trainables.encoders.weights import fingerprint
+
+SHARD_ROWS = 1024
+_CHUNK = 64  # rows a forward
+
+
+@dataclass(frozen=True)
+class Features:
+    """Cached outputs: ``rows`` is (N, D), (N, P, D), or Ragged (sum L, D) for text tokens."""
+
+    rows: np.ndarray | Ragged | Shared
+    width: int
+    num_parameters: int  # of the encoder that made them
+    encoder_ms: float  # median forward time a sample, milliseconds, where they were made
+
+
+@dataclass(frozen=True)
+class FeatureJob:
+    """The features of every row; of an augmented view only of the training rows.
+
+    They are computed in shards of 1,024 rows, each a folder of its own until all are put together: what a killed
+    process had finished is not computed again, and processes that need the same features share the shards.
+
+    Attributes:
+        dataset: whose rows.
+        modality: 'text' or 'image'.
+        input: what the family reads; must be locked.
+        image_size: pixels a side that the image encoder sees.
+        max_text_len: tokens a text is cut to.
+        view: None for the clean data.
+    """
+
+    dataset: DatasetRef
+    modality: str
+    input: Input
+    image_size: int = 0
+    max_text_len: int = 0
+    view: TextView | ImageView | None = None
+
+    @cached_property
+    def key(self) -> dict[str, Any]:
+        """What they depend on."""
+        limit = {"size": self.image_size} if self.modality == "image" else {"max_text_len": self.max_text_len}
+        settings = asdict(self.input) | {"encoder": fingerprint(self.input.encoder)}
+        del settings["is_standardised"], settings["max_tokens"]  # the port's and the loader's business
+        source = dataset_key(self.dataset)
+        return {**source, "modality": self.modality, "input": settings, **limit, "view": view_key(self.view)}
+
+    @cached_property
+    def _source(self) -> Tokens | np.ndarray | Shared:
+        if self.modality == "text":
+            assert not isinstance(self.view, ImageView)
+            return prepare_tokens(self.dataset, encoder=self.input.encoder, view=self.view)
+        assert not isinstance(self.view, TextView)
+        return prepare_images(self.dataset, size=self.image_size, view=self.view)
+
+    @cached_property
+    def _order(self) -> np.ndarray:
+        """Row numbers in the order of computing: texts by length, so that little is padding. Of images that rows
+        share the numbers of the images."""
+        split = load_table(self.dataset).split
+        rows = np.arange(len(split)) if self.view is None else np.flatnonzero(split == "train")
+        if isinstance(self._source, Shared):
+            return np.unique(self._source.index[rows])
+        if isinstance(self._source, Tokens):
+            rows = rows[np.argsort(self._source.length(self.max_text_len)[rows], kind="stable")]
+        return rows
+
+    @property
+    def num_shards(self) -> int:
+        """How many shards there are."""
+        return -(-len(self._order) // SHARD_ROWS)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether they are in the cache."""
+        return folder_of("features", self.key).exists()
+
+    def open(self) -> Features:
+        """From the cache, or computed now.
+
+        Raises:
+            ValueError: features that float16 cannot hold, or sources that cannot be read.
+        """
+        assert self.input.is_locked
+        has_shards = not self.is_done
+
+        def assemble(folder: Path) -> dict[str, Any]:
+            nonlocal has_shards
+            has_shards = True  # a damaged folder is made again too
+            return self._assemble(folder)
+
+        for index in range(self.num_shards) if has_shards else ():
+            build_if_free("shards", self._shard_key(index), partial(self._compute, index))
+        folder = build_once("features", self.key, assemble)
+        for index in range(self.num_shards) if has_shards else ():
+            shard = folder_of("shards", self._shard_key(index))
+            if shard.exists():
+                remove(shard)
+        return _open(folder)
+
+    def build_shard(self, index: int) -> Path:
+        """One shard, from the cache or computed now; :meth:`open` puts them together.
+
+        Raises:
+            ValueError: as :meth:`open`.
+        """
+        return build_once("shards", self._shard_key(index), partial(self._compute, index))
+
+    def put_shard(self, index: int, files: dict[str, bytes], facts: dict[str, Any]) -> None:
+        """Takes in a shard that another machine computed."""
+
+        def write(folder: Path) -> dict[str, Any]:
+            for name, content in files.items():
+                (folder / name).write_bytes(content)
+            return facts
+
+        build_once("shards", self._shard_key(index), write)
+
+    def _shard_key(self, index: int) -> dict[str, Any]:
+        return {**self.key, "shard": index, "rows": SHARD_ROWS}
+
+    @cached_property
+    def _encoder(self) -> Any:
+        return load_encoder(self.modality, self.input).eval().to(self._device)
+
+    @property
+    def _device(self) -> torch.device:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    def _batch(self, rows: np.ndarray) -> Batch:
+        from trainables.data.loader import pad_tokens
+
+        no_labels = torch.zeros(0)
+        if isinstance(self._source, Tokens):
+            ids, mask = pad_tokens(self._source, rows, self.max_text_len)
+            return Batch(input_ids=ids, attention_mask=mask, labels=no_labels, ids=[])
+        pixels = self._source.values if isinstance(self._source, Shared) else self._source
+        return Batch(pixel_values=torch.from_numpy(pixels[rows]), labels=no_labels, ids=[])
+
+    def _lengths(self) -> np.ndarray | None:
+        """Tokens of each row where the features are ragged."""
+        if self.input.output == "tokens" and isinstance(self._source, Tokens):
+            return self._source.length(self.max_text_len)
+        return None
+
+    def _compute(self, index: int, folder: Path) -> dict[str, Any]:
+        lengths, parts = self._lengths(), []
+        seconds: list[float] = []
+        shard = self._order[index * SHARD_ROWS : (index + 1) * SHARD_ROWS]
+        for start in range(0, len(shard), _CHUNK):
+            rows = shard[start : start + _CHUNK]
+            batch = self._batch(rows)
+            began = time.perf_counter()
+            with torch.inference_mode():
+                values = encode(self._encoder, batch.to(self._device), modality=self.modality, input=self.input)
+                values = values.half().cpu().numpy()
+            seconds.append((time.perf_counter() - began) / len(rows))
+            if not np.isfinite(values).all():
+                raise ValueError(
+                    f"encoder '{self.input.encoder}': its features do not fit float16; set cache_features: false"
+                )
+            if lengths is not None:
+                values = np.concatenate([value[: lengths[row]] for row, value in zip(rows, values, strict=True)])
+            parts.append(values)
+        np.save(folder / "values.npy", np.concatenate(parts))
+        return {
+            "width": self._encoder.width,
+            "num_parameters": sum(parameter.numel() for parameter in self._encoder.parameters()),
+            "encoder_ms": 1000 * float(np.median(seconds)),
+            "device": torch.cuda.get_device_name() if self._device.type == "cuda" else "cpu",
+        }
+
+    def _assemble(self, folder: Path) -> dict[str, Any]:
+        lengths, out, facts = self._lengths(), None, []
+        offsets = None if lengths is None else np.concatenate([[0], np.cumsum(lengths)])
+        for index in range(self.num_shards):
+            shard = self.build_shard(index)
+            values, rows = np.load(shard / "values.npy"), self._order[index * SHARD_ROWS : (index + 1) * SHARD_ROWS]
+            if out is None:
+                num_rows = len(load_table(self.dataset).ids) if offsets is None else int(offsets[-1])
+                if isinstance(self._source, Shared):
+                    num_rows = len(self._source.values)
+                    np.save(folder / "index.npy", self._source.index)
+                shape = (num_rows, *values.shape[1:])
+                out = np.lib.format.open_memmap(folder / "values.npy", mode="w+", dtype=np.float16, shape=shape)
+            if offsets is None or lengths is None:
+                out[rows] = values
+            else:
+                starts = np.concatenate([[0], np.cumsum(lengths[rows])])
+                for row, start in zip(rows, starts, strict=False):
+                    out[offsets[row] : offsets[row + 1]] = values[start : start + lengths[row]]
+            forget_pages(out)
+            facts.append(meta(shard))
+        assert out is not None
+        if offsets is not None:
+            np.save(folder / "offsets.npy", offsets)
+        about = f"{self.dataset.name}: {self.input.output} {self.modality} of {self.input.encoder}"
+        return {
+            "about": about + ("" if self.view is None else ", augmented"),
+            **{name: facts[0][name] for name in ("width", "num_parameters", "device")},
+            "encoder_ms": float(np.median([each["encoder_ms"] for each in facts])),
+        }
+
+
+@lru_cache(maxsize=32)
+def _open(folder: Path) -> Features:
+    facts = meta(folder)
+    rows, offsets = open_shared(folder, "values"), folder / "offsets.npy"
+    if offsets.exists():
+        assert isinstance(rows, np.ndarray)
+        rows = Ragged(rows, np.load(offsets))
+    return Features(rows, facts["width"], facts["num_parameters"], facts["encoder_ms"])

@@ -1,0 +1,1 @@
+"""The parts of :mod:`trainables.data.check.table`."""

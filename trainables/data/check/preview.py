@@ -1,0 +1,62 @@
+"""Samples beside their augmented copies, as training sees them (Monter-Aldana et al. 2023, fig. 2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from trainables.config import UdaConfig
+from trainables.data.cache.prepare import (
+    DatasetRef,
+    ImageView,
+    TextView,
+    augmented_images,
+    augmented_texts,
+    dataset_texts,
+    decode_image,
+    load_table,
+)
+
+
+@dataclass(frozen=True)
+class Example:
+    """One training row and its static copy; None is what the dataset does not have."""
+
+    id: str
+    text: str | None
+    augmented_text: str | None
+    image: np.ndarray | None  # uint8 (S, S, 3)
+    augmented_image: np.ndarray | None
+
+
+def augmented_examples(
+    dataset: DatasetRef, uda: UdaConfig, *, text_encoder: str, image_size: int, num: int, seed: int = 1
+) -> list[Example]:
+    """Random training rows with the copies that ``uda`` gives them.
+
+    Args:
+        text_encoder: whose embeddings tell the nearest words, unless ``uda.vectors`` names a file.
+        image_size: pixels a side.
+        num: rows at most.
+        seed: chooses the rows.
+
+    Raises:
+        ValueError: an unknown dataset, unreadable files, or word vectors that are malformed.
+    """
+    table = load_table(dataset)
+    train = np.flatnonzero(table.split == "train")
+    rows = np.sort(np.random.default_rng(seed).permutation(train)[:num])
+    texts = new_texts = images = new_images = [None] * len(rows)
+    if table.texts is not None:
+        view = TextView(uda.text_replace, uda.vectors or text_encoder, is_file=uda.vectors is not None)
+        texts = [dataset_texts(dataset)[row] for row in rows]
+        new_texts = augmented_texts(dataset, view, rows)
+    if table.images is not None:
+        where = f"{dataset.name} row "
+        images = [decode_image(table.images[row], size=image_size, where=f"{where}{table.ids[row]}") for row in rows]
+        view = ImageView(uda.randaug_ops, uda.randaug_magnitude)
+        new_images = list(augmented_images(np.stack(images), view, rows).transpose(0, 2, 3, 1))
+        images = [image.transpose(1, 2, 0) for image in images]
+    parts = zip([table.ids[row] for row in rows], texts, new_texts, images, new_images, strict=True)
+    return [Example(*part) for part in parts]

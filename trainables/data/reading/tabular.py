@@ -1,0 +1,64 @@
+"""Numbers, categories and graph neighbours of a Table as a trial reads them: codes and statistics of the training rows.
+
+N rows, M numbers, K columns of categories.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from trainables.data.reading.table import Neighbours, Table
+
+
+@dataclass(frozen=True)
+class Tabular:
+    """What a dataset has beside text and images; None is what it does not have.
+
+    Attributes:
+        numeric: (N, M) float32, NaN where missing.
+        mean: (M,) over the training rows.
+        std: (M,) over the training rows; 1 where a column is constant.
+        has_missing: (M,) bool: columns with a missing value in a training row.
+        codes: (N, K) int64; 0 is missing, or a value that no training row has.
+        sizes: K numbers of codes, 0 included.
+        graph: neighbours of each row.
+    """
+
+    numeric: np.ndarray | None = None
+    mean: np.ndarray | None = None
+    std: np.ndarray | None = None
+    has_missing: np.ndarray | None = None
+    codes: np.ndarray | None = None
+    sizes: tuple[int, ...] = ()
+    graph: Neighbours | None = None
+
+
+def tabular_of(table: Table) -> Tabular:
+    """Statistics and codes come from the training rows alone, the most frequent value first."""
+    is_train = table.split == "train"
+    mean = std = has_missing = codes = None
+    sizes: list[int] = []
+    if table.numeric is not None:
+        train = table.numeric[is_train].astype(np.float64)
+        known = np.isfinite(train)
+        count = known.sum(axis=0).clip(min=1)
+        mean = np.where(known, train, 0).sum(axis=0) / count
+        deviation = np.sqrt(np.where(known, (train - mean) ** 2, 0).sum(axis=0) / count)
+        std = np.where(deviation > 0, deviation, 1.0)
+        has_missing = np.logical_not(known.all(axis=0))
+    if table.categorical:
+        columns = []
+        for values in table.categorical.values():
+            seen = Counter(value for value, used in zip(values, is_train, strict=True) if used and value is not None)
+            ranked = sorted(seen.items(), key=lambda item: (-item[1], item[0]))
+            code = {value: at for at, (value, _) in enumerate(ranked, start=1)}
+            columns.append([0 if value is None else code.get(value, 0) for value in values])
+            sizes.append(len(code) + 1)
+        codes = np.array(columns, np.int64).T
+    return Tabular(
+        numeric=table.numeric, mean=mean, std=std, has_missing=has_missing, codes=codes, sizes=tuple(sizes),
+        graph=table.graph,
+    )  # fmt: skip

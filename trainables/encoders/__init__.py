@@ -1,0 +1,1 @@
+"""Pretrained and random encoders by name, and the ports through which they enter a family."""
