@@ -12,27 +12,45 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 
 class Section(BaseModel):
-    """Frozen, strict, unknown keys refused: every section of a config, the families' own included."""
+    """Frozen, strict, unknown keys refused: every section of a config, the families' own included.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
+    The line under a field says what it is; `mmtune list keys`, docs/settings.md and the JSON Schema show it.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, validate_default=True, use_attribute_docstrings=True
+    )
 
 
 class OptimConfig(Section):
-    """Optimiser, schedule and clipping (AdamW; METHODS 4.1)."""
+    """Optimiser, schedule and clipping (AdamW)."""
 
-    lr: float = Field(5e-4, gt=0, le=10)  # of everything that has no multiplier below
-    text_lr_mult: float = Field(1.0, gt=0, le=1000)  # the text encoder's lr is lr * this
-    image_lr_mult: float = Field(1.0, gt=0, le=1000)  # the image encoder's lr is lr * this
-    head_lr_mult: float = Field(1.0, gt=0, le=1000)  # whatever is in no encoder: fusion and head
-    layer_decay: float = Field(1.0, gt=0, le=1)  # lr of an encoder's layer: times this for each layer above it
-    weight_decay: float = Field(1e-2, ge=0, le=1)  # never on biases and norms
+    lr: float = Field(5e-4, gt=0, le=10)
+    """Peak learning rate, of everything whose multiplier is 1."""
+    text_lr_mult: float = Field(1.0, gt=0, le=1000)
+    """The text encoder's learning rate is lr times this."""
+    image_lr_mult: float = Field(1.0, gt=0, le=1000)
+    """The image encoder's learning rate is lr times this."""
+    head_lr_mult: float = Field(1.0, gt=0, le=1000)
+    """The learning rate of whatever is in no encoder, fusion and head, is lr times this."""
+    layer_decay: float = Field(1.0, gt=0, le=1)
+    """Learning rate of an encoder's layer: times this once for each layer above it."""
+    weight_decay: float = Field(1e-2, ge=0, le=1)
+    """AdamW's decoupled decay; never on biases and norms."""
     beta1: float = Field(0.9, ge=0, lt=1)
+    """AdamW's decay of the mean of the gradients."""
     beta2: float = Field(0.999, ge=0, lt=1)
+    """AdamW's decay of the mean of the squared gradients."""
     schedule: Literal["linear", "cosine", "constant", "plateau"] = "linear"
-    warmup_ratio: float = Field(0.1, ge=0, le=0.9)  # of all optimiser steps
-    plateau_factor: float = Field(0.5, gt=0, lt=1)  # schedule: plateau
-    plateau_patience: int = Field(2, ge=0)  # epochs; must stay below `patience`, or it never acts
-    grad_clip: float | None = Field(1.0, gt=0)  # global norm; null switches clipping off
+    """Learning rate after the warm-up: falls to 0 (linear, cosine), stays, or is reduced on a plateau."""
+    warmup_ratio: float = Field(0.1, ge=0, le=0.9)
+    """Share of all optimiser steps in which the learning rate rises from 0."""
+    plateau_factor: float = Field(0.5, gt=0, lt=1)
+    """schedule: plateau multiplies the learning rate by this."""
+    plateau_patience: int = Field(2, ge=0)
+    """schedule: plateau waits so many epochs for a better objective; below patience, or it never acts."""
+    grad_clip: float | None = Field(1.0, gt=0)
+    """Largest global norm of the gradients; null clips nothing."""
 
 
 class UdaConfig(Section):
@@ -45,57 +63,101 @@ class UdaConfig(Section):
     constant then and is computed again each time.
     """
 
-    mode: Literal["none", "aug", "fixed", "dynamic"] = "none"  # aug: the copies are more training data, no L_c
-    lam: float = Field(1.0, ge=0, le=1000)  # lambda
-    n: int = Field(5, ge=0, le=100)  # exponent of q_V
-    k: int = Field(1, ge=0, le=100)  # exponent of q_T
-    views: Literal["both", "text", "image"] = "both"  # which modalities are augmented
+    mode: Literal["none", "aug", "fixed", "dynamic"] = "none"
+    """aug: the copies are more training data, no consistency loss; fixed, dynamic: how lambda moves."""
+    lam: float = Field(1.0, ge=0, le=1000)
+    """Weight of the consistency loss: the paper's lambda; mode: dynamic starts from it."""
+    n: int = Field(5, ge=0, le=100)
+    """mode: dynamic: N, exponent of q_V, by which the validation loss grew."""
+    k: int = Field(1, ge=0, le=100)
+    """mode: dynamic: K, exponent of q_T, by which the metric on the training rows grew."""
+    views: Literal["both", "text", "image"] = "both"
+    """Which modalities are augmented."""
     divergence: Literal["auto", "kl_softmax", "kl_bernoulli", "js_softmax", "js_bernoulli", "mse_prob"] = "auto"
-    temperature: float = Field(1.0, gt=0, le=10)  # of the clean target, below 1 sharpens it; any divergence
-    # Leave out targets whose largest probability is not above this: samples with a softmax, (sample, class)
-    # pairs with Bernoulli and mse_prob on multi-label tasks. null keeps all.
+    """Distance of the two views' predictions; auto: KL of softmax, of Bernoulli on multi-label tasks."""
+    temperature: float = Field(1.0, gt=0, le=10)
+    """Of the clean view's prediction, the target, with any divergence; below 1 sharpens it."""
     confidence: float | None = Field(None, ge=0, lt=1)
-    warmup_lambda: Literal["base", "zero"] = "base"  # lambda while fewer than two epochs are known
+    """Leave out targets whose largest probability is not above this; null keeps all.
+
+    Samples are left out with a softmax, (sample, class) pairs with Bernoulli and mse_prob on multi-label tasks.
+    """
+    warmup_lambda: Literal["base", "zero"] = "base"
+    """mode: dynamic: lambda while fewer than two epochs are known, lam or 0."""
     lambda_max: float | None = Field(None, gt=0)
-    copies: Literal["static", "fresh"] = "static"  # one copy a sample made once, or another one each epoch
-    text_replace: float = Field(0.1, gt=0, le=1)  # share of words replaced by their nearest neighbour
-    vectors: str | None = None  # word2vec or GloVe text file; None: the text encoder's own input embeddings
+    """mode: dynamic: lambda goes no higher; null is no limit."""
+    copies: Literal["static", "fresh"] = "static"
+    """One augmented copy a sample made once, or another one each epoch."""
+    text_replace: float = Field(0.1, gt=0, le=1)
+    """Share of words that are replaced by their nearest neighbour."""
+    vectors: str | None = None
+    """word2vec or GloVe text file that tells the nearest words; null: the text encoder's own input embeddings."""
     randaug_ops: int = Field(2, ge=1, le=10)
+    """RandAugment's N: operations a picture."""
     randaug_magnitude: int = Field(9, ge=0, le=30)
+    """RandAugment's M: strength of each operation."""
 
 
 class LossConfig(Section):
-    label_smoothing: float = Field(0.0, ge=0, lt=1)  # single-label tasks
-    pos_weight: bool = True  # multi-label: positives of class c count N / n_c times
+    """The supervised loss: cross-entropy, binary cross-entropy or squared error, as the task has it."""
+
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    """Single-label tasks: share of the target spread over all classes."""
+    pos_weight: bool = True
+    """Multi-label tasks: positives of class c count N / n_c times."""
     pos_weight_cap: float = Field(100.0, ge=1)
-    class_weight: bool = False  # single-label: class c counts N / (C n_c) times
+    """pos_weight counts no positive more often than this."""
+    class_weight: bool = False
+    """Single-label tasks: class c counts N / (C n_c) times."""
 
 
 class TrialConfig(Section):
     """One configuration. ``model`` is checked against the family's own ``Config``."""
 
     family: str
+    """The model; `mmtune list families`."""
     dataset: str
-    target: str | None = None  # which labels of the dataset; None takes its first
-    data_dir: str | None = None  # None for embedded datasets
+    """The data; `mmtune list datasets`."""
+    target: str | None = None
+    """Which labels of the dataset; null takes its first."""
+    data_dir: str | None = None
+    """Folder of the dataset; null for embedded ones."""
     seed: int = Field(1, ge=0, lt=2**32)
-    epochs: int = Field(10, ge=1, le=100_000)  # at most
-    patience: int | None = Field(None, ge=1)  # epochs without a better objective before an early stop
-    objective: str = "val_accuracy"  # what "best epoch" and patience look at
-    batch_size: int = Field(32, ge=1)  # samples an optimiser step, over all ranks
-    micro_batch_size: int | None = Field(None, ge=1)  # samples a forward and rank; the rest is accumulated
+    """All of a trial's randomness derives from it: weights, order of rows, dropout, augmentation."""
+    epochs: int = Field(10, ge=1, le=100_000)
+    """Passes over the training rows, at most."""
+    patience: int | None = Field(None, ge=1)
+    """Epochs without a better objective before an early stop; null never stops early."""
+    objective: str = "val_accuracy"
+    """The metric that tells the best epoch and that patience looks at."""
+    batch_size: int = Field(32, ge=1)
+    """Samples an optimiser step, over all ranks."""
+    micro_batch_size: int | None = Field(None, ge=1)
+    """Samples a forward and rank, the rest of a batch is accumulated; null does a batch at once."""
     eval_batch_size: int = Field(256, ge=1)
+    """Samples a forward and rank where nothing is trained."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    max_text_len: int = Field(128, ge=2, le=8192)  # tokens, specials included
-    image_size: int = Field(128, ge=8, le=2048)  # pixels a side, what the image encoder sees
-    max_train_rows: int | None = Field(None, ge=1)  # train on so many random rows, the same for every seed
-    compile: bool = False  # torch.compile the model: pays off in long trainings only
-    gradient_checkpointing: bool = False  # recompute the layers of trained encoders: less memory, a third slower
-    cache_features: bool = True  # compute what locked encoders give once, instead of every epoch
+    """Of forward and backward passes; auto: bf16 where the GPU has it, fp16 on older ones, fp32 on a CPU."""
+    max_text_len: int = Field(128, ge=2, le=8192)
+    """Tokens, special ones included; the rest of a text is cut off."""
+    image_size: int = Field(128, ge=8, le=2048)
+    """Pixels a side, what the image encoder sees."""
+    max_train_rows: int | None = Field(None, ge=1)
+    """Train on so many random rows, the same for every seed; null: on all."""
+    compile: bool = False
+    """torch.compile the model: pays off in long trainings only."""
+    gradient_checkpointing: bool = False
+    """Recompute the layers of trained encoders: less memory, a third slower."""
+    cache_features: bool = True
+    """Compute what locked encoders give once, instead of every epoch."""
     optim: OptimConfig = OptimConfig()  # pyright: ignore[reportCallIssue] (does not see Field's defaults)
+    """Optimiser, schedule and clipping."""
     uda: UdaConfig = UdaConfig()  # pyright: ignore[reportCallIssue]
+    """Unsupervised data augmentation."""
     loss: LossConfig = LossConfig()  # pyright: ignore[reportCallIssue]
-    model: Any = Field(default_factory=dict)  # the family's Config after validation
+    """The supervised loss."""
+    model: Any = Field(default_factory=dict)
+    """The family's own settings: its Config after validation."""
 
     @field_validator("data_dir", "target", mode="before")
     @classmethod

@@ -12,6 +12,7 @@ from typing import Any
 from trainables.messages import show
 
 _LARGEST_INT = 2**53  # beyond it Optuna's float representation loses whole numbers
+_MOST_CHOICES = 1000  # each is tried in a config when a file is checked; samplers learn nothing from more
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,11 @@ class Categorical:
         """What is wrong with the domain in itself, as (field, message)."""
         if not self.choices:
             return [("choices", "is empty")]
-        twice = [b for i, b in enumerate(self.choices) if any(a == b for a in self.choices[:i])]
+        if len(self.choices) > _MOST_CHOICES:
+            how = "search numbers by type: int or float, with a step if need be"
+            return [("choices", f"has {len(self.choices)} values, at most {_MOST_CHOICES}; {how}")]
+        seen: set[Any] = set()
+        twice = [value for value in self.choices if value in seen or seen.add(value)]
         why = "occurs twice (Optuna compares 1, 1.0 and true as equal)"
         return [("choices", f"{show(value)} {why}") for value in twice]
 

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from trainables.config import TrialConfig
+from trainables.config import LossConfig, OptimConfig, TrialConfig, UdaConfig
 from trainables.families import FAMILIES
 from trainables.families.image import Config as ImageConfig
 
@@ -85,3 +85,10 @@ def test_plateau_must_act_before_patience_ends_training():
 def test_blank_names_are_none():
     config = TrialConfig(**BASE, target="", data_dir="")
     assert config.target is None and config.data_dir is None
+
+
+@pytest.mark.parametrize("section", [TrialConfig, OptimConfig, UdaConfig, LossConfig])
+def test_every_field_says_what_it_is(section):
+    for name, field in section.model_fields.items():
+        assert field.description is not None, name
+        assert field.description.split("\n\n")[0].endswith("."), name

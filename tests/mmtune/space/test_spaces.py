@@ -347,6 +347,7 @@ cat, num = Categorical, Number
         ({"x": (num(1.0, 2.0, step=0.5, log=True),)}, ("x", 0, ("step",)), "exclude each other"),
         ({"x": (cat(()),)}, ("x", 0, ("choices",)), "is empty"),
         ({"x": (cat((1, 2, True)),)}, ("x", 0, ("choices",)), "true occurs twice"),
+        ({"x": (cat(tuple(range(20_000))),)}, ("x", 0, ("choices",)), "has 20000 values, at most 1000"),
         ({"x": (num(0.0, 1.0, when={"y": (1,)}),)}, ("x", 0, ("when", "y")), "'y' is neither searched nor fixed"),
         ({"x": (num(0.0, 1.0, when={"y": (1,)}),), "y": (num(0.0, 1.0),)}, ("x", 0, ("when", "y")), "is a number"),
         ({"x": (num(0.0, 1.0, when={"y": ("B",)}),), "y": (cat(("a", "b")),)}, ("x", 0, ("when", "y")), "Known: a, b"),

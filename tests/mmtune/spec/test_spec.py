@@ -7,6 +7,7 @@ import pickle
 import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -509,6 +510,16 @@ def test_a_key_that_the_family_needs():
     ((key, _, message),) = problems(text)
     assert (key, message) == ("model.width", "is missing, family needs needs it")
     assert load_spec(text + "fixed: {model.width: 3}\n").trial_config({}).model.width == 3
+
+
+@pytest.mark.parametrize("choice", ["x", "7"])
+def test_thousands_of_choices_are_refused_in_seconds(choice):
+    choices = ", ".join([choice] * 20_000)
+    text = GOOD.replace("{type: float, low: 0, high: 0.5}", f"{{type: categorical, choices: [{choices}]}}")
+    start = time.perf_counter()
+    found = problems(text)
+    assert time.perf_counter() - start < 20  # each against each other took 167
+    assert any("has 20000 values, at most 1000" in message for _, _, message in found)
 
 
 def test_corners_find_values_that_do_not_fit_together():
