@@ -18,7 +18,7 @@ SOURCES = {
 }
 KNOW_RAY = ("mmtune.slots", "mmtune.study", "mmtune.search.searcher", "mmtune.search.schedulers")
 KNOW_OPTUNA = ("mmtune.search", "mmtune.space")
-FAMILIES_MAY = {f"trainables.{name}" for name in ("layers", "batch", "config", "losses", "encoders")}
+FAMILIES_MAY = {f"trainables.{name}" for name in ("layers", "batch", "config", "freezing", "losses", "encoders")}
 
 
 def imports(tree: ast.AST, package: str) -> set[str]:

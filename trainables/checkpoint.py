@@ -3,7 +3,7 @@
 ``last.safetensors`` holds all that exact resume needs: what trains (and the buffers of unlocked modules),
 both Adam moments, and in JSON the epoch, the best epoch so far, patience, plateau, scaler and dynamic
 lambda, and every report so far. Seeds and orders are functions of (seed, epoch, rank) and need no state.
-``best.safetensors`` holds the model alone. Locked encoders are in neither: they are named in the config.
+``best.safetensors`` holds the model alone. Locked modules are in neither: the config names their weights.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from trainables.encoders.port import Port
+from trainables.freezing import locked_names
 
 
 def save_checkpoint(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
@@ -61,10 +61,9 @@ def load_state(path: Path) -> dict[str, Any]:
 
 
 def model_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers of everything but locked encoders."""
-    ports = {name: module for name, module in model.named_modules() if isinstance(module, Port)}
-    locked = tuple(f"{name}.encoder." for name, port in ports.items() if port.input.is_locked)
-    return {name: value for name, value in model.state_dict().items() if not name.startswith(locked)}
+    """Parameters and buffers of everything but locked modules."""
+    locked = locked_names(model)
+    return {name: value for name, value in model.state_dict().items() if name not in locked}
 
 
 def load_model(model: nn.Module, tensors: dict[str, Tensor]) -> None:

@@ -79,9 +79,3 @@ def lengthened(table: nn.Embedding, num_positions: int) -> nn.Embedding:
     rows_1DN = table.weight.detach().T.unsqueeze(0)
     rows_1DM = F.interpolate(rows_1DN, size=num_positions, mode="linear", align_corners=True)
     return nn.Embedding.from_pretrained(rows_1DM[0].T.contiguous(), freeze=False)
-
-
-def lock(module: nn.Module) -> None:
-    """No gradient, no dropout; the family's ``train`` has to put it back into eval mode."""
-    module.requires_grad_(False)
-    module.eval()

@@ -1,7 +1,7 @@
 """Inputs and ports: how a family says what it reads of each modality, and where that enters its model.
 
-A *locked* encoder (LiT, Zhai et al. 2022) has no gradient, stays in eval mode and never changes,
-buffers included; its outputs are constants, so a family may be handed cached features in its place.
+A locked encoder (:mod:`trainables.freezing`) never changes, buffers included: its outputs are constants, so a
+family may be handed cached features in its place.
 Tensor letters: B batch, L text tokens, P image tokens, D width.
 """
 
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from trainables.batch import Batch
 from trainables.encoders.image import ImageEncoder, load_image_encoder
 from trainables.encoders.text import TextEncoder, load_text_encoder
+from trainables.freezing import lock
 
 _MODALITIES = ("text", "image", "numeric", "categorical", "graph")
 TextPool = Literal["default", "mean", "cls", "pooler"]
@@ -102,14 +103,7 @@ class Port(nn.Module):
             self.register_buffer("mean_D", torch.zeros(width) if mean_D is None else mean_D)
             self.register_buffer("std_D", torch.ones(width) if std_D is None else std_D)
         if encoder is not None and input.is_locked:
-            encoder.requires_grad_(False)
-            encoder.eval()
-
-    def train(self, mode: bool = True) -> Port:
-        super().train(mode)
-        if self.encoder is not None and self.input.is_locked:
-            self.encoder.eval()
-        return self
+            lock(encoder)
 
     def forward(self, batch: Batch) -> Tensor:
         """Pooled (B, D) or token features (B, tokens, D), as the family's Input says; see :func:`encode`.

@@ -23,9 +23,10 @@ from torch import Tensor, nn
 from trainables.batch import Batch, ModelOutput, Task
 from trainables.config import Section
 from trainables.encoders.image import PixelNorm
-from trainables.encoders.joint import load_joint, lock, pixels, token_ids
+from trainables.encoders.joint import load_joint, pixels, token_ids
 from trainables.encoders.port import Input, Port
 from trainables.encoders.weights import image_normalisation
+from trainables.freezing import lock
 from trainables.layers.mlp import mlp
 from trainables.losses import supervised_loss
 
@@ -90,15 +91,9 @@ class _Flava(nn.Module):
             tower.layernorm = nn.Identity()
         locked = [name for name, is_locked in (("text", config.lock_text), ("image", config.lock_image)) if is_locked]
         parts = {f"{name}_{part}" for name in locked for part in ("model", "norm")}
-        self.locked = [module for name, module in self.named_children() if name in parts]
-        for module in self.locked:
-            lock(module)
-
-    def train(self, mode: bool = True) -> _Flava:
-        super().train(mode)
-        for module in self.locked:
-            module.eval()
-        return self
+        for name, module in self.named_children():
+            if name in parts:
+                lock(module)
 
     def forward(self, batch: Batch) -> ModelOutput:
         """Logits of the joint head, or of one tower's where the other's modality is missing.

@@ -27,8 +27,9 @@ from torch import Tensor, nn
 
 from trainables.batch import Batch, ModelOutput, Task
 from trainables.config import Section
-from trainables.encoders.joint import joint_config, load_joint, lock, token_ids
+from trainables.encoders.joint import joint_config, load_joint, token_ids
 from trainables.encoders.port import Input, Port
+from trainables.freezing import lock
 from trainables.layers.bert_blocks import additive_mask
 from trainables.layers.co_attention import CoAttention, two_stream_schedule
 from trainables.layers.regions import grid_boxes, grid_locations, with_whole_image
@@ -198,15 +199,8 @@ class _Lxmert(nn.Module):
             nn.Linear(hidden, task.num_outputs),
         )
         frozen = config.freeze_text_layers
-        self.locked: list[nn.Module] = [self.text_embeddings, *self.text_layers[:frozen]] if frozen > 0 else []
-        for module in self.locked:
+        for module in [self.text_embeddings, *self.text_layers[:frozen]] if frozen > 0 else []:
             lock(module)
-
-    def train(self, mode: bool = True) -> _Lxmert:
-        super().train(mode)
-        for module in self.locked:
-            module.eval()
-        return self
 
     def forward(self, batch: Batch) -> ModelOutput:
         joint_BD = self.pooler(self.text_stream(batch))

@@ -288,10 +288,11 @@ def test_encode_gives_what_the_input_asks_for():
 
 def test_a_locked_port_stays_in_eval_mode_and_has_no_gradient():
     encoder = torch.nn.Sequential(torch.nn.BatchNorm2d(3), torch.nn.Dropout(0.5))
+    other = copy.deepcopy(encoder)
     port = Port(modality="image", input=Input("x", is_locked=True), width=3, encoder=encoder).train()
     assert port.training and not any(module.training for module in encoder.modules())
     assert not any(parameter.requires_grad for parameter in port.parameters())
-    free = Port(modality="image", input=Input("x", is_locked=False), width=3, encoder=copy.deepcopy(encoder)).train()
+    free = Port(modality="image", input=Input("x", is_locked=False), width=3, encoder=other).train()
     assert all(module.training for module in free.modules())
 
 

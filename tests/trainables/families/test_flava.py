@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from trainables.batch import Batch, Task
+from trainables.checkpoint import model_tensors
 from trainables.encoders.port import Port
 from trainables.encoders.weights import load_config, load_model
 from trainables.families.flava import Config, build, droppable, inputs
@@ -102,6 +103,7 @@ def test_a_locked_tower_is_frozen_and_stays_in_eval_mode(tower):
         assert parameter.requires_grad is (name.split(".")[0] not in locked), name
     for name, module in net.named_children():
         assert all(part.training is (name not in locked) for part in module.modules()), name
+    assert not any(name.split(".")[0] in locked for name in model_tensors(net))
     out = net(batch())
     (out.logits.sum() + out.losses["unimodal"]).backward()
     assert all((parameter.grad is not None) is parameter.requires_grad for parameter in net.parameters())

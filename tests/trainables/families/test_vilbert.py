@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from trainables.batch import Batch, Task
+from trainables.checkpoint import model_tensors
 from trainables.encoders.port import Port
 from trainables.encoders.weights import load_config, load_model
 from trainables.families.vilbert import Config, build, droppable, inputs
@@ -223,6 +224,7 @@ def test_lxmerts_lowest_layers_can_be_frozen(frozen):
         is_locked = name.startswith(tuple(locked))
         assert parameter.requires_grad is not is_locked and (parameter.grad is None) is is_locked, name
     assert [layer.training for layer in net.text_layers] == [number >= frozen for number in range(2)]
+    assert not any(name.startswith(tuple(locked)) for name in model_tensors(net))
     assert net.text_embeddings.dropout.training is (frozen == 0) and net.regions.dropout.training
 
 
