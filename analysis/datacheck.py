@@ -14,6 +14,7 @@ Table = tuple[str, list[str], list[list[str]]]  # title, header, rows
 _SPLITS = ("train", "val", "test")
 _MOST_CLASSES = 24  # of which all are shown
 _FREQUENT, _RARE = 12, 6  # else so many of both ends
+_MOST_LINES = 20  # of a list of rows
 _NAME, _CELL = 1.5, 2.6  # inches: the class, a sample
 
 
@@ -146,6 +147,42 @@ def _number(value: float | None) -> str:
 
 def _share(value: float | None) -> str:
     return "" if value is None else f"{value:.1%}"
+
+
+# --- what is wrong ----------------------------------------------------------------------------------
+def check_problems(check: Mapping[str, Any]) -> list[str]:
+    """Lines: the rows that the reader left out or repaired and the broken images, the first of each.
+
+    Args:
+        check: a check.json.
+    """
+    images = [] if check["image"] is None else check["image"]["bad_images"]
+    broken = [f"{one['row']['id']} ({one['row']['place']}): {one['problem']}" for one in images]
+    lines = []
+    for what, found in (
+        ("rows left out or repaired by the reader", check["problems"]),
+        ("images missing or unreadable", broken),
+    ):
+        if found:
+            lines += ["", f"{what}: {len(found):,}", *(f"  {line}" for line in found[:_MOST_LINES])]
+        if len(found) > _MOST_LINES:
+            lines.append(f"  and {len(found) - _MOST_LINES:,} more: all are in check.json (--out)")
+    return lines
+
+
+def check_verdict(check: Mapping[str, Any]) -> list[str]:
+    """Lines: how many rows were looked at, and what a person should look at; what ``--strict`` refuses has an !.
+
+    Args:
+        check: a check.json.
+    """
+    rows, findings = sum(check["rows"].values()), check["findings"]
+    looked = f"{rows:,} rows" if rows == check["num_read"] else f"{rows:,} of {check['num_read']:,} rows"
+    lines = [f"{check['dataset']}, {looked}: {len(findings) or 'nothing'} to look at"]
+    for finding in findings:
+        lines.append(f"  {'!' if finding['is_strict'] else '-'} {finding['text']}")
+        lines += [f"      {example}" for example in finding["examples"]]
+    return lines
 
 
 # --- samples ----------------------------------------------------------------------------------------

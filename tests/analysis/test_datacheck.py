@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from analysis.datacheck import check_tables, samples_picture
+from analysis.datacheck import check_problems, check_tables, check_verdict, samples_picture
 
 
 def by_split(train: float, val: float, test: float) -> dict[str, Any]:
@@ -116,6 +116,31 @@ def sample(*, text: str | None = None, label: str = "cat", colour: int | None = 
 
 def drawn(groups: dict[str, Any]) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(samples_picture(groups, "samples"))).convert("RGB"))
+
+
+def test_problems_are_listed_and_long_lists_cut():
+    bad = [{"row": {"id": f"r{i}", "place": f"{i}.png"}, "problem": "no such file"} for i in range(2)]
+    found = {"problems": [f"line {i}: no label" for i in range(1021)], "image": {"bad_images": bad}}
+    lines = check_problems(found)
+    assert lines[:3] == ["", "rows left out or repaired by the reader: 1,021", "  line 0: no label"]
+    assert lines[21:23] == ["  line 19: no label", "  and 1,001 more: all are in check.json (--out)"]
+    assert lines[23:] == ["", "images missing or unreadable: 2"] + [f"  r{i} ({i}.png): no such file" for i in (0, 1)]
+    assert check_problems({"problems": found["problems"][:20], "image": None}) == lines[:1] + [
+        "rows left out or repaired by the reader: 20", *lines[2:22]
+    ]  # fmt: skip
+    assert check_problems({"problems": [], "image": {"bad_images": []}}) == []
+
+
+def test_the_verdict_marks_what_strict_refuses():
+    check = {"dataset": "toys", "num_read": 2000, "rows": by_split(1000, 200, 34), "findings": []}
+    assert check_verdict(check) == ["toys, 1,234 of 2,000 rows: nothing to look at"]
+    findings = [
+        {"text": "3 rows twice", "is_strict": True, "examples": ["r1", "r2"]},
+        {"text": "few rows", "is_strict": False, "examples": []},
+    ]
+    assert check_verdict(check | {"num_read": 1234, "findings": findings}) == [
+        "toys, 1,234 rows: 2 to look at", "  ! 3 rows twice", "      r1", "      r2", "  - few rows",
+    ]  # fmt: skip
 
 
 def test_each_sample_is_drawn_in_its_row():

@@ -1,0 +1,62 @@
+"""After a search: best, pareto, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mmtune.cli.arguments import Cost, Metric, Studies, study_path
+from mmtune.cli.output import print_table
+
+app = typer.Typer()
+
+
+@app.command("best", epilog="Example: mmtune best studies/demo-openclipart --export best.yaml")
+def best(
+    studies: Studies,
+    metric: Metric = None,
+    export: Annotated[str | None, typer.Option("--export", metavar="FILE", help="Writes its config there.")] = None,
+) -> None:
+    """The best trial, over all studies given and by family."""
+    from analysis.best import best_trial, export_best
+    from analysis.studies import choose_objective, load_studies
+    from analysis.tables import family_table, study_table
+
+    paths = [study_path(study) for study in studies]
+    name, mode = choose_objective(paths, metric)
+    table = load_studies(paths)
+    top = best_trial(table, name, mode)
+    chosen = table.loc[(table["study"] == top["study"]) & (table["trial"] == top["trial"])]
+    print_table(*study_table(chosen, name, mode), title="best trial")
+    print_table(*family_table(table, name, mode), title="\nbest by family")
+    if export is not None:
+        export_best(paths, Path(export), metric=name)
+        typer.echo(f"\nwritten: {export}. Train it with: mmtune train {export}")
+
+
+@app.command("pareto", epilog="Example: mmtune pareto studies/demo-openclipart --cost num_parameters")
+def pareto(studies: Studies, metric: Metric = None, cost: Cost = "device_seconds") -> None:
+    """Trials that no other beats in metric and cost, cheapest first."""
+    from analysis.studies import choose_objective, load_studies
+    from analysis.tables import pareto_table
+
+    paths = [study_path(study) for study in studies]
+    name, mode = choose_objective(paths, metric)
+    print_table(*pareto_table(load_studies(paths), name, mode, cost=cost))
+
+
+@app.command("report", epilog="Example: mmtune report studies/demo-openclipart")
+def report(
+    studies: Studies,
+    metric: Metric = None,
+    cost: Cost = "device_seconds",
+    out: Annotated[str | None, typer.Option("--out", metavar="DIR", help="Default: the study's report/.")] = None,
+) -> None:
+    """Writes summary.csv, pareto.csv, best.yaml, figures, report.html."""
+    from analysis.report import write_report
+
+    files = write_report([study_path(study) for study in studies], out=out, metric=metric, cost=cost)
+    for path in vars(files).values():
+        typer.echo(str(path))

@@ -1,0 +1,161 @@
+"""Before and during a search: check, run, resume, status."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mmtune.cli.arguments import STORAGE, Address, Data, Files, Overrides, StudyName, study_path
+from mmtune.cli.output import print_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mmtune.records import StudyFolder
+    from mmtune.slots.cluster import Node
+
+app = typer.Typer()
+
+
+@app.command("check", epilog="Example: mmtune check demo/openclipart --set budget.trials=4")
+def check(files: Files, data: Data = None, address: Address = None, overrides: Overrides = None) -> None:
+    """Says what is wrong with search files, or what they would do."""
+    nodes, problems = _nodes(address), []
+    for file in files:
+        try:
+            _check(file, nodes, data=data, overrides=overrides or ())
+        except ValueError as error:
+            problems.append(str(error))
+    if problems:
+        raise ValueError("\n".join(problems))
+
+
+def _nodes(address: str | None) -> list[Node]:
+    from mmtune.slots.cluster import cluster_nodes, local_node, ray_session
+
+    if address is None:
+        return [local_node()]
+    with ray_session(address):
+        return cluster_nodes()
+
+
+def _check(file: str, nodes: Sequence[Node], *, data: str | None, overrides: Sequence[str]) -> None:
+    from mmtune.spec.search_spec import find_search_file, load_spec
+    from mmtune.study.study import make_plan
+
+    spec = load_spec(find_search_file(file), overrides=overrides)
+    plan = make_plan(spec, nodes, data_dir=data)
+    typer.echo(f"{spec.source}: fine")
+    workers = f"{spec.resources.workers} worker{'s' * (spec.resources.workers > 1)}"
+    rows = [
+        ("trials", "no limit" if plan.trials is None else f"{plan.trials}, {plan.epochs} epochs at most"),
+        ("at the same time", f"{plan.slots}, of {workers} each; {plan.workers_fit} workers can be placed"),
+        ("searched", ", ".join(spec.space.keys) or "nothing"),
+        ("sampler, scheduler", f"{spec.sampler.name}, {spec.scheduler.name}"),
+        ("memory a worker", f"about {plan.memory_gib:.1f} GiB without activations"),
+        ("disk", f"about {plan.disk_gib:.2f} GiB of checkpoints"),
+    ]
+    rows += [(f"size of {name}", f"{total:,} parameters, {part:,} train") for name, total, part in plan.parameters]
+    for key, value in rows:
+        typer.echo(f"  {key:<18} {value}")
+    for note in plan.notes:
+        typer.echo(f"  note: {note}")
+
+
+@app.command("run", epilog="Example: mmtune run demo/openclipart --storage studies --set budget.trials=8")
+def run(
+    files: Files,
+    data: Data = None,
+    storage: Annotated[str, typer.Option("--storage", metavar="DIR", help="Where study folders go.")] = STORAGE,
+    address: Address = None,
+    overrides: Overrides = None,
+    name: Annotated[str | None, typer.Option("--name", help="Another name for the study.")] = None,
+) -> None:
+    """Runs the study of each search file, one after the other."""
+    from mmtune.slots.cluster import cluster_nodes, local_node, ray_session
+    from mmtune.spec.search_spec import find_search_file, load_spec
+    from mmtune.study.study import check_data, count_slots, create_study, data_notes, new_folder
+
+    if name is not None and len(files) > 1:
+        raise ValueError("--name names one study, but several search files were given")
+    specs = [load_spec(find_search_file(file), overrides=overrides or (), name=name) for file in files]
+    notes: dict[str, None] = {}
+    for spec in specs:
+        check_data(spec, data)
+        new_folder(spec, storage)
+        notes |= dict.fromkeys([*spec.warnings, *data_notes(spec.dataset, data)])
+    twice = sorted({spec.study for spec in specs if [other.study for other in specs].count(spec.study) > 1})
+    if twice:
+        raise ValueError(f"two search files name the same study: {', '.join(twice)}")
+    with nullcontext() if address is None else ray_session(address):
+        nodes = [local_node()] if address is None else cluster_nodes()
+        for spec in specs:  # nothing is created before all of them can run
+            count_slots(spec, nodes)
+        for note in notes:
+            typer.echo(f"note: {note}")
+        for spec in specs:
+            _run(create_study(spec, storage=storage, data_dir=data), address)
+
+
+@app.command("resume", epilog="Example: mmtune resume studies/demo-openclipart")
+def resume(study: StudyName, address: Address = None) -> None:
+    """Goes on with an interrupted study; needs nothing but its folder."""
+    from mmtune.records import open_study
+
+    _run(open_study(study_path(study)), address)
+
+
+def _run(folder: StudyFolder, address: str | None) -> None:
+    from mmtune.study.study import run_study
+
+    ending = run_study(folder, address=address, say=typer.echo)
+    _print_trials(_trials(folder.root), folder.root, title=f"study {folder.name}")
+    if ending.error is not None:
+        typer.echo(f"mmtune: {ending.error}", err=True)
+    if ending.is_complete:
+        typer.echo(f"finished. Report: mmtune report {folder.root}")
+        return
+    typer.echo(f"not finished. Go on with: mmtune resume {folder.root}")
+    raise typer.Exit(130 if ending.is_interrupted else 1)
+
+
+def _trials(root: Path) -> pd.DataFrame | None:
+    """The table of a study; None before its first trial."""
+    from analysis.studies import load_studies, study_cost
+
+    return load_studies(root) if study_cost(root).states else None
+
+
+def _print_trials(table: pd.DataFrame | None, root: Path, title: str | None = None) -> None:
+    """The best ten."""
+    from analysis.studies import objectives
+    from analysis.tables import study_table
+
+    if table is not None:
+        metric, mode = objectives(root)[0]
+        print_table(*study_table(table, metric, mode, limit=10), title=title)
+
+
+@app.command("status", epilog="Example: mmtune status studies/demo-openclipart")
+def status(study: StudyName) -> None:
+    """How far a study is, while it runs or after its process died."""
+    from analysis.studies import study_cost
+    from mmtune.records import ENDED, lock_owner, open_study, read_json
+
+    folder = open_study(study_path(study))
+    owner, total, cost = lock_owner(folder), read_json(folder.info)["budget"]["trials"], study_cost(folder.root)
+    states = ", ".join(f"{state.lower()} {count}" for state, count in cost.states.items())
+    is_done = owner is None and total is not None and sum(cost.states.get(state, 0) for state in ENDED) >= total
+    how = f"running ({owner})" if owner else "finished" if is_done else "not running"
+    typer.echo(f"{folder.name}: {how}")
+    typer.echo(f"  trials       {states or 'none yet'}{'' if total is None else f', of {total}'}")
+    table = _trials(folder.root)
+    typer.echo(f"  epochs       {0 if table is None else int(table['epochs'].to_numpy().sum())}")
+    typer.echo(f"  spent        {cost.device_hours:.4f} device-hours")
+    _print_trials(table, folder.root)
+    if owner is None and not is_done:
+        typer.echo(f"go on with: mmtune resume {folder.root}")
