@@ -53,7 +53,6 @@ def compare(name: str, params: dict[str, Any], args: argparse.Namespace, folder:
     """Measures and prints one family; epoch time without the cache over epoch time with it."""
     from trainables.config import TrialConfig
     from trainables.data.loader import requirements
-    from trainables.families import family_module
 
     base = TrialConfig.from_params({
         "dataset": "openclipart", "batch_size": args.batch_size, "precision": "fp32", "max_text_len": 32,
@@ -61,12 +60,11 @@ def compare(name: str, params: dict[str, Any], args: argparse.Namespace, folder:
     })  # fmt: skip
     cached = base
     plain = base.model_copy(update={"cache_features": False})
-    inputs = family_module(base.family).inputs(base.model)
     began = time.perf_counter()
-    for need in requirements(cached, inputs):
+    for need in requirements(cached):
         need.build()
     filling = time.perf_counter() - began
-    for need in requirements(plain, inputs):
+    for need in requirements(plain):
         need.build()
     seconds, losses, logits = {}, {}, {}
     for side, config in (("plain", plain), ("cached", cached)):

@@ -71,7 +71,8 @@ def main() -> None:
 def compare(name: str, params: dict[str, Any], args: argparse.Namespace, folder: Path) -> float:
     """Measures and prints one model; mmtune over plain with the seed's padding, the lesser of both orders."""
     from trainables.config import TrialConfig
-    from trainables.data.cache.prepare import DatasetRef, prepare_tokens
+    from trainables.data.cache.prepare import prepare_tokens
+    from trainables.data.reading.dataset import DatasetRef
     from trainables.families import family_module
 
     config = TrialConfig.from_params({
@@ -86,7 +87,7 @@ def compare(name: str, params: dict[str, Any], args: argparse.Namespace, folder:
     shipped_val = trial.evaluate("val")[0]
     random, _, trial = run_ours(config, folder / "random", is_bucketed=False)
     random_val = trial.evaluate("val")[0]
-    longest = int(prepare_tokens(DatasetRef(config.dataset), encoder=encoder).length(_SEED_LENGTH).max())
+    longest = int(prepare_tokens(DatasetRef.of(config), encoder=encoder).length(_SEED_LENGTH).max())
     vals = {}
     for length in (longest, _SEED_LENGTH):
         plain[length], state = run_plain(config, max_length=length, workers=args.loader_workers)
@@ -114,11 +115,10 @@ def run_ours(config: Any, folder: Path, *, is_bucketed: bool = True) -> tuple[tu
     from unittest.mock import patch
 
     from trainables.data import loader
-    from trainables.families import family_module
     from trainables.loop import Ranks, _Trial, best_device
 
     began = time.perf_counter()
-    loader.open_data(config, family_module(config.family).inputs(config.model))
+    loader.open_data(config)
     prepare_seconds = time.perf_counter() - began
     trial = _Trial(config, folder=folder, ranks=Ranks(device=best_device()))
     seconds, loss, num_rows = [], 0.0, 0

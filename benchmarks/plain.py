@@ -20,9 +20,8 @@ from trainables.batch import Batch
 from trainables.config import TrialConfig
 from trainables.data.formats import dataset_module
 from trainables.data.reading.tabular import Tabular
-from trainables.encoders.port import Input
 from trainables.encoders.weights import load_tokenizer
-from trainables.families import family_module
+from trainables.families import family_inputs, family_module
 from trainables.model import load_port
 from trainables.seeds import derive_seed
 
@@ -48,7 +47,7 @@ class PlainDataset(Dataset):
         self.texts = [table.texts[row] for row in rows]
         self.images = [table.images[row] for row in rows]
         self.labels = torch.from_numpy(target.labels[rows])
-        inputs = model_inputs(config)
+        inputs = family_inputs(config)
         self.tokenizer: Any = None
         if "text" in inputs:
             train_texts = [table.texts[row] for row in np.flatnonzero(table.split == "train")]
@@ -75,17 +74,12 @@ class PlainDataset(Dataset):
         return sample
 
 
-def model_inputs(config: TrialConfig) -> dict[str, Input]:
-    """What the configuration's family reads."""
-    return family_module(config.family).inputs(config.model)
-
-
 def plain_model(config: TrialConfig, task: Any) -> nn.Module:
     """The family's model with its encoders inside, initialised as mmtune does."""
     torch.manual_seed(derive_seed(config.seed, "init"))
     ports = {
         modality: load_port(modality, entry, tabular=Tabular(), dataset=config.dataset)
-        for modality, entry in model_inputs(config).items()
+        for modality, entry in family_inputs(config).items()
     }
     return family_module(config.family).build(config.model, task, ports)
 

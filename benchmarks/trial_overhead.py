@@ -93,10 +93,9 @@ def fill_cache(epochs: int) -> None:
     """Prepares the data, so that no side pays for it."""
     from mmtune.spec.search_spec import load_spec
     from trainables.data.loader import open_data
-    from trainables.families import family_module
 
     config = load_spec(_SPEC.format(epochs=epochs, trials=1, workers=1)).trial_config({"optim.lr": 1e-3})
-    open_data(config, family_module(config.family).inputs(config.model))
+    open_data(config)
 
 
 def measure(run: Any, folder: Path, trials: int, workers: int, epochs: int) -> tuple[float, list[float]]:

@@ -46,7 +46,6 @@ from trainables.checkpoint import (
 )
 from trainables.config import TrialConfig
 from trainables.data.loader import eval_batches, global_batches, open_data
-from trainables.families import family_module
 from trainables.losses import class_weights, pos_weights, supervised_loss
 from trainables.metrics import METRICS, compute_metrics, tuning_metric
 from trainables.model import build_model
@@ -233,8 +232,7 @@ class _Trial:
         """Everything that a rank does by itself: data, model, optimiser, checkpoint."""
         config, ranks = self.config, self.ranks
         self.autocast, self.scaler = _precision(config.precision, ranks.device)
-        inputs = family_module(config.family).inputs(config.model)
-        self.data = open_data(config, inputs)
+        self.data = open_data(config)
         self.task = self.data.task
         self.metric = _checked_objective(config, self.task)
         self.weights = self._loss_weights()
@@ -246,7 +244,7 @@ class _Trial:
                 f"which {ranks.world} workers cannot share"
             )
         torch.manual_seed(derive_seed(config.seed, "init"))
-        self.model = build_model(config, self.data, inputs).to(ranks.device)
+        self.model = build_model(config, self.data).to(ranks.device)
         self.optimizer = build_optimizer(self.model, config.optim)
         self.trainable = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         self.uda = DynamicLambda(config.uda)

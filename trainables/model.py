@@ -10,19 +10,19 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from trainables.config import TrialConfig
-from trainables.data.cache.prepare import DatasetRef, load_table
-from trainables.data.loader import Data, load_tabular, load_target
+from trainables.data.loader import Data, load_tabular
+from trainables.data.reading.dataset import DatasetRef, load_table, load_target
 from trainables.data.reading.tabular import Tabular
 from trainables.encoders.port import Input, Port, load_encoder
 from trainables.encoders.tabular import load_tabular_encoder
 from trainables.encoders.weights import load_config
-from trainables.families import family_module
+from trainables.families import family_inputs, family_module
 
 _STATISTICS_ROWS = 4096  # training rows that standardised features are measured on, at most
 _CHUNK = 64
 
 
-def build_model(config: TrialConfig, data: Data, inputs: dict[str, Input]) -> nn.Module:
+def build_model(config: TrialConfig, data: Data) -> nn.Module:
     """The family's model on ports that fit the data: encoders, or their cached features.
 
     Raises:
@@ -30,7 +30,7 @@ def build_model(config: TrialConfig, data: Data, inputs: dict[str, Input]) -> nn
             the model cannot follow.
     """
     ports = {}
-    for modality, input in inputs.items():
+    for modality, input in family_inputs(config).items():
         cached = getattr(data.clean, f"{modality}_features", None)
         width = None if cached is None else cached.width
         port = load_port(modality, input, tabular=data.tabular, dataset=data.dataset, cached_width=width)
@@ -53,9 +53,8 @@ def model_size(config: TrialConfig) -> tuple[int, int]:
     Raises:
         ValueError: an encoder that cannot be loaded, or a modality that the dataset does not have.
     """
-    family, tabular = family_module(config.family), load_tabular(DatasetRef(config.dataset, config.data_dir))
-    task, inputs = load_target(config).task, family.inputs(config.model)
-    table = load_table(DatasetRef(config.dataset, config.data_dir))
+    dataset, inputs = DatasetRef.of(config), family_inputs(config)
+    table, tabular, task = load_table(dataset), load_tabular(dataset), load_target(dataset, config.target).task
     for modality, rows in (("text", table.texts), ("image", table.images)):
         if modality in inputs and rows is None:
             raise ValueError(f"dataset {config.dataset} has no {modality}, which family {config.family} reads here")
@@ -64,7 +63,7 @@ def model_size(config: TrialConfig) -> tuple[int, int]:
             modality: load_port(modality, input, tabular=tabular, dataset=config.dataset)
             for modality, input in inputs.items()
         }
-        parameters = list(family.build(config.model, task, ports).parameters())
+        parameters = list(family_module(config.family).build(config.model, task, ports).parameters())
     return sum(part.numel() for part in parameters), sum(part.numel() for part in parameters if part.requires_grad)
 
 

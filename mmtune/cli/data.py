@@ -35,7 +35,7 @@ def check(
 
     from analysis.datacheck import check_problems, check_tables, check_verdict, samples_picture
     from mmtune.records import write_atomic, write_json
-    from trainables.data.cache.prepare import DatasetRef, load_table
+    from trainables.data.reading.dataset import DatasetRef, load_table
     from trainables.data.check.samples import draw_samples
     from trainables.data.check.table import check_table
 
@@ -81,7 +81,7 @@ def preview(
     """Draws samples beside their augmented copies, as UDA trains on them."""
     from analysis.preview import write_preview
     from trainables.config import UdaConfig
-    from trainables.data.cache.prepare import DatasetRef
+    from trainables.data.reading.dataset import DatasetRef
     from trainables.data.check.preview import augmented_examples
 
     ops, magnitude = randaug_ops, randaug_magnitude
@@ -125,7 +125,7 @@ def prepare(
     from trainables.data.formats import DATASETS
 
     if what in DATASETS:
-        from trainables.data.cache.prepare import DatasetRef
+        from trainables.data.reading.dataset import DatasetRef
         from trainables.data.loader import dataset_requirements
 
         if overrides:

@@ -21,14 +21,12 @@ def search_requirements(spec: SearchSpec, data_dir: str | None) -> list[Any]:
         ValueError: an encoder or dataset that cannot be read.
     """
     from trainables.data.loader import requirements
-    from trainables.families import family_module
 
     needed: dict[Any, None] = {}
     rows = [params for params in spec.try_first if spec.family or "family" in params]
     for params in [*rows, *spec.space.corners(limit=256)]:
         config = spec.trial_config(dict(params), data_dir)
-        inputs = family_module(config.family).inputs(config.model)
-        needed |= dict.fromkeys(requirements(config, inputs))
+        needed |= dict.fromkeys(requirements(config))
     return list(needed)
 
 

@@ -173,7 +173,7 @@ def data_notes(dataset: str, data_dir: str | None) -> list[str]:
     Raises:
         ValueError: files that cannot be read.
     """
-    from trainables.data.cache.prepare import DatasetRef, load_table
+    from trainables.data.reading.dataset import DatasetRef, load_table
 
     problems = load_table(DatasetRef(dataset, data_dir)).problems
     if not problems:
@@ -420,13 +420,11 @@ class _Session:
         Later trials make what they need beside that when they start, while the other slots go on.
         """
         from trainables.data.loader import requirements
-        from trainables.families import family_module
 
         needed: dict[Any, None] = {}
         for params in self._first_params() or self.spec.space.corners(limit=64):
             config = self.spec.trial_config(params, self.info["data_dir"])
-            inputs = family_module(config.family).inputs(config.model)
-            needed |= dict.fromkeys(need for need in requirements(config, inputs) if need.uses_features)
+            needed |= dict.fromkeys(need for need in requirements(config) if need.uses_features)
         return list(needed)[: 2 * self.slots]
 
     def _first_params(self) -> list[dict[str, Any]]:

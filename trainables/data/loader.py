@@ -24,27 +24,26 @@ from trainables.batch import Batch, Task
 from trainables.config import TrialConfig
 from trainables.data.cache.features import FeatureJob, Features
 from trainables.data.cache.prepare import (
-    DatasetRef,
     ImageView,
     Ragged,
     Shared,
     TextView,
     Tokens,
     dataset_key,
-    dataset_texts,
     dataset_tokenizer,
     images_key,
-    load_table,
     prepare_images,
     prepare_tokens,
     tokens_key,
     word_neighbours,
 )
 from trainables.data.cache.store import folder_of
-from trainables.data.reading.table import SPLITS, Neighbours, Target
+from trainables.data.reading.dataset import DatasetRef, dataset_texts, load_table, load_target
+from trainables.data.reading.table import SPLITS, Neighbours
 from trainables.data.reading.tabular import Tabular, tabular_of
 from trainables.encoders.port import Input
 from trainables.encoders.weights import find_weights, max_text_tokens
+from trainables.families import family_inputs
 from trainables.seeds import derive_seed
 
 _BUCKET = 32  # batches at most that are sorted by length together
@@ -223,13 +222,14 @@ class Requirement:
         )
 
 
-def requirements(config: TrialConfig, inputs: dict[str, Input]) -> list[Requirement]:
+def requirements(config: TrialConfig) -> list[Requirement]:
     """What ``config`` needs prepared: the clean data first, then static augmented views.
 
     Raises:
         ValueError: UDA views that the family does not have, or more tokens than the text encoder takes.
     """
-    dataset, augmented = DatasetRef(config.dataset, config.data_dir), _augmented_modalities(config, inputs)
+    dataset, inputs = DatasetRef.of(config), family_inputs(config)
+    augmented = _augmented_modalities(config, inputs)
     if "text" in inputs:
         entry = inputs["text"]
         limit = entry.max_tokens or max_text_tokens(entry.encoder)
@@ -288,19 +288,6 @@ def _view(config: TrialConfig, inputs: dict[str, Input], modality: str) -> TextV
     return TextView(uda.text_replace, uda.vectors or inputs["text"].encoder, is_file=uda.vectors is not None)
 
 
-def load_target(config: TrialConfig) -> Target:
-    """The labels that ``config`` trains on.
-
-    Raises:
-        ValueError: an unknown dataset or target, or unreadable files.
-    """
-    targets = load_table(DatasetRef(config.dataset, config.data_dir)).targets
-    name = config.target or next(iter(targets))
-    if name not in targets:
-        raise ValueError(f"target '{name}' is unknown for dataset {config.dataset}. Known: {', '.join(targets)}")
-    return targets[name]
-
-
 @lru_cache(maxsize=2)
 def load_tabular(dataset: DatasetRef) -> Tabular:
     """Numbers, categories and graph of a dataset.
@@ -311,19 +298,18 @@ def load_tabular(dataset: DatasetRef) -> Tabular:
     return tabular_of(load_table(dataset))
 
 
-def open_data(config: TrialConfig, inputs: dict[str, Input]) -> Data:
+def open_data(config: TrialConfig) -> Data:
     """The data of a trial, memory-mapped from the cache; whatever is missing there is built first.
 
     Args:
         config: names dataset, target, sizes and UDA views.
-        inputs: modality -> what the family reads from it.
 
     Raises:
         ValueError: an unknown dataset or target, unreadable files, a split without rows, or UDA views
             that the family does not have.
     """
-    dataset = DatasetRef(config.dataset, config.data_dir)
-    table, target, tabular = load_table(dataset), load_target(config), load_tabular(dataset)
+    dataset, inputs = DatasetRef.of(config), family_inputs(config)
+    table, target, tabular = load_table(dataset), load_target(dataset, config.target), load_tabular(dataset)
     rows = {split: np.flatnonzero((table.split == split) & target.is_labelled) for split in SPLITS}
     if config.max_train_rows is not None:
         picked = np.random.default_rng(0).permutation(rows["train"])[: config.max_train_rows]  # files come sorted
@@ -333,7 +319,7 @@ def open_data(config: TrialConfig, inputs: dict[str, Input]) -> Data:
             raise ValueError(f"dataset {config.dataset}, target {config.target or 'default'}: no rows in split {split}")
     clean: dict[str, Any] = {}
     augmented: dict[str, Any] = {}
-    for need in requirements(config, inputs):
+    for need in requirements(config):
         slot = {"text": "tokens", "image": "images"}[need.modality]
         slot = f"{need.modality}_features" if need.uses_features else slot
         (clean if need.view is None else augmented)[slot] = need.build()

@@ -5,7 +5,11 @@ from __future__ import annotations
 
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # the table of families is read without torch
+    from trainables.config import TrialConfig
+    from trainables.encoders.port import Input
 
 FAMILIES: dict[str, str] = {
     "text": "trainables.families.text",
@@ -31,3 +35,12 @@ def family_module(name: str) -> ModuleType:
 def family_config(name: str) -> Any:
     """The family's own Config class, a pydantic model."""
     return family_module(name).Config
+
+
+def family_inputs(config: TrialConfig) -> dict[str, Input]:
+    """Modality -> what the config's family reads from it, in the family's order.
+
+    Raises:
+        ValueError: an encoder that the family cannot use.
+    """
+    return family_module(config.family).inputs(config.model)

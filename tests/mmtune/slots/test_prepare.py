@@ -16,7 +16,6 @@ from PIL import Image
 from mmtune.slots.prepare import search_requirements
 from mmtune.spec.search_spec import load_spec
 from trainables.data.loader import requirements
-from trainables.families import family_module
 
 pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent
@@ -69,7 +68,7 @@ def test_everything_that_the_search_could_need_is_prepared(data, prepared, monke
     assert all(need.features.is_done for need in needed)
     for params in spec.space.corners(limit=10):
         config = spec.trial_config(params, None)
-        assert set(requirements(config, family_module(config.family).inputs(config.model))) <= set(needed)
+        assert set(requirements(config)) <= set(needed)
 
 
 def test_a_second_time_computes_nothing(data, prepared):

@@ -22,7 +22,7 @@ from trainables.data.reading.table import Neighbours
 from trainables.data.reading.tabular import Tabular
 from trainables.encoders import image as image_encoders
 from trainables.encoders import weights
-from trainables.families import FAMILIES, family_module
+from trainables.families import FAMILIES, family_inputs, family_module
 from trainables.loop import train
 from trainables.metrics import METRICS
 from trainables.model import load_port
@@ -166,7 +166,7 @@ def test_the_scheduler_waits_for_what_begins_late(name):
 def test_the_data_can_serve_every_corner(name):
     """Inputs exist, the encoder has so many positions, and UDA augments a modality that the family reads."""
     for config in configs(name, corners=64):
-        requirements(config, family_module(config.family).inputs(config.model))
+        requirements(config)
 
 
 @pytest.mark.slow
@@ -187,16 +187,15 @@ def test_models_of_the_space_predict(name):
 
 
 def model_of(config: TrialConfig, task: Task) -> torch.nn.Module:
-    family = family_module(config.family)
     ports = {
         modality: load_port(modality, input, tabular=TABULAR, dataset=config.dataset)
-        for modality, input in family.inputs(config.model).items()
+        for modality, input in family_inputs(config).items()
     }
-    return family.build(config.model, task, ports).eval()
+    return family_module(config.family).build(config.model, task, ports).eval()
 
 
 def batch_of(config: TrialConfig, task: Task) -> Batch:
-    inputs = family_module(config.family).inputs(config.model)
+    inputs = family_inputs(config)
     ids = torch.randint(5, 90, (3, 6), generator=torch.Generator().manual_seed(0))
     ids[:, 0], ids[:, -1] = 2, 3  # what opens and closes a text of the stand-ins
     labels = {"multiclass": torch.ones(3, dtype=torch.int64), "multilabel": torch.ones(3, task.num_outputs)}

@@ -4,7 +4,6 @@ import pytest
 from trainables.batch import Task
 from trainables.data.cache.prepare import Ragged, Tokens
 from trainables.data.loader import Data, View, eval_batches, global_batches, open_data, pad_tokens, requirements
-from trainables.families import family_module
 
 
 def data_of(num_rows, *, lengths=None, num_val=0):
@@ -89,7 +88,7 @@ def test_a_limit_below_the_specials_leaves_the_specials():
 @pytest.mark.parametrize("cache_features", [True, False])
 def test_a_view_has_inputs_or_features_and_never_both(toy, family, cache_features):
     config = toy(family, cache_features=cache_features, uda={"mode": "fixed"})
-    data = open_data(config, family_module(family).inputs(config.model))
+    data = open_data(config)
     assert data.augmented is not None
     for view in (data.clean, data.augmented):
         assert view.tokens is None or view.text_features is None
@@ -103,7 +102,7 @@ def test_an_augmented_view_differs_in_what_it_augments_alone(toy):
     for views, other in (("text", "images"), ("image", "tokens")):
         model = {"lock_text": False, "lock_image": False}
         config = toy("fusion", model=model, uda={"mode": "fixed", "views": views, "text_replace": 1.0})
-        data = open_data(config, family_module("fusion").inputs(config.model))
+        data = open_data(config)
         assert data.augmented is not None
         assert getattr(data.augmented, other) is getattr(data.clean, other)
         rows = data.rows["train"]
@@ -115,31 +114,27 @@ def test_an_augmented_view_differs_in_what_it_augments_alone(toy):
 
 
 # --- what a user can get wrong -------------------------------------------------------------------
-def check(config):
-    return open_data(config, family_module(config.family).inputs(config.model))
-
-
 def test_errors_name_what_is_wrong(toy):
     with pytest.raises(ValueError, match="dataset 'tyo' is unknown. Known: .*openclipart.*, toy"):
-        check(toy("text", dataset="tyo"))
+        open_data(toy("text", dataset="tyo"))
     with pytest.raises(ValueError, match="target 'clas' is unknown for dataset toy. Known: class, many, number"):
-        check(toy("text", target="clas"))
+        open_data(toy("text", target="clas"))
     with pytest.raises(ValueError, match="uda.views: 'image' augments no input of family 'text'"):
-        check(toy("text", uda={"mode": "fixed", "views": "image"}))
+        open_data(toy("text", uda={"mode": "fixed", "views": "image"}))
     with pytest.raises(ValueError, match="max_text_len: 513 is more than the 512 that tiny-bert takes"):
-        check(toy("text", max_text_len=513))
+        open_data(toy("text", max_text_len=513))
 
 
 def test_max_train_rows_draws_from_all_classes_and_leaves_the_other_splits(toy):
-    few, some, all_rows = (check(toy("text", max_train_rows=number)) for number in (12, 30, None))
+    few, some, all_rows = (open_data(toy("text", max_train_rows=number)) for number in (12, 30, None))
     assert len(few.rows["train"]) == 12 and set(few.labels[few.rows["train"]]) == {0, 1, 2}
     assert set(few.rows["train"]) < set(some.rows["train"]) < set(all_rows.rows["train"])
     assert np.array_equal(few.rows["val"], all_rows.rows["val"])
-    assert np.array_equal(check(toy("text", max_train_rows=12, seed=2)).rows["train"], few.rows["train"])
+    assert np.array_equal(open_data(toy("text", max_train_rows=12, seed=2)).rows["train"], few.rows["train"])
 
 
 def test_requirements_ask_for_the_clean_data_first(toy):
     config = toy("fusion", model={"lock_text": False}, uda={"mode": "dynamic"})
-    needed = requirements(config, family_module("fusion").inputs(config.model))
+    needed = requirements(config)
     described = [(need.modality, need.uses_features, need.view is None) for need in needed]
     assert described == [("text", False, True), ("image", True, True), ("text", False, False), ("image", True, False)]

@@ -4,12 +4,11 @@ import torch
 from sklearn.preprocessing import StandardScaler
 
 from trainables.batch import Batch
-from trainables.data.cache.prepare import DatasetRef, load_table
 from trainables.data.loader import load_tabular, open_data
+from trainables.data.reading.dataset import DatasetRef, load_table
 from trainables.data.reading.table import Neighbours, Table
 from trainables.data.reading.tabular import Tabular, tabular_of
 from trainables.encoders.tabular import CategoricalEncoder, GraphEncoder, NumericEncoder, load_tabular_encoder
-from trainables.families import family_module
 
 
 def table(**given) -> Table:
@@ -61,7 +60,7 @@ def test_a_graph_feature_is_the_mean_of_the_neighbours():
 
 def test_the_loader_serves_what_the_family_reads(toy):
     config = toy("fusion", model={"modalities": "graph+numeric"})
-    data = open_data(config, family_module("fusion").inputs(config.model))
+    data = open_data(config)
     rows = np.array([0, 1, 2, 5])
     out, source = data.batch(rows, data.clean), load_table(DatasetRef("toy"))
     assert source.numeric is not None and isinstance(source.graph, Neighbours)

@@ -14,7 +14,7 @@ from trainables.config import OptimConfig, TrialConfig
 from trainables.data.loader import open_data
 from trainables.encoders import weights
 from trainables.encoders.port import Input, Port, load_encoder
-from trainables.families import FAMILIES, family_config, family_module
+from trainables.families import FAMILIES, family_config, family_inputs, family_module
 from trainables.families.lit_tirg import Config as TirgConfig
 from trainables.losses import supervised_loss
 from trainables.model import build_model
@@ -114,10 +114,9 @@ def made(toy, family, model, *, target="class", cache_features=False, **given) -
     objective = {"class": "val_accuracy", "many": "val_ap_micro", "number": "val_rmse"}[target]
     settings = {"target": target, "objective": objective, "cache_features": cache_features, **given}
     config = toy(family, model=model, **settings)
-    inputs = family_module(family).inputs(config.model)
-    data = open_data(config, inputs)
+    data = open_data(config)
     torch.manual_seed(0)
-    net = build_model(config, data, inputs)
+    net = build_model(config, data)
     return net, data, lambda rows: data.batch(np.array(rows), data.clean)
 
 
@@ -174,7 +173,7 @@ def test_what_trains_gets_a_gradient_and_what_is_locked_stays(family, model, toy
     for name, encoder in locked_encoders(net):
         for key, value in encoder.state_dict().items():
             assert value.equal(locked[name][key]), key
-    inputs = family_module(family).inputs(toy(family, model=model).model)
+    inputs = family_inputs(toy(family, model=model))
     assert locked.keys() == {modality for modality, input in inputs.items() if input.is_locked}
 
 

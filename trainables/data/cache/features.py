@@ -17,7 +17,6 @@ import torch
 
 from trainables.batch import Batch
 from trainables.data.cache.prepare import (
-    DatasetRef,
     ImageView,
     Ragged,
     Shared,
@@ -25,13 +24,13 @@ from trainables.data.cache.prepare import (
     Tokens,
     dataset_key,
     forget_pages,
-    load_table,
     open_shared,
     prepare_images,
     prepare_tokens,
     view_key,
 )
 from trainables.data.cache.store import build_if_free, build_once, folder_of, meta, remove
+from trainables.data.reading.dataset import DatasetRef, load_table
 from trainables.encoders.port import Input, encode, load_encoder
 from trainables.encoders.weights import fingerprint
 

@@ -23,9 +23,10 @@ from PIL import Image, UnidentifiedImageError
 from trainables.augment.words import WordNeighbours, augment_images
 from trainables.data.cache.store import build_once, file_hash, meta
 from trainables.data.formats import dataset_module
+from trainables.data.reading.dataset import DatasetRef, dataset_texts, load_table
 from trainables.data.reading.exclude import NAME as EXCLUDE
-from trainables.data.reading.exclude import exclude_file, without_excluded
-from trainables.data.reading.table import ImageFiles, Table
+from trainables.data.reading.exclude import exclude_file
+from trainables.data.reading.table import ImageFiles
 from trainables.encoders.text import word_embeddings
 from trainables.encoders.weights import fingerprint, is_random, load_tokenizer
 from trainables.seeds import derive_seed
@@ -35,12 +36,6 @@ _UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.e
 _TEXT_CHUNK, _IMAGE_CHUNK = 10_000, 256  # rows at a time
 _HASHED_BYTES = 2**30
 _STATIC_SEED = 1  # the static copy belongs to the dataset, not to a trial: all trials share it
-
-
-@dataclass(frozen=True)
-class DatasetRef:
-    name: str
-    data_dir: str | None = None
 
 
 @dataclass(frozen=True)
@@ -120,17 +115,6 @@ class Tokens:
 
     def _room(self, max_len: int) -> int:
         return max(0, max_len - len(self.prefix) - len(self.suffix))
-
-
-@lru_cache(maxsize=2)
-def load_table(dataset: DatasetRef) -> Table:
-    """The dataset as its reader gives it, without the rows that an ``exclude.txt`` names; kept for the process.
-
-    Raises:
-        ValueError: what is wrong with the dataset's name or files.
-    """
-    table, excluded = dataset_module(dataset.name).read(dataset.data_dir), exclude_file(dataset.data_dir)
-    return table if excluded is None else without_excluded(table, excluded)
 
 
 @lru_cache(maxsize=4)
@@ -237,18 +221,6 @@ def dataset_tokenizer(dataset: DatasetRef, encoder: str) -> Any:
     """The encoder's tokenizer; one without weights gets its vocabulary from the training texts."""
     split, texts = load_table(dataset).split, dataset_texts(dataset)
     return load_tokenizer(encoder, texts=[texts[row] for row in np.flatnonzero(split == "train")])
-
-
-def dataset_texts(dataset: DatasetRef) -> list[str]:
-    """The text of every row.
-
-    Raises:
-        ValueError: the dataset has no text.
-    """
-    texts = load_table(dataset).texts
-    if texts is None:
-        raise ValueError(f"dataset {dataset.name} has no text")
-    return texts
 
 
 def augmented_texts(dataset: DatasetRef, view: TextView, rows: np.ndarray) -> list[str]:

@@ -8,15 +8,13 @@ import numpy as np
 
 from trainables.config import UdaConfig
 from trainables.data.cache.prepare import (
-    DatasetRef,
     ImageView,
     TextView,
     augmented_images,
     augmented_texts,
-    dataset_texts,
     decode_image,
-    load_table,
 )
+from trainables.data.reading.dataset import DatasetRef, dataset_texts, load_table
 
 
 @dataclass(frozen=True)

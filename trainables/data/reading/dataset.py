@@ -1,0 +1,60 @@
+"""A dataset by name and folder, and what its reader gives: kept for the process, shared by all that ask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from trainables.config import TrialConfig
+from trainables.data.formats import dataset_module
+from trainables.data.reading.exclude import exclude_file, without_excluded
+from trainables.data.reading.table import Table, Target
+
+
+@dataclass(frozen=True)
+class DatasetRef:
+    """Which dataset; ``data_dir`` is the folder that it is read from, None for embedded datasets."""
+
+    name: str
+    data_dir: str | None = None
+
+    @classmethod
+    def of(cls, config: TrialConfig) -> DatasetRef:
+        """The dataset that ``config`` trains on."""
+        return cls(config.dataset, config.data_dir)
+
+
+@lru_cache(maxsize=2)
+def load_table(dataset: DatasetRef) -> Table:
+    """The dataset as its reader gives it, without the rows that an ``exclude.txt`` names; kept for the process.
+
+    Raises:
+        ValueError: what is wrong with the dataset's name or files.
+    """
+    table, excluded = dataset_module(dataset.name).read(dataset.data_dir), exclude_file(dataset.data_dir)
+    return table if excluded is None else without_excluded(table, excluded)
+
+
+def load_target(dataset: DatasetRef, name: str | None) -> Target:
+    """The labels called ``name``; None is the dataset's first.
+
+    Raises:
+        ValueError: an unknown dataset or target, or unreadable files.
+    """
+    targets = load_table(dataset).targets
+    name = name or next(iter(targets))
+    if name not in targets:
+        raise ValueError(f"target '{name}' is unknown for dataset {dataset.name}. Known: {', '.join(targets)}")
+    return targets[name]
+
+
+def dataset_texts(dataset: DatasetRef) -> list[str]:
+    """The text of every row.
+
+    Raises:
+        ValueError: the dataset has no text.
+    """
+    texts = load_table(dataset).texts
+    if texts is None:
+        raise ValueError(f"dataset {dataset.name} has no text")
+    return texts
