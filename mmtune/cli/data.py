@@ -35,9 +35,9 @@ def check(
 
     from analysis.datacheck import check_problems, check_tables, check_verdict, samples_picture
     from mmtune.records import write_atomic, write_json
-    from trainables.data.reading.dataset import DatasetRef, load_table
     from trainables.data.check.samples import draw_samples
     from trainables.data.check.table import check_table
+    from trainables.data.reading.dataset import DatasetRef, load_table
 
     if out is not None and Path(out).exists() and not Path(out).is_dir():
         raise ValueError(f"--out {out} is no folder")
@@ -81,8 +81,8 @@ def preview(
     """Draws samples beside their augmented copies, as UDA trains on them."""
     from analysis.preview import write_preview
     from trainables.config import UdaConfig
-    from trainables.data.reading.dataset import DatasetRef
     from trainables.data.check.preview import augmented_examples
+    from trainables.data.reading.dataset import DatasetRef
 
     ops, magnitude = randaug_ops, randaug_magnitude
     uda = UdaConfig.model_validate(
@@ -125,8 +125,8 @@ def prepare(
     from trainables.data.formats import DATASETS
 
     if what in DATASETS:
-        from trainables.data.reading.dataset import DatasetRef
         from trainables.data.loader import dataset_requirements
+        from trainables.data.reading.dataset import DatasetRef
 
         if overrides:
             raise ValueError("--set changes a search file; of a dataset use the options")
