@@ -1,8 +1,8 @@
 """Samples per second of mmtune's training loop against the plain one, the same model and steps on both sides.
 
 mmtune: data prepared once (tokens, resized images), memory-mapped, batches bucketed by length and padded to their
-longest text. ``cache_features`` is off, so every encoder really runs and trains. Plain (``plain.py``, METHODS F1 and
-F2): each sample of each epoch decoded, tokenised, padded to ``max_length``; once with the seed notebooks' 512, once
+longest text. ``cache_features`` is off, so every encoder really runs and trains. Plain (``plain.py``):
+each sample of each epoch decoded, tokenised, padded to ``max_length``; once with 512, once
 with the longest text of the data set, which is the best a fixed length can be.
 
 Both train from the same initial weights with AdamW (the plain side with torch's defaults), a constant learning rate,

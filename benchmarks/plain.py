@@ -1,4 +1,4 @@
-"""The plain way to train one configuration, which the benchmarks compare with (METHODS F1, F2).
+"""The plain way to train one configuration, which the benchmarks compare with.
 
 For every sample of every epoch: decode the image, tokenise the text and pad it to a fixed length, with the
 Hugging Face tokenizer and image processor; then shuffle, zero_grad, forward, backward, step. Locked encoders run

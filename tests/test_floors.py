@@ -1,4 +1,4 @@
-"""Who may import whom (DESIGN.md): read from the source, and seen in clean processes."""
+"""Who may import whom (CONTRIBUTING.md#floors): read from the source, and seen in clean processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The supervised loss of each kind of task and its class weights (C-MMBT, C-DUDA: positives count N / n_c).
+"""The supervised loss of each kind of task and its class weights (docs/methods.md#learning).
 
 Every mean is a plain mean over samples, also of the weighted cross-entropy. It therefore decomposes: the
 sample-weighted mean over ranks or micro-batches is the loss of the whole batch. torch's weighted mean, which

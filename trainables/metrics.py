@@ -1,4 +1,5 @@
-"""Metrics of a whole split in numpy: each is one function of the scores, ranked once and shared.
+"""Metrics of a whole split in numpy: each is one function of the scores, ranked once and shared
+(docs/methods.md#metrics).
 
 Average precision is scikit-learn's: a step function, ties grouped; F1 with nothing to divide by is 0. All
 classes of the task enter every macro average, whether or not the split has them: a class without positives

@@ -1,4 +1,7 @@
-"""AdamW with a learning rate a part of the model, and the schedule as a function of the step."""
+"""AdamW with a learning rate a part of the model, and the schedule as a function of the step.
+
+See docs/methods.md#optimiser.
+"""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ clean view, which is a constant target. lambda_i = lambda (q_V)^N (q_T)^K with
 q_V = (1 + L^V_{i-1}) / (1 + L^V_{i-2}), supervised validation loss, and
 q_T = (1 + M^T_{i-1}) / (1 + M^T_{i-2}), tuning metric on clean training inputs. lambda is the configured
 constant each time, never the previous lambda_i. The paper's text is the only authority: no code of the
-dynamic part was published.
+dynamic part was published (docs/methods.md#uda).
 
 Tensor letters: B samples, C classes, G decisions a sample (1 softmax, or C Bernoulli), K outcomes a decision.
 """
@@ -48,7 +48,7 @@ def consistency_loss(
         temperature: divides the target's logits; below 1 sharpens it. The other side is left alone.
         confidence: None, or decisions count only where the largest probability of the target, before
             sharpening, is above this. A decision is a sample (softmax) or a (sample, class) pair (Bernoulli).
-            The mean stays over all decisions, masked ones included (C-UDA).
+            The mean stays over all decisions, masked ones included, as in Xie et al.'s code.
 
     Returns:
         Scalar, a mean over the batch.

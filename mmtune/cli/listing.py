@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from importlib import import_module
 
@@ -12,9 +11,7 @@ Listing = tuple[list[str], list[list[str]]]
 
 
 def _first_sentence(text: str | None) -> str:
-    """Without the chapter of the method specification, which users do not have."""
-    first = " ".join((text or "").split("\n\n")[0].split())
-    return re.sub(r" ?\(METHODS [^)]*\)|; METHODS [^)]*", "", first)
+    return " ".join((text or "").split("\n\n")[0].split())
 
 
 def _families() -> Listing:

@@ -57,7 +57,7 @@ _NOT_FIXED = {
     "objective": "is the metric of the first of objectives",
     "data_dir": "comes from --data",
 }
-_UDA_GRACE = 4  # METHODS D48: dynamic lambda acts from epoch 2 on, its effect shows later
+_UDA_GRACE = 4  # docs/methods.md#grace
 
 
 @dataclass(frozen=True)
@@ -262,5 +262,5 @@ def _warnings(spec: SearchSpec) -> Iterator[str]:
     if spec.scheduler.name == "asha" and {"fixed", "dynamic"} & set(modes) and grace < min(_UDA_GRACE, spec.epochs):
         yield (
             f"scheduler.grace_epochs: {grace} lets ASHA judge UDA trials before their regulariser acts "
-            f"(dynamic lambda starts at epoch 2); give at least {_UDA_GRACE} (METHODS D48)"
+            f"(dynamic lambda moves from epoch 3 on); give at least {_UDA_GRACE}"
         )

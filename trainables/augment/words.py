@@ -1,4 +1,5 @@
-"""Augmented views for UDA: words replaced by their nearest neighbour, images by RandAugment.
+"""Augmented views for UDA: words replaced by their nearest neighbour, images by RandAugment
+(docs/methods.md#augmentation).
 
 Text follows Monter-Aldana et al. 2023: a share of the words gives way to the closest word by cosine in an
 embedding, at word level, before the tokenizer. Neighbours include antonyms and siblings (good -> bad), as with

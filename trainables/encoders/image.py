@@ -103,8 +103,8 @@ class _ConvTrunk(nn.Module):
 class _ViTTrunk(nn.Module):
     """Patch states are the tokens; the CLS state after the final LayerNorm is the pool.
 
-    ViT's LayerNorm is over all states. CLIP's is over the CLS state alone: its tokens are the raw ones, as
-    METHODS 2.5 wants them. A ViT's own dense pooler takes no part.
+    ViT's LayerNorm is over all states. CLIP's is over the CLS state alone: its tokens are the raw ones
+    (docs/methods.md#encoders). A ViT's own dense pooler takes no part.
     """
 
     def __init__(self, model: Any) -> None:

@@ -1,9 +1,10 @@
-"""CLIP (Radford et al. 2021): both towers of one model, in its joint space (METHODS 2.12: M4).
+"""CLIP (Radford et al. 2021): both towers of one model, in its joint space.
 
 zero_shot: logits = exp(logit_scale) cos(image, prompt of the class); the text of a sample is not read. Only the
 temperature trains, which never changes the predicted class. linear, mlp: a head over [image; text] of locked towers;
 finetune: the same with both towers trained (use a low lr and ``optim.layer_decay``). The head sees each embedding at
 length sqrt(D) instead of 1, so that its features have the scale, and its lr the range, of other families.
+See docs/methods.md#clip.
 
 Tensor letters: B batch, C classes, D width of the joint space.
 """

@@ -1,4 +1,4 @@
-"""FLAVA: a text tower, an image tower and a multimodal transformer over both (Singh et al. 2022; METHODS 2.12: M5).
+"""FLAVA: a text tower, an image tower and a multimodal transformer over both (Singh et al. 2022).
 
 1. The states of both towers, before their final LayerNorm, are projected to the multimodal width.
 2. [CLS] of its own, image states (the tower's [CLS] first), text states: 1 + 197 + L tokens at 224 pixels.
@@ -8,6 +8,7 @@ Of the published model (241.4 M parameters with the three poolers, the two contr
 token; 350 M with the heads of its pretraining) only what reaches the logits is kept: 238.4 M without the head.
 ``unimodal_heads`` adds a head on each tower's own [CLS], trained along: with it, either modality may be missing.
 The towers learn at the text and image encoder's rates, the multimodal transformer at the head's.
+See docs/methods.md#flava.
 
 Letters: B samples, L text tokens, P image states, T = 1 + P + L, D width.
 """

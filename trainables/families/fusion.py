@@ -1,10 +1,11 @@
-"""Fusion of any two encoders, and of numbers, categories and graphs besides (METHODS 2.9: M16 to M18, M22).
+"""Fusion of any two encoders, and of numbers, categories and graphs besides.
 
 Early: the pooled features are concatenated and go through one MLP. Late: a head for each modality, merged as the
 mean of their logits, the mean of their probabilities, a learnt weighted mean of the logits, or a linear layer over
 their concatenated hidden features. Intermediate: tokens of all modalities meet in new transformer layers.
 GMU: a learnt, feature-wise mixture of two (Arevalo et al. 2017).
 Features can be scaled to unit variance first (``norm``), since encoders differ in scale.
+See docs/methods.md#fusion.
 
 Tensor letters: B batch, C classes, M modalities, D width, T tokens of all modalities.
 """

@@ -1,8 +1,9 @@
-"""Hybrid VAE: the latent of mvae, with a classifier on it in the same objective (METHODS 2.10: M21, M23).
+"""Hybrid VAE: the latent of mvae, with a classifier on it in the same objective.
 
 total = reconstruction + beta KL + gamma classification. The classifier, an MLP, reads a draw of z in training
 and the posterior mean in evaluation, and its gradient shapes the latent; ``gamma`` is 0 for the first
 ``warmup_cls_epochs``. A uniform mixture (``posterior: moe``) is drawn from one component a sample.
+See docs/methods.md#hybrid_vae.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
-"""Image only: a ViT, CLIP's image tower, a ResNet or EfficientNet, locked or trained, and an MLP head
-(METHODS 2.1: M8, M13, M14)."""
+"""Image only: a ViT, CLIP's image tower, a ResNet or EfficientNet, locked or trained, and an MLP head.
+
+See docs/methods.md#image.
+"""
 
 from __future__ import annotations
 

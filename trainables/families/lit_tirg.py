@@ -1,5 +1,5 @@
 """LiT-TIRG: a text transformer over image tokens and words, a locked image encoder, TIRG fusion
-(Ak et al., "Ours"; METHODS 2.5: M10 to M12).
+(Ak et al. 2023, "Ours").
 
 1. Image tokens (B, P, 2nd width) are projected to the text width D: the new, random mapping of LiT.
 2. Image block = [CLS], tokens, [SEP] with segment 0 and positions 0..; text block without its own first
@@ -10,6 +10,7 @@
 ``joint_layers`` = k runs only the top k layers over both blocks; the layers below see the text alone and
 are locked, so their outputs can be cached: a cheap variant with the same pretrained weights. None runs
 all layers jointly, the paper's model. ``lock_image: false`` and ``fusion: none`` are its ablations.
+See docs/methods.md#lit_tirg.
 """
 
 from __future__ import annotations
@@ -76,9 +77,10 @@ def inputs(config: Config) -> dict[str, Input]:
 
 
 def droppable(config: Config) -> tuple[str, ...]:
-    """Both, by leaving tokens out (METHODS 2.14, mask): without the image g = 0, without the text f sees the image.
+    """Both, by leaving tokens out: without the image g = 0, without the text f sees the image.
 
     A mean over the text's tokens is 0 without text, so there must be a g beside it.
+    See docs/methods.md#missing-modalities.
     """
     return ("image",) if config.pool_f == "mean" and config.fusion == "none" else ("text", "image")
 

@@ -1,4 +1,4 @@
-"""MMBT: a few image tokens in front of the words, one BERT over both (Kiela et al. 2019; METHODS 2.2: M7).
+"""MMBT: a few image tokens in front of the words, one BERT over both (Kiela et al. 2019).
 
 1. The image encoder's grid is pooled to N tokens, which a Linear maps to the text width D.
 2. Image block = [CLS], tokens, [SEP], segment 0; text block without its own first special, segment 1; the
@@ -9,6 +9,7 @@
 epochs; embeddings, pooler, projection and head always train. The reference freezes the text for at least as
 long as the image; nothing here needs that. A held encoder is in eval mode: its BatchNorm statistics stay too,
 which they did not in the reference.
+See docs/methods.md#mmbt.
 """
 
 from __future__ import annotations

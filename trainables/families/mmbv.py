@@ -1,5 +1,5 @@
-"""MMBV: BERT and ViT side by side, each reads the other's CLS after every block (Monter-Aldana et al. 2023;
-METHODS 2.8: M15).
+"""MMBV: BERT and ViT side by side, each reads the other's CLS after every block
+(Monter-Aldana et al. 2023).
 
 1. Block i of both streams runs on what the last exchange left, at the same time.
 2. After block ``exchange_from`` each stream gets the other's CLS as one more token at its end; after the later
@@ -11,6 +11,7 @@ METHODS 2.8: M15).
 BERT normalises behind each block and ViT in front of it, so the states that cross differ in scale;
 ``exchange_norm: layernorm`` standardises them, without parameters. What the head leaves unread is not built: the
 last block and LayerNorm of the other stream where it reads one, BERT's pooler unless it is ``pooler``.
+See docs/methods.md#mmbv.
 """
 
 from __future__ import annotations

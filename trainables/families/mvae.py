@@ -1,4 +1,4 @@
-"""M-VAE: one latent for several modalities, learnt without labels, and a linear probe on it (METHODS 2.10: M20).
+"""M-VAE: one latent for several modalities, learnt without labels, and a linear probe on it.
 
 The objective is a weighted negative ELBO (:mod:`trainables.layers.multimodal_vae`) over standardised features of
 locked encoders; ``z`` never sees a label. The logits are those of a linear probe on the posterior mean, trained
@@ -7,6 +7,7 @@ VAE-only half of the comparison with hybrid_vae.
 
 Categorical and graph features are refused: they are learnt embeddings, which their own reconstruction would
 shrink to a constant.
+See docs/methods.md#mvae.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Text only: a BERT-like encoder (BERT, RoBERTa, BETO, CLIP's text tower), locked or trained, and an MLP head
-(METHODS 2.1: M1 to M3).
+"""Text only: a BERT-like encoder (BERT, RoBERTa, BETO, CLIP's text tower), locked or trained, and an MLP head.
 
 BERT as published is ``text_pool: pooler``, ``depth: 0``; RoBERTa's dense-tanh head is the same thing. The text
-length is ``max_text_len`` (M9, "Text-sl:40", is 40).
+length is ``max_text_len`` ("Text-sl:40" of Ak et al. is 40).
+See docs/methods.md#text.
 """
 
 from __future__ import annotations

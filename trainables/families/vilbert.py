@@ -1,4 +1,4 @@
-"""ViLBERT: a text and an image stream that read each other by co-attention (Lu et al. 2019; METHODS 2.11: M19),
+"""ViLBERT: a text and an image stream that read each other by co-attention (Lu et al. 2019),
 and LXMERT (Tan & Bansal 2019) in its place.
 
 1. Regions are the cells of the image encoder's grid, since no object detector is at hand: their features and
@@ -13,6 +13,7 @@ and LXMERT (Tan & Bansal 2019) in its place.
 can be cached. ``architecture: lxmert`` takes text, image and cross layers from a pretrained LXMERT: [x1, y1,
 x2, y2] as places, no region for the whole image, pooled from the text stream alone (``joint`` and the sizes do not
 apply). In either, word embeddings and text layers learn at the text encoder's rate, the rest at the head's.
+See docs/methods.md#vilbert.
 
 Letters: B samples, L text tokens, P cells, R regions, G image features, D text width, V image width, E pooled width.
 """

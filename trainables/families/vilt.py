@@ -1,4 +1,4 @@
-"""ViLT: one transformer over words and raw image patches, no image encoder (Kim et al. 2021; METHODS 2.12: M6).
+"""ViLT: one transformer over words and raw image patches, no image encoder (Kim et al. 2021).
 
 Text tokens, the image's [CLS] and its patches in reading order go through pre-LayerNorm layers; the pooler
 (tanh) of the text's [CLS] enters the head Linear-LayerNorm-GELU-Linear, as its authors fine-tune it. Images are
@@ -7,6 +7,7 @@ them, in evaluation too, and with that the order of hidden states and attention 
 
 The published weights know 40 text positions; ``text_positions`` stretches them. A missing image is an image
 without tokens, a missing text is an empty one: [CLS], [SEP]. The transformer learns at the text encoder's rate.
+See docs/methods.md#vilt.
 
 Letters: B samples, L text tokens, P = h x w patches, N positions, D width.
 """

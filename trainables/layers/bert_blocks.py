@@ -1,4 +1,4 @@
-"""BERT by hand: image tokens and words as the two segments of one sequence (Kiela et al. 2019; METHODS 2.2).
+"""BERT by hand: image tokens and words as the two segments of one sequence (docs/methods.md#two-blocks).
 
 Image block: [CLS], the tokens at the text's width, [SEP], in segment 0 from position 0. Text block: the words
 without their own first special (that [SEP] stands in its place), in segment 1, positions from 0 again. Word,

@@ -1,4 +1,5 @@
-"""Co-attention between a text and an image stream (ViLBERT, Lu et al. 2019; code jiasenlu/vilbert_beta).
+"""Co-attention between a text and an image stream (ViLBERT, Lu et al. 2019; code jiasenlu/vilbert_beta;
+docs/methods.md#co-attention).
 
 Letters: B samples, L text tokens, R regions, D text width, V image width, H heads; of either stream N tokens of
 width Q, of the other M tokens of width C.

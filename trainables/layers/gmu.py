@@ -1,4 +1,5 @@
-"""Gated multimodal unit (Arevalo et al. 2017): a learnt, feature-wise mixture of image and text.
+"""Gated multimodal unit (Arevalo et al. 2017): a learnt, feature-wise mixture of image and text
+(docs/methods.md#gmu).
 
 Letters: B samples, V image features, T text features, D fused features.
 """

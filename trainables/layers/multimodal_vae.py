@@ -1,4 +1,4 @@
-"""One latent for several modalities: the VAE under the families mvae and hybrid_vae (METHODS 2.10: M20, M21, M23).
+"""One latent for several modalities: the VAE under the families mvae and hybrid_vae (docs/methods.md#mvae).
 
 Each modality enters as a standardised feature vector. Encoders are MLPs to (mean, log variance); the joint
 posterior is a product of these experts and the prior (Wu & Goodman 2018), their uniform mixture (Shi et al.

@@ -1,4 +1,4 @@
-"""Product of Gaussian experts and the standard normal prior (Wu & Goodman 2018, eq. 3; METHODS 2.10).
+"""Product of Gaussian experts and the standard normal prior (Wu & Goodman 2018, eq. 3; docs/methods.md#posteriors).
 
 Letters: M experts, B samples, Z latent dimensions.
 """

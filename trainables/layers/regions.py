@@ -1,4 +1,4 @@
-"""Cells of an image grid as regions with a place, where there is no object detector (METHODS 2.11).
+"""Cells of an image grid as regions with a place, where there is no object detector (docs/methods.md#vilbert).
 
 Letters: B samples, P = s x s cells in reading order, R = P + 1 regions, G features.
 """

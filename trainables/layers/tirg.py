@@ -1,4 +1,5 @@
-"""TIRG: a gated image plus a residual, both computed from image and text (Vo et al. 2019; code google/tirg).
+"""TIRG: a gated image plus a residual, both computed from image and text (Vo et al. 2019; code google/tirg;
+docs/methods.md#tirg).
 
 Letters: B samples, D features of each modality, E = 2 D.
 """

@@ -1,4 +1,4 @@
-"""What every Gaussian VAE needs: KL to the prior, sampling, the annealing of beta, active units (METHODS 2.10).
+"""What every Gaussian VAE needs: KL to the prior, sampling, the annealing of beta, active units (docs/methods.md#kl).
 
 Letters: K mixture components (1 of a plain posterior), B samples, N rows, Z latent dimensions.
 """

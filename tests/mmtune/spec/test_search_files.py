@@ -153,7 +153,7 @@ def test_a_study_begins_with_the_rows_as_they_are_written(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_scheduler_waits_for_what_begins_late(name):
-    """METHODS D48: no rung before frozen parts train and annealed weights are there."""
+    """docs/methods.md#grace: no rung before frozen parts train and annealed weights are there."""
     for spec in alternatives(name):
         late = [0]
         for params in spec.space.corners(limit=64):

@@ -102,7 +102,7 @@ def test_a_local_vit_folder_gives_what_the_original_gives(saved):
 
 
 def test_clips_image_tower_has_raw_tokens_and_a_normalised_pool(saved):
-    """METHODS 2.5: tokens are last_hidden_state[:, 1:], not layer-normed; g is post-LN(CLS)."""
+    """docs/methods.md#encoders: tokens are last_hidden_state[:, 1:], not layer-normed; g is post-LN(CLS)."""
     folder, model = saved["clip"]
     encoder = load_image_encoder(str(folder)).eval()
     mean, std = torch.tensor([0.4, 0.5, 0.6]).view(3, 1, 1), torch.tensor([0.1, 0.2, 0.3]).view(3, 1, 1)

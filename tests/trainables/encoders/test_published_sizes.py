@@ -1,4 +1,4 @@
-"""Parameter counts of published architectures, without weights and on the meta device (METHODS 4.4)."""
+"""Parameter counts of published architectures, without weights and on the meta device (docs/methods.md#sizes)."""
 
 import pytest
 import torch

@@ -371,7 +371,7 @@ def test_the_joint_input_is_mmbts_layout():
         states, joint_mask, num_image = net.joint_input(
             Batch(input_ids=ids, attention_mask=mask, labels=torch.zeros(2), ids=["a", "b"]), tokens
         )
-        assert num_image == 51 and states.shape == (2, 307, 64)  # METHODS 2.5
+        assert num_image == 51 and states.shape == (2, 307, 64)  # docs/methods.md#lit_tirg
         word, position, segment = table.word_embeddings, table.position_embeddings, table.token_type_embeddings
         inside = [word(torch.tensor([[2], [2]])), net.projection(tokens), word(torch.tensor([[3], [3]]))]
         image = torch.cat(inside, dim=1) + position.weight[:51] + segment.weight[0]

@@ -52,7 +52,7 @@ def test_the_joint_state_is_flavas_own():
 
 
 def test_the_joint_transformer_sees_its_own_cls_the_image_and_the_text():
-    """1 + 197 + L tokens for 14 x 14 patches (METHODS 2.12); here 14 x 14 of 8 pixels."""
+    """1 + 197 + L tokens for 14 x 14 patches (docs/methods.md#flava); here 14 x 14 of 8 pixels."""
     net, lengths, masks = flava(), [], []
     layer = net.joint_model.encoder.layer[0]
     layer.register_forward_hook(lambda module, given, out: lengths.append(given[0].shape))
@@ -131,7 +131,7 @@ def test_the_towers_learn_as_encoders_and_the_fusion_as_a_head():
 
 
 def test_number_of_parameters_at_the_published_size():
-    """METHODS 4.4 counts the whole FlavaModel, 241.4 M: three poolers, two contrastive projections with their
+    """The paper counts the whole FlavaModel, 241.4 M: three poolers, two contrastive projections with their
     temperature, the mask token and the towers' own final norms included, none of which reaches the logits."""
     d = 768
     with torch.device("meta"):

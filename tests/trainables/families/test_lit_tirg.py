@@ -78,7 +78,7 @@ def test_a_mean_over_no_words_alone_would_be_constant():
 
 
 def test_parameters_of_the_papers_model():
-    """METHODS 4.4, without the head: 202.3 M with CLIP's image tower, 114.8 M of them train when it is locked."""
+    """docs/methods.md#sizes, without the head: 202.3 M with CLIP's image tower; 114.8 M train when it is locked."""
     sizes = {"text_encoder": "random-bert-base", "image_encoder": "random-clip-b32", "hidden": 768}
     with torch.device("meta"):
         net = lit_tirg(image_width=None, **sizes)

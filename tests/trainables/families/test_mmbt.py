@@ -41,7 +41,7 @@ def batch(num_tokens: int = 3, **given: Any) -> Batch:
 
 
 def test_the_sequence_is_image_block_then_text_block():
-    """METHODS 2.2: positions start at 0 twice, [SEP] of the image block is the text's missing first special."""
+    """docs/methods.md#two-blocks: positions start at 0 twice, the image block's [SEP] is the text's first special."""
     net, given = mmbt(num_image_tokens=4), batch(4)
     table = load_model("tiny-bert").embeddings
     word, position, segment = table.word_embeddings, table.position_embeddings, table.token_type_embeddings
@@ -142,7 +142,7 @@ def test_a_frozen_resnet_keeps_its_batch_norm_statistics():
 
 # --- sizes and errors -------------------------------------------------------------------------------
 def test_parameters_of_the_papers_model():
-    """METHODS 4.4: 169.2 M = BERT-base 109,482,240 + ResNet-152 58,143,808 + the projection, and the head."""
+    """docs/methods.md#sizes: 169.2 M = BERT-base 109,482,240 + ResNet-152 58,143,808 + the projection, and the head."""
     with torch.device("meta"):
         net = mmbt(image_width=None, text_encoder="random-bert-base", image_encoder="random-resnet-152")
     projection = 2048 * 768 + 768

@@ -144,7 +144,7 @@ def test_nothing_is_built_that_nobody_reads(head):
 
 
 def test_parameters_of_the_papers_model():
-    """METHODS 4.4 counts BERT's pooler, 590,592: 195.3 M with it (head: pooler), without it 194.7 M."""
+    """docs/methods.md#sizes: 195.3 M with BERT's pooler of 590,592 (head: pooler), without it 194.7 M."""
     bert, vit, pooler = 109_482_240, 85_798_656, 768 * 768 + 768
     assert bert + vit == pytest.approx(195.3e6, abs=0.05e6)
     counts = {}

@@ -229,7 +229,7 @@ def test_lxmerts_lowest_layers_can_be_frozen(frozen):
 
 
 def test_number_of_parameters_of_lxmert():
-    """About 208 M (METHODS 2.11), of which the image side of the last cross layer reaches no logit."""
+    """About 208 M (docs/methods.md#sizes), of which the image side of the last cross layer reaches no logit."""
     d = 768
     with torch.device("meta"):
         whole = sum(p.numel() for p in load_model("random-lxmert").parameters())

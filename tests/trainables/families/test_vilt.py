@@ -139,7 +139,7 @@ def test_a_missing_text_is_an_empty_one():
 
 
 def test_number_of_parameters_at_the_published_size():
-    """111.6 M (METHODS 4.4), all of them used, and the head."""
+    """111.6 M (docs/methods.md#sizes), all of them used, and the head."""
     d = 768
     with torch.device("meta"):
         whole = sum(p.numel() for p in load_model("random-vilt-b32").parameters())

@@ -33,7 +33,7 @@ def gelu(x: np.ndarray) -> np.ndarray:
 
 
 def read(state: dict, side: str, own: np.ndarray, other: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """METHODS 2.11 in numpy, row by row and head by head: the stream, and the weights (B, H, N, M)."""
+    """docs/methods.md#co-attention in numpy, row by row and head by head: the stream, and the weights (B, H, N, M)."""
 
     def linear(name: str, x: np.ndarray) -> np.ndarray:
         return x @ state[f"{side}.{name}.weight"].T + state[f"{side}.{name}.bias"]
@@ -116,7 +116,7 @@ def test_dropout_acts_in_training_alone():
 
 
 def test_the_published_schedule():
-    """Six text layers, connection 0, then an image layer, a text layer and a connection in turn (METHODS 2.11)."""
+    """docs/methods.md#two-stream-order: six text layers, connection 0, then image layer, text layer, connection."""
     expected = [("text", 0), ("text", 1), ("text", 2), ("text", 3), ("text", 4), ("text", 5), ("connection", 0)]
     for number in range(5):
         expected += [("image", number), ("text", 6 + number), ("connection", number + 1)]

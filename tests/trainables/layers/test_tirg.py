@@ -28,7 +28,7 @@ def trained(**kwargs) -> Tirg:
 
 
 def recompute(model: Tirg, *, norm: str, is_training: bool) -> np.ndarray:
-    """The formula of METHODS 2.3 in numpy, tensors picked by shape and order instead of by the module's forward."""
+    """docs/methods.md#tirg in numpy, tensors picked by shape and order instead of by the module's forward."""
     state = {name: tensor.double().numpy() for name, tensor in model.state_dict().items()}
     image, text = (value.double().numpy() for value in inputs())
     both = np.concatenate([image, text], axis=1)

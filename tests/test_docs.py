@@ -1,0 +1,68 @@
+"""The documents against the code: what is cited exists, and what exists is described."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+
+from mmtune.records import COSTS
+from mmtune.spec.search_spec import SAMPLER_NAMES, SCHEDULER_NAMES
+from trainables.families import FAMILIES, family_module
+from trainables.metrics import METRICS
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ("mmtune", "trainables", "analysis", "tests", "benchmarks", "scripts", "search_spaces", "docs")
+TEXTS = [
+    path
+    for folder in FOLDERS
+    for path in sorted((ROOT / folder).rglob("*"))
+    if path.is_file() and not path.is_symlink() and (path.suffix in (".py", ".md", ".yaml") or path.suffix == "")
+]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+METHODS = ROOT / "docs" / "methods.md"
+
+
+@lru_cache
+def anchors(page: Path) -> list[str]:
+    """Explicit ones, and those that GitHub gives headings."""
+    text = page.read_text(encoding="utf-8")
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    slugs = [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
+    explicit = re.findall(r'<a id="([^"]+)">', text)
+    assert len(set(explicit)) == len(explicit), f"{page.name}: an anchor twice"
+    return [*explicit, *slugs]
+
+
+def test_every_cited_anchor_exists():
+    cited = {
+        (page, anchor, path)
+        for path in TEXTS
+        for page, anchor in re.findall(r"\b(docs/\w+\.md|CONTRIBUTING\.md)#([\w-]+)", path.read_text(encoding="utf-8"))
+    }
+    assert len(cited) > 40
+    assert not [cite for cite in cited if cite[1] not in anchors(ROOT / cite[0])]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page):
+    for target, anchor in re.findall(r"\]\(([^)#]*)(?:#([^)]+))?\)", page.read_text(encoding="utf-8")):
+        if "://" in target:
+            continue
+        where = page if target == "" else page.parent / target
+        assert where.exists(), target
+        assert not anchor or anchor in anchors(where), f"{target}#{anchor}"
+
+
+def test_methods_describe_what_there_is():
+    known = set(anchors(METHODS))
+    metrics = {"loss", *(name for metrics in METRICS.values() for name in metrics)}
+    assert {*FAMILIES, *metrics, *SAMPLER_NAMES, *SCHEDULER_NAMES} <= known
+    text = METHODS.read_text(encoding="utf-8")
+    terms = {"supervised", "consistency", *(term for name in FAMILIES for term in family_module(name).LOSS_TERMS)}
+    for name in {*terms, *COSTS}:
+        assert f"`{name}`" in text, name
+    for name in terms:
+        assert name in known or name.rpartition("_")[0] in known, name
