@@ -6,9 +6,10 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmtune.spec.configkeys import ConfigKeys, config_problems, known_names, with_floats
+from mmtune.spec.configkeys import ConfigKeys, config_problems, known_names
 from mmtune.spec.document import Document, read_text
 from mmtune.spec.searchfile import is_search_file
+from mmtune.spec.validation import with_floats
 from trainables.config import TrialConfig
 from trainables.messages import describe
 

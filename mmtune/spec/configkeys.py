@@ -5,14 +5,15 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
+from mmtune.spec.validation import UNKNOWN_KEY, Fields, reason, types, with_floats, with_quotes
 from trainables.config import TrialConfig
-from trainables.messages import describe, did_you_mean, number_problem, show, unknown
-
-UNKNOWN_KEY = "unknown key"
+from trainables.messages import did_you_mean
 
 
 def known_names() -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -23,25 +24,15 @@ def known_names() -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(FAMILIES), tuple(DATASETS)
 
 
-def flat_fields(family: str) -> dict[str, Any]:
-    """Flat key -> annotation of everything that a TrialConfig of this family can be given."""
+def flat_fields(family: str) -> dict[str, FieldInfo]:
+    """Flat key -> field of everything that a TrialConfig of this family can be given."""
     from trainables.families import family_config
 
     flat = {**_flat(TrialConfig, ""), **_flat(family_config(family), "model.")}
-    return {key: kind for key, kind in flat.items() if key != "model"}
+    return {key: field for key, field in flat.items() if key != "model"}
 
 
-def with_floats(params: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
-    """``params`` with whole numbers as floats where the field is one: TrialConfig is strict, YAML's 1 is an int."""
-    made = dict(params)
-    for key, value in params.items():
-        kinds = _types(fields.get(key))
-        if type(value) is int and float in kinds and int not in kinds and number_problem(value) is None:
-            made[key] = float(value)
-    return made
-
-
-def config_problems(params: dict[str, Any], fields: Mapping[str, Any]) -> list[tuple[str, str]]:
+def config_problems(params: dict[str, Any], fields: Fields) -> list[tuple[str, str]]:
     """What TrialConfig says to ``params``, as (flat key, message); the key is '' when it is about none."""
     try:
         TrialConfig.from_params(params)
@@ -103,13 +94,12 @@ class ConfigKeys:
             base = {"family": family, "dataset": "x", key: value}
             for found, message in config_problems(with_floats(base, fields), fields):
                 if found == key:
-                    is_word = _literals(fields[key]) or str in _types(fields[key])
-                    return f"YAML reads {odd_words[0]}; quote it. {message}" if is_word and odd_words else message
+                    return with_quotes(message, fields[key], odd_words)
         return None
 
     def is_whole(self, key: str, families: Sequence[str]) -> bool:
         """Whether the field is a whole number in one of ``families``."""
-        kinds = [_types(self.fields[family][key]) for family in families]
+        kinds = [types(self.fields[family][key]) for family in families]
         return any(int in kind and float not in kind for kind in kinds)
 
     def as_float(self, key: str, value: Any) -> Any:
@@ -120,50 +110,26 @@ class ConfigKeys:
         return value
 
 
-def _flat(section: type[BaseModel], prefix: str) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, info in section.model_fields.items():
-        kind: Any = info.annotation
+def _flat(section: type[BaseModel], prefix: str) -> dict[str, FieldInfo]:
+    flat: dict[str, FieldInfo] = {}
+    for name, field in section.model_fields.items():
+        kind: Any = field.annotation
         is_section = isinstance(kind, type) and issubclass(kind, BaseModel)
-        flat.update(_flat(kind, f"{prefix}{name}.") if is_section else {f"{prefix}{name}": kind})
+        flat.update(_flat(kind, f"{prefix}{name}.") if is_section else {f"{prefix}{name}": field})
     return flat
 
 
-def _types(annotation: Any) -> set[Any]:
-    return set(get_args(annotation)) or {annotation}
-
-
-def _literals(annotation: Any) -> tuple[Any, ...]:
-    return get_args(annotation) if getattr(annotation, "__origin__", None) is Literal else ()
-
-
-def _explain(detail: Any, fields: Mapping[str, Any], params: Mapping[str, Any]) -> tuple[str, str]:
+def _explain(detail: ErrorDetails, fields: Fields, params: Mapping[str, Any]) -> tuple[str, str]:
     location = [str(part) for part in detail["loc"]]
     keys = [".".join(location[:end]) for end in range(len(location), 0, -1)]
     key = next((key for key in keys if key in fields or key in params), ".".join(location))
-    kind, context, value = detail["type"], detail.get("ctx", {}), detail.get("input")
-    given = describe(value)
-    if kind == "value_error":
-        message = str(context.get("error", detail["msg"]))
-        named = re.match(r"([a-z_][\w.]*): ", message)  # a check over several fields names the one to change
-        is_named = key not in fields and named is not None and named[1] in fields
-        return (named[1], message[named.end() :]) if named is not None and is_named else (key, message)
-    for name, words in (("gt", "above"), ("ge", "at least"), ("lt", "below"), ("le", "at most")):
-        if name in context:
-            return key, f"{given} must be {words} {show(context[name])}"
-    if kind == "literal_error":
-        known = [value for part in (fields.get(key), *get_args(fields.get(key))) for value in _literals(part)]
-        return key, unknown(value, list(dict.fromkeys(known)))
-    if kind in ("float_type", "int_type", "finite_number"):
-        return key, number_problem(value, is_int=kind == "int_type") or f"{given} is not a number"
-    if kind == "missing":
+    message = reason(detail, fields.get(key))
+    if detail["type"] == "missing":
         return key, f"is missing, family {params.get('family')} needs it"
-    words = {"bool_type": "neither true nor false", "string_type": "not a string"}
-    if kind in words:
-        return key, f"{given} is {words[kind]}"
-    if kind == "extra_forbidden":
-        return key, UNKNOWN_KEY
-    return key, f"{given}: {detail['msg'][:1].lower()}{detail['msg'][1:]}"
+    named = re.match(r"([a-z_][\w.]*): ", message)  # a check over several fields names the one to change
+    if detail["type"] == "value_error" and key not in fields and named is not None and named[1] in fields:
+        return named[1], message[named.end() :]
+    return key, message
 
 
 def _same_leaf(key: str, known: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeGuard
 
 from mmtune.spec.yamltree import Tree, YamlPath
-from trainables.messages import describe, did_you_mean, number_problem, show, unknown
+from trainables.messages import describe, did_you_mean, unknown
 
 
 class Problem(NamedTuple):
@@ -143,6 +143,15 @@ class Document:
         return True
 
     # --- values ---------------------------------------------------------------------------------------
+    def at(self, path: YamlPath) -> Any:
+        """What is written at ``path``; None when there is nothing."""
+        here: Any = self.data
+        for part in path:
+            if _not_in(here, part) is not None or (isinstance(here, dict) and part not in here):
+                return None
+            here = here[part]
+        return here
+
     def section(self, key: str) -> dict[str, Any]:
         """The mapping under a top-level key; empty when there is none."""
         value = self.data.get(key)
@@ -184,38 +193,6 @@ class Document:
         words = self.odd_words(path)
         self.bad(path, f"YAML reads {words[0]}; quote it" if words else f"is {describe(value)}; a string is expected")
         return False
-
-    def flag(self, value: Any, path: YamlPath) -> bool:
-        """``value`` as true or false."""
-        if not isinstance(value, bool):
-            self.bad(path, f"{describe(value)} is neither true nor false")
-        return value is True
-
-    def is_number(self, value: Any, path: YamlPath, *, is_int: bool = False) -> TypeGuard[float]:
-        """Whether ``value`` is a finite number, a whole one if ``is_int``; noted if not."""
-        problem = f"is {describe(value)}; a number is expected" if isinstance(value, dict | list) else None
-        problem = problem or number_problem(value, is_int=is_int)
-        if problem is not None:
-            self.bad(path, problem)
-        return problem is None
-
-    def whole(self, section: str, given: Mapping[str, Any], key: str, default: Any, *, at_least: int) -> Any:
-        """A whole number of a section; the default when it is missing or no number."""
-        value = given.get(key)
-        if value is None or not self.is_number(value, (section, key), is_int=True):
-            return default
-        if value < at_least:
-            self.bad((section, key), f"{show(value)} must be at least {at_least}")
-        return value
-
-    def choice(self, section: str, given: Mapping[str, Any], key: str, known: Sequence[str], default: str) -> str:
-        """A word of a section; the default when it is missing or no string."""
-        value = given.get(key)
-        if value is None or not self.is_text(value, (section, key)):
-            return default
-        if value not in known:
-            self.bad((section, key), unknown(value, known))
-        return value
 
 
 def _not_in(here: Any, part: str | int) -> str | None:

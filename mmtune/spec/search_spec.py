@@ -17,8 +17,9 @@ from typing import Any
 from mmtune.space.domains import Categorical, Number
 from mmtune.space.space import Space
 from mmtune.spec.configfile import load_config
-from mmtune.spec.configkeys import UNKNOWN_KEY, ConfigKeys, config_problems, flat_fields, known_names, with_floats
+from mmtune.spec.configkeys import ConfigKeys, config_problems, flat_fields, known_names
 from mmtune.spec.document import Document, Problem, SpecError, read_text
+from mmtune.spec.domains import read_domain
 from mmtune.spec.overrides import apply_override
 from mmtune.spec.searchfile import SEARCH_KEYS, final_text, find_search_file, is_config, shipped_search_files
 from mmtune.spec.sections import (
@@ -35,7 +36,8 @@ from mmtune.spec.sections import (
     read_sampler,
     read_scheduler,
 )
-from mmtune.spec.space_section import SpaceSection, read_domain
+from mmtune.spec.space_section import SpaceSection
+from mmtune.spec.validation import UNKNOWN_KEY, with_floats
 from trainables.config import TrialConfig
 from trainables.messages import show, unknown
 

@@ -1,210 +1,232 @@
-"""The sections of a search file beside the space: objectives, sampler, scheduler, budget, resources.
-
-Each is a frozen dataclass, and below them a function reads each from a document, which collects what is wrong.
-"""
+"""The sections of a search file beside the space: objectives, sampler, scheduler, budget, resources."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, ValidationInfo, create_model, field_validator, model_validator
 
 from mmtune.records import COSTS, METRICS
 from mmtune.space.domains import Domain, Number
 from mmtune.spec.document import Document
+from mmtune.spec.validation import FileSection, Model, read_model
 from trainables.messages import describe, show, unknown
 
-SAMPLER_OPTIONS: dict[str, dict[str, type]] = {  # Optuna's words
-    "tpe": {
-        "n_startup_trials": int,
-        "n_ei_candidates": int,
-        "multivariate": bool,
-        "group": bool,
-        "constant_liar": bool,
-    },
-    "random": {},
-    "qmc": {"qmc_type": str, "scramble": bool},
-    "nsga2": {"population_size": int, "mutation_prob": float, "crossover_prob": float, "swapping_prob": float},
-    "gp": {"n_startup_trials": int, "deterministic_objective": bool},
-    "brute_force": {},
+_Count: Any = Annotated[int | None, Field(ge=0)]
+_Share: Any = Annotated[float | None, Field(ge=0)]
+SAMPLER_OPTIONS: dict[str, type[BaseModel]] = {  # Optuna's words
+    name: create_model(name, __base__=FileSection, **{key: (kind, None) for key, kind in options.items()})  # type: ignore
+    for name, options in {
+        "tpe": {
+            **{"n_startup_trials": _Count, "n_ei_candidates": _Count},
+            **{"multivariate": bool | None, "group": bool | None, "constant_liar": bool | None},
+        },
+        "random": {},
+        "qmc": {"qmc_type": str | None, "scramble": bool | None},
+        "nsga2": {
+            "population_size": _Count,
+            **{"mutation_prob": _Share, "crossover_prob": _Share, "swapping_prob": _Share},
+        },
+        "gp": {"n_startup_trials": _Count, "deterministic_objective": bool | None},
+        "brute_force": {},
+    }.items()
 }
 SAMPLER_NAMES = tuple(SAMPLER_OPTIONS)
 SCHEDULER_NAMES = ("asha", "none")
 
 
-@dataclass(frozen=True)
-class Objective:
-    metric: str  # in records.METRICS, or, but for the first, in records.COSTS
-    mode: str  # max or min, always the metric's own
+class Objective(FileSection):
+    """What is optimised; trials are stopped and compared by the first."""
+
+    metric: str
+    """A validation metric; but for the first also a cost. `mmtune list metrics`."""
+    mode: Literal["max", "min"] = Field(default_factory=lambda data: _mode(data["metric"]))
+    """Always the metric's own direction, so it may be left out."""
+
+    @field_validator("metric")
+    @classmethod
+    def _is_known(cls, value: str) -> str:
+        known = {**METRICS, **COSTS}
+        if value not in known:
+            raise ValueError(unknown(value, known))
+        return value
+
+    @field_validator("mode", mode="before")
+    @classmethod
+    def _is_the_metrics_own(cls, value: Any, info: ValidationInfo) -> Any:
+        metric = info.data.get("metric")
+        if metric is not None and value != (own := _mode(metric)):
+            better = "larger" if own == "max" else "smaller"
+            raise ValueError(f"{show(value)} is wrong: '{metric}' is better when {better}, write {own}")
+        return value
 
 
-@dataclass(frozen=True)
-class SamplerSpec:
+class SamplerSpec(FileSection):
+    """What proposes trials; the other keys are the sampler's own."""
+
     name: str = "tpe"
-    seed: int = 1
-    options: Mapping[str, Any] = field(default_factory=dict)  # see SAMPLER_OPTIONS
+    """`mmtune list samplers`."""
+    seed: int = Field(default=1, ge=0)
+    """All that the sampler draws derives from it."""
+    options: Mapping[str, Any] = {}
+    """See SAMPLER_OPTIONS; in a file they stand beside name and seed."""
 
 
-@dataclass(frozen=True)
-class SchedulerSpec:
+class SchedulerSpec(FileSection):
+    """What stops trials early."""
+
     name: str = "asha"
-    grace_epochs: int = 1  # no trial is stopped earlier
-    reduction_factor: int = 3  # one of so many trials goes on from a rung
-    brackets: int = 1
+    """`mmtune list schedulers`."""
+    grace_epochs: int = Field(default=1, ge=1)
+    """The first rung: no trial is stopped earlier, in epochs."""
+    reduction_factor: int = Field(default=3, ge=2)
+    """One of so many trials goes on from a rung: the paper's eta."""
+    brackets: int = Field(default=1, ge=1)
+    """Ladders of rungs, each starting one rung later."""
 
 
-@dataclass(frozen=True)
-class Budget:
-    """What ends the study, whichever comes first; None is no limit."""
+class Budget(FileSection):
+    """What ends the study, whichever comes first; at least one is given."""
 
-    trials: int | None = None
-    device_hours: float | None = None  # wall hours x workers, over all trials
-    wall_hours: float | None = None
+    trials: int | None = Field(default=None, ge=1)
+    """Trials of the study; null is no limit."""
+    device_hours: float | None = Field(default=None, gt=0)
+    """Hours of training x workers, over all trials; null is no limit."""
+    wall_hours: float | None = Field(default=None, gt=0)
+    """Hours from start to end; null is no limit."""
 
 
-@dataclass(frozen=True)
-class Resources:
-    workers: int = 1  # ranks of one trial
-    cpus_per_worker: float = 1.0
-    gpus_per_worker: float = 0.0  # 0 to 1; a rank drives one device
-    concurrent_trials: int | Literal["auto"] = "auto"
-    isolation: str = "slot"  # slot: workers serve trial after trial; process: fresh workers for each
-    max_trial_retries: int = 2
+class Resources(FileSection):
+    """What one trial takes, and how many run at the same time."""
+
+    workers: int = Field(default=1, ge=1)
+    """Ranks of one trial."""
+    cpus_per_worker: float = Field(default=1.0, ge=0, le=1e6)
+    """CPUs, or a share of one, of each rank."""
+    gpus_per_worker: float = Field(default=0.0, ge=0, le=1)
+    """A rank drives one device or a share of one; 0 trains on CPUs."""
+    concurrent_trials: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """Trials at the same time; auto: as many as fit."""
+    isolation: Literal["slot", "process"] = "slot"
+    """slot: workers serve trial after trial; process: fresh workers for each."""
+    max_trial_retries: int = Field(default=2, ge=0)
+    """A trial whose workers were lost goes on from its last checkpoint so many times."""
+
+    @field_validator("gpus_per_worker", mode="before")
+    @classmethod
+    def _is_one_device(cls, value: Any) -> Any:
+        if isinstance(value, int | float) and value > 1:
+            raise ValueError(f"{show(value)} is not in 0 to 1; a worker drives one device, give more workers")
+        return value
+
+    @field_validator("cpus_per_worker", "gpus_per_worker")
+    @classmethod
+    def _is_no_crumb(cls, value: float) -> float:
+        if 0 < value < 1e-4:
+            raise ValueError(f"{show(value)} is below 0.0001, Ray's smallest share")
+        return value
+
+    @field_validator("concurrent_trials", mode="before")
+    @classmethod
+    def _is_auto_or_a_number(cls, value: Any) -> Any:
+        if value != "auto" and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise ValueError(f"{describe(value)} is neither auto nor a whole number")
+        return value
+
+    @model_validator(mode="after")
+    def _has_a_share_of_something(self) -> Resources:
+        if not self.cpus_per_worker and not self.gpus_per_worker:
+            raise ValueError("cpus_per_worker: is 0; a worker without a GPU needs a share of a CPU")
+        return self
 
 
 def read_objectives(document: Document) -> tuple[Objective, ...]:
     """``objectives:``, a list of metrics; without it val_accuracy."""
-    default = (Objective("val_accuracy", "max"),)
+    default = (Objective(metric="val_accuracy"),)
     entries = document.entries("objectives", example="{metric: val_accuracy, mode: max}")
     if entries is None:
         return default
     if not entries:
         document.bad(("objectives",), "is empty; give at least one {metric: ..., mode: ...}")
-    both, objectives = {**METRICS, **COSTS}, []
+    objectives: list[Objective] = []
     for i, entry in enumerate(entries):
         path = ("objectives", i)
         if not isinstance(entry, dict):
             document.bad(path, f"is {describe(entry)}; write {{metric: val_accuracy, mode: max}}")
             continue
-        document.known_keys(path, entry, ("metric", "mode"))
-        metric, mode = entry.get("metric"), entry.get("mode")
+        document.known_keys(path, entry, list(Objective.model_fields))
+        metric = entry.get("metric")
         if metric is None:
             if not document.has_problem(path):
-                document.bad(path, f"has no metric. Known: {', '.join(both)}")
+                document.bad(path, f"has no metric. Known: {', '.join((*METRICS, *COSTS))}")
             continue
-        if not document.is_text(metric, (*path, "metric")):
-            continue
-        if metric not in both:
-            document.bad((*path, "metric"), unknown(metric, both))
-            continue
-        if i == 0 and metric not in METRICS:
+        if i == 0 and isinstance(metric, str) and metric in COSTS:
             allowed = ", ".join(METRICS)
             document.bad((*path, "metric"), f"'{metric}' is a cost; the first objective is one of {allowed}")
         if any(metric == other.metric for other in objectives):
             document.bad((*path, "metric"), f"'{metric}' is there already")
-        own = both[metric][0]
-        if "mode" in entry and mode != own:
-            given = f"'{metric}' is better when {'larger' if own == 'max' else 'smaller'}"
-            document.bad((*path, "mode"), f"{show(mode)} is wrong: {given}, write {own}")
-        objectives.append(Objective(metric, own))
+        objective = read_model(document, path, entry, Objective)
+        objectives += [] if objective is None else [objective]
     return tuple(objectives) or default
 
 
 def read_sampler(document: Document, domains: Mapping[str, Sequence[Domain]]) -> SamplerSpec:
     """``sampler:``; ``domains`` is what it will search."""
-    section = document.section("sampler")
-    name = document.choice("sampler", section, "name", SAMPLER_NAMES, "tpe")
-    options = SAMPLER_OPTIONS.get(name, {})
-    if name in SAMPLER_OPTIONS:
-        document.known_keys(("sampler",), section, ("name", "seed", *options))
-    seed = document.whole("sampler", section, "seed", 1, at_least=0)
-    given = {key: value for key, value in section.items() if key in options}
-    for key, value in given.items():
-        path, kind = ("sampler", key), options[key]
-        if kind is bool:
-            document.flag(value, path)
-        elif kind is str:
-            document.is_text(value, path)
-        elif document.is_number(value, path, is_int=kind is int) and value < 0:
-            document.bad(path, f"{show(value)} must be at least 0")
-    if name == "brute_force":
+    given = document.section("sampler")
+    spec = read_model(document, ("sampler",), given, SamplerSpec) or SamplerSpec()
+    if spec.name not in SAMPLER_OPTIONS:
+        document.bad(("sampler", "name"), unknown(spec.name, SAMPLER_NAMES))
+        return SamplerSpec()
+    kind = SAMPLER_OPTIONS[spec.name]
+    document.known_keys(("sampler",), given, ("name", "seed", *kind.model_fields))
+    options = read_model(document, ("sampler",), given, kind) or kind()
+    if spec.name == "brute_force":
         endless = [key for key, alternatives in domains.items() if any(map(_is_endless, alternatives))]
         if endless:
             without = ", ".join(endless)
             document.bad(("sampler", "name"), f"'brute_force' needs a step in each float; without one: {without}")
-    return SamplerSpec(name, seed, given)
+    return spec.model_copy(update={"options": options.model_dump(exclude_unset=True)})
 
 
 def read_scheduler(document: Document, *, epochs: int) -> SchedulerSpec:
     """``scheduler:``; ``epochs`` is the most that a trial trains."""
-    section = document.section("scheduler")
-    name = document.choice("scheduler", section, "name", SCHEDULER_NAMES, "asha")
-    options = ("grace_epochs", "reduction_factor", "brackets")
-    document.known_keys(("scheduler",), section, ("name", *options))
-    if name == "none":
-        for key in options:
-            if key in section:
-                whole = "or replace it all: --set 'scheduler={name: none}'"
-                document.bad(("scheduler", key), f"has no effect with name: none; take it out ({whole})")
-    default = SchedulerSpec()
-    grace = document.whole("scheduler", section, "grace_epochs", default.grace_epochs, at_least=1)
-    factor = document.whole("scheduler", section, "reduction_factor", default.reduction_factor, at_least=2)
-    brackets = document.whole("scheduler", section, "brackets", default.brackets, at_least=1)
-    if name == "asha" and not document.has_problem(("fixed", "epochs")) and grace > epochs:
-        document.bad(("scheduler", "grace_epochs"), f"{grace} is above the epochs of a trial ({epochs})")
-    return SchedulerSpec(name, grace, factor, brackets)
+    given = document.section("scheduler")
+    document.known_keys(("scheduler",), given, list(SchedulerSpec.model_fields))
+    spec = read_model(document, ("scheduler",), given, SchedulerSpec) or SchedulerSpec()
+    if spec.name not in SCHEDULER_NAMES:
+        document.bad(("scheduler", "name"), unknown(spec.name, SCHEDULER_NAMES))
+    for key in [key for key in SchedulerSpec.model_fields if key in given and key != "name" and spec.name == "none"]:
+        whole = "or replace it all: --set 'scheduler={name: none}'"
+        document.bad(("scheduler", key), f"has no effect with name: none; take it out ({whole})")
+    if spec.name == "asha" and not document.has_problem(("fixed", "epochs")) and spec.grace_epochs > epochs:
+        document.bad(("scheduler", "grace_epochs"), f"{spec.grace_epochs} is above the epochs of a trial ({epochs})")
+    return spec
 
 
 def read_budget(document: Document) -> Budget:
     """``budget:``, at least one limit."""
-    section = document.section("budget")
-    document.known_keys(("budget",), section, ("trials", "device_hours", "wall_hours"))
-    if all(value is None for value in section.values()) and not document.has_problem(("budget",)):
+    budget = _read(document, "budget", Budget)
+    if all(limit is None for limit in vars(budget).values()) and not document.has_problem(("budget",)):
         place = ... if "budget" in document.data else None
         document.bad(("budget",), "is missing: give trials, device_hours or wall_hours", place=place)
-    trials = document.whole("budget", section, "trials", None, at_least=1)
-    hours: dict[str, float | None] = {}
-    for key in ("device_hours", "wall_hours"):
-        hours[key] = value = section.get(key)
-        if value is not None and document.is_number(value, ("budget", key)):
-            hours[key] = float(value)
-            if value <= 0:
-                document.bad(("budget", key), f"{show(value)} must be above 0")
-    return Budget(trials, **hours)
+    return budget
 
 
 def read_resources(document: Document) -> Resources:
     """``resources:`` of one trial, and how many run at the same time."""
-    section, default = document.section("resources"), Resources()
-    document.known_keys(("resources",), section, [item.name for item in fields(Resources)])
-    shares = {}
-    for key, highest in (("cpus_per_worker", 1e6), ("gpus_per_worker", 1)):
-        value = section.get(key)
-        shares[key] = getattr(default, key)
-        if value is not None and document.is_number(value, ("resources", key)):
-            shares[key] = float(value)
-            why = "; a worker drives one device, give more workers" if key == "gpus_per_worker" else ""
-            if not 0 <= value <= highest:
-                document.bad(("resources", key), f"{show(value)} is not in 0 to {highest:g}{why}")
-            elif 0 < value < 1e-4:
-                document.bad(("resources", key), f"{show(value)} is below 0.0001, Ray's smallest share")
-    if not any(shares.values()):
-        document.bad(("resources", "cpus_per_worker"), "is 0; a worker without a GPU needs a share of a CPU")
-    concurrent: Any = section.get("concurrent_trials", "auto")
-    if concurrent != "auto" and not isinstance(concurrent, int | float):
-        document.bad(("resources", "concurrent_trials"), f"{describe(concurrent)} is neither auto nor a whole number")
-    elif concurrent != "auto":
-        document.whole("resources", section, "concurrent_trials", "auto", at_least=1)
-    return Resources(
-        workers=document.whole("resources", section, "workers", default.workers, at_least=1),
-        **shares,
-        concurrent_trials=concurrent if isinstance(concurrent, int) else "auto",
-        isolation=document.choice("resources", section, "isolation", ("slot", "process"), default.isolation),
-        max_trial_retries=document.whole(
-            "resources", section, "max_trial_retries", default.max_trial_retries, at_least=0
-        ),
-    )
+    return _read(document, "resources", Resources)
+
+
+def _read(document: Document, name: str, model: type[Model]) -> Model:
+    section = document.section(name)
+    document.known_keys((name,), section, list(model.model_fields))
+    return read_model(document, (name,), section, model) or model()
 
 
 def _is_endless(domain: Domain) -> bool:
     return isinstance(domain, Number) and not domain.is_int and domain.step is None
+
+
+def _mode(metric: str) -> Any:
+    return {**METRICS, **COSTS}[metric][0]

@@ -1,14 +1,15 @@
-"""``space:`` and ``try_first:`` of a search file: domains as people write them, checked against the config's fields."""
+"""``space:`` and ``try_first:`` of a search file, checked against the config's fields."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmtune.space.domains import Categorical, Domain, Number
 from mmtune.space.space import Space
 from mmtune.spec.configkeys import ConfigKeys
 from mmtune.spec.document import Document
+from mmtune.spec.domains import read_domain
 from mmtune.spec.yamltree import YamlPath
 from trainables.messages import describe, did_you_mean, number_problem, unknown
 
@@ -21,95 +22,6 @@ _NOT_SEARCHED = {
     "seed": "cannot be searched, that would select luck; put it under fixed, repeat the best with other seeds",
     "data_dir": "comes from --data",
 }
-_NUMBER_KEYS = ("low", "high", "log", "step", "at_most")
-
-
-def read_domain(
-    document: Document, path: YamlPath, value: Any, *, can_depend: bool = True, left_out: Collection[str] = ()
-) -> Domain | None:
-    """The domain at ``path``; None, with a problem noted, if it is not understood.
-
-    Args:
-        can_depend: whether it may have a ``when``.
-        left_out: families that this search leaves out: conditions may name them, it is no mistake.
-    """
-    if not isinstance(value, dict):
-        document.bad(path, f"is {describe(value)}; a domain is such as {{type: float, low: 0.0, high: 1.0}}")
-        return None
-    kinds, before = ("float", "int", "categorical"), len(document.problems)
-    kind = value.get("type")
-    if kind is None:
-        document.bad(path, f"has no type: {', '.join(kinds)}")
-    elif document.is_text(kind, (*path, "type")) and kind not in kinds:
-        document.bad((*path, "type"), unknown(kind, kinds))
-    depend = ("when",) if can_depend else ()
-    if kind not in kinds:
-        document.known_keys(path, value, ("type", *_NUMBER_KEYS, "choices", *depend))
-        return None
-    own, other = (("choices",), _NUMBER_KEYS) if kind == "categorical" else (_NUMBER_KEYS, ("choices",))
-    document.known_keys(path, {k: v for k, v in value.items() if k not in other}, ("type", *own, *depend))
-    for key in other:
-        if key in value:
-            document.bad((*path, key), f"has no meaning for type: {kind}")
-    for key in ("choices",) if kind == "categorical" else ("low", "high"):
-        if key not in value and len(document.problems) == before:
-            document.bad(path, f"has no {key}")
-    when = _when(document, (*path, "when"), value.get("when"), left_out) if can_depend else {}
-    domain = None
-    if kind != "categorical":
-        domain = _number(document, path, value, kind == "int", when)
-    elif "choices" in value:
-        domain = _categorical(document, (*path, "choices"), value["choices"], when)
-    return domain if len(document.problems) == before else None
-
-
-def _categorical(document: Document, path: YamlPath, choices: Any, when: Mapping[str, Any]) -> Domain | None:
-    if not isinstance(choices, list):
-        document.bad(path, f"is {describe(choices)}; a list is expected")
-        return None
-    for i, choice in enumerate(choices):
-        if isinstance(choice, dict | list):
-            document.bad((*path, i), f"is {describe(choice)}; a choice is a string, a number, true, false or null")
-        elif isinstance(choice, float) and (problem := number_problem(choice)) is not None:
-            document.bad((*path, i), problem)
-    return Categorical(tuple(choices), when)
-
-
-def _number(
-    document: Document, path: YamlPath, value: Mapping[str, Any], is_int: bool, when: Mapping[str, Any]
-) -> Domain | None:
-    ends: dict[str, Any] = {"step": None}
-    for key in ("low", "high", "step"):
-        given: Any = value.get(key)
-        if given is None and (key == "step" or key not in value):
-            continue
-        if document.is_number(given, (*path, key), is_int=is_int):
-            ends[key] = given if is_int else float(given)
-    log = document.flag(value.get("log", False), (*path, "log"))
-    at_most = value.get("at_most")
-    if at_most is not None:
-        document.is_text(at_most, (*path, "at_most"))
-    if "low" not in ends or "high" not in ends:
-        return None
-    return Number(**ends, is_int=is_int, log=log, when=when, at_most=at_most)
-
-
-def _when(document: Document, path: YamlPath, value: Any, left_out: Collection[str]) -> dict[str, tuple[Any, ...]]:
-    if value is None:
-        return {}
-    if not isinstance(value, dict) or not value:
-        document.bad(path, f"is {describe(value) if value != {} else 'empty'}; write {{other_key: [values]}}")
-        return {}
-    when: dict[str, tuple[Any, ...]] = {}
-    for key, allowed in value.items():
-        many = allowed if isinstance(allowed, list) else [allowed]
-        if not many:
-            document.bad((*path, key), "is empty; give at least one value")
-        plain = [one for one in many if not isinstance(one, dict | list)]
-        if len(plain) < len(many):
-            document.bad((*path, key), "a value, or a list of values, is expected")
-        when[key] = tuple(one for one in plain if key != "family" or one not in left_out)
-    return when
 
 
 class SpaceSection:
