@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from functools import lru_cache
 from pathlib import Path
@@ -66,3 +67,27 @@ def test_methods_describe_what_there_is():
         assert f"`{name}`" in text, name
     for name in terms:
         assert name in known or name.rpartition("_")[0] in known, name
+
+
+def texts_in(tree: ast.AST) -> list[str]:
+    """Strings of a source file, what they format left out as a null character."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.append(node.value)
+        elif isinstance(node, ast.JoinedStr):
+            parts = [part.value if isinstance(part, ast.Constant) else "\0" for part in node.values]
+            found.append("".join(map(str, parts)))
+    return found
+
+
+def test_messages_of_the_trouble_page_are_in_the_sources():
+    """A heading in backticks is a message; its ... stand for what the program fills in."""
+    page = (ROOT / "docs" / "trouble.md").read_text(encoding="utf-8")
+    messages = re.findall(r"^### `(.+)`$", page, re.MULTILINE)
+    assert len(messages) > 35
+    sources = [path for folder in ("mmtune", "trainables", "analysis") for path in (ROOT / folder).rglob("*.py")]
+    known = [text for path in sources for text in texts_in(ast.parse(path.read_text(encoding="utf-8")))]
+    for message in messages:
+        pattern = re.compile(".*".join(re.escape(part.strip()) for part in message.split("...")), re.DOTALL)
+        assert any(pattern.search(text) for text in known), message
