@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cases
 import pytest
 import torch
 
@@ -14,13 +15,6 @@ from trainables.data.formats import DATASETS
 
 HERE = Path(__file__).parent
 MEASURED = ("wall_seconds", "device_seconds", "samples_per_second", "peak_memory_gib")
-TINY = {"text": {"text_encoder": "tiny-bert"}, "image": {"image_encoder": "tiny-cnn"}}
-TINY |= {"fusion": TINY["text"] | TINY["image"], "lit_tirg": {"text_encoder": "tiny-bert", "image_encoder": "tiny-vit"}}
-TINY |= {"mmbt": TINY["fusion"], "mmbv": TINY["lit_tirg"]}
-TINY |= {"mvae": TINY["fusion"], "hybrid_vae": TINY["fusion"]}
-TINY |= {"flava": {"encoder": "tiny-flava"}, "vilt": {"encoder": "tiny-vilt", "text_positions": 128}}
-TINY |= {"clip": {"encoder": "tiny-clip"}}
-TINY |= {"vilbert": TINY["lit_tirg"]}
 
 Rows = list[dict[str, Any]]
 
@@ -47,7 +41,7 @@ def toy() -> Callable[..., TrialConfig]:
 
     def make(family: str, *, model: dict[str, Any] | None = None, **given: Any) -> TrialConfig:
         fixed = {"dataset": "toy", "image_size": 16, "epochs": 2, "batch_size": 8, "precision": "fp32"}
-        return TrialConfig(family=family, model={**TINY[family], **(model or {})}, **{**fixed, **given})
+        return TrialConfig(family=family, model={**cases.of(family).TINY, **(model or {})}, **{**fixed, **given})
 
     return make
 

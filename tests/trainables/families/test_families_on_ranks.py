@@ -1,26 +1,15 @@
 """Every family trains on two gloo ranks as it does on one: same batches, gradients averaged, nothing left out."""
 
+import cases
 import pytest
 
-from trainables.families import FAMILIES
-
-MODELS = {
-    "text": {"text_pool": "pooler"},
-    "image": {"image_encoder": "tiny-vit"},
-    "clip": {"mode": "finetune"},
-    "fusion": {"kind": "intermediate", "hidden": 32, "modalities": "text+image+numeric+categorical+graph"},
-    "lit_tirg": {"tirg_norm": "layer", "lock_image": False},
-    "mmbt": {"freeze_image_epochs": 1, "freeze_text_epochs": 2},  # DDP must see what thaws after it wrapped
-    "flava": {"unimodal_heads": True},
-    "vilbert": {"lock_image": False, "freeze_text_layers": 0},
-    "mvae": {"subset_elbo": True},
-    "hybrid_vae": {"warmup_cls_epochs": 1},
-}
+from trainables.families import FAMILIES, family_module
 
 
 def config_of(family, toy):
-    uda = {"mode": "fixed", "views": "image" if family == "image" else "text"}
-    return toy(family, model=MODELS.get(family, {}), epochs=3, batch_size=9, optim={"lr": 1e-3}, uda=uda)
+    uda = {"mode": "fixed", "views": "text" if "text" in family_module(family).MODALITIES else "image"}
+    model = getattr(cases.of(family), "ON_RANKS", {})
+    return toy(family, model=model, epochs=3, batch_size=9, optim={"lr": 1e-3}, uda=uda)
 
 
 @pytest.fixture(scope="module")

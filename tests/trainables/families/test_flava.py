@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 import torch
+from small import IMAGE, NARROW, TEXT
 from torch import nn
 from torch.nn import functional as F
 
@@ -11,6 +12,12 @@ from trainables.encoders.port import Port
 from trainables.encoders.weights import load_config, load_model
 from trainables.families.flava import Config, build, droppable, inputs
 from trainables.optim import part_of
+
+TINY = {"encoder": "tiny-flava"}
+VARIANTS = [{}, {"lock_text": True, "head_hidden": 0}, {"unimodal_heads": True, "lock_image": True}]
+ON_RANKS = {"unimodal_heads": True}
+PARTS = {"text_config": TEXT, "image_config": IMAGE, "multimodal_config": NARROW, "image_codebook_config": {}}
+STAND_INS = {"facebook/flava-full": ("Flava", {**PARTS, "hidden_size": 24, "projection_dim": 16})}
 
 TASK = Task(kind="multiclass", classes=("a", "b", "c"))
 MASK = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])

@@ -7,6 +7,18 @@ from trainables.encoders.port import Port
 from trainables.families.hybrid_vae import Config, build, droppable, inputs
 from trainables.losses import supervised_loss
 
+TINY = {"text_encoder": "tiny-bert", "image_encoder": "tiny-cnn"}
+VARIANTS = [
+    {},
+    {"posterior": "moe"},
+    {"posterior": "concat", "cls_depth": 0},
+    {"modalities": "image+text", "subset_elbo": True, "free_bits": 0.1, "warmup_cls_epochs": 1},
+    {"modalities": "text+image+numeric", "subset_elbo": True, "text_pool": "cls"},
+]
+BY_HEART = {"beta": 1e-4, "gamma": 10.0}
+ON_RANKS = {"warmup_cls_epochs": 1}
+RECOMPUTED = None
+
 TASK = Task(kind="multiclass", classes=("a", "b", "c"))
 WIDTHS = {"text": 5, "image": 7}
 

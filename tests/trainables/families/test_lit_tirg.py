@@ -4,8 +4,22 @@ import pytest
 import torch
 
 from trainables.batch import Batch, Task
-from trainables.encoders.port import Port, load_encoder
+from trainables.encoders.port import Input, Port, load_encoder
+from trainables.encoders.weights import load_model
 from trainables.families.lit_tirg import Config, build, droppable, inputs
+
+TINY = {"text_encoder": "tiny-bert", "image_encoder": "tiny-vit"}
+VARIANTS = [
+    {},
+    {"joint_layers": 1, "tirg_norm": "layer"},
+    {"joint_layers": 1, "lock_image": False, "pool_f": "mean", "tirg_norm": "none"},
+    {"fusion": "none", "lock_image": False, "pool_f": "cls"},
+    {"fusion": "none", "num_image_tokens": 1},
+    {"fusion": "concat", "image_encoder": "tiny-cnn", "depth": 2},
+    {"fusion": "gmu", "lock_image": False},
+]
+BY_HEART = {"tirg_norm": "layer"}
+ON_RANKS = {"tirg_norm": "layer", "lock_image": False}
 
 TASK = Task(kind="multiclass", classes=("a", "b", "c"))
 WIDTH = 5
@@ -25,16 +39,96 @@ def lit_tirg(*, image_width: int | None = WIDTH, **given: Any) -> Any:
     return build(config, TASK, ports).eval()
 
 
-def batch() -> Batch:
-    return Batch(
-        input_ids=torch.tensor([[2, 7, 8, 3], [2, 9, 3, 0]]),
-        attention_mask=torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]]),
-        image_features=torch.randn(2, 1 + 4, WIDTH, generator=torch.Generator().manual_seed(1)),
-        labels=torch.zeros(2),
-        ids=["a", "b"],
-    )
+def batch(**given: Any) -> Batch:
+    fixed = {
+        "input_ids": torch.tensor([[2, 7, 8, 3], [2, 9, 3, 0]]),
+        "attention_mask": torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]]),
+        "image_features": torch.randn(2, 1 + 4, WIDTH, generator=torch.Generator().manual_seed(1)),
+    }
+    return Batch(**{**fixed, **given}, labels=torch.zeros(2), ids=["a", "b"])
 
 
+def test_the_joint_input_is_mmbts_layout():
+    """[CLS], image, [SEP] in segment 0 from position 0; the text without its first special in segment 1, from 0."""
+    net = lit_tirg()
+    table = net.text_embeddings
+    tokens = torch.randn(2, 49, 5)
+    ids = torch.randint(5, 100, (2, 257))  # 256 tokens behind its own first special
+    ids[:, 0], ids[:, -1] = 2, 3
+    mask = torch.ones(2, 257, dtype=torch.long)
+    mask[1, 200:] = 0
+    with torch.no_grad():
+        states, joint_mask, num_image = net.joint_input(
+            Batch(input_ids=ids, attention_mask=mask, labels=torch.zeros(2), ids=["a", "b"]), tokens
+        )
+        assert num_image == 51 and states.shape == (2, 307, 64)  # docs/methods.md#lit_tirg
+        word, position, segment = table.word_embeddings, table.position_embeddings, table.token_type_embeddings
+        inside = [word(torch.tensor([[2], [2]])), net.projection(tokens), word(torch.tensor([[3], [3]]))]
+        image = torch.cat(inside, dim=1) + position.weight[:51] + segment.weight[0]
+        text = word(ids[:, 1:]) + position.weight[:256] + segment.weight[1]
+        torch.testing.assert_close(states, table.LayerNorm(torch.cat([image, text], dim=1)))
+    assert joint_mask.tolist() == [[1] * 307, [1] * 51 + mask[1, 1:].tolist()]
+
+
+def test_all_layers_run_over_both_blocks_by_default():
+    net = lit_tirg()
+    bert = load_model("tiny-bert")
+    given = batch()
+    with torch.no_grad():
+        assert given.image_features is not None
+        states, mask, _ = net.joint_input(given, given.image_features[:, 1:])
+        expected = bert.encoder(states, attention_mask=mask[:, None, None, :].bool()).last_hidden_state
+        torch.testing.assert_close(net(given).features["text"], bert.pooler(expected), rtol=1e-4, atol=1e-5)
+
+
+def test_one_joint_layer_is_the_last_pretrained_one_over_the_lower_ones_by_hand():
+    net = lit_tirg(joint_layers=1)
+    lower = load_encoder("text", Input("tiny-bert", is_locked=True, num_layers=1)).eval()
+    bert = load_model("tiny-bert")
+    whole = batch()
+    with torch.no_grad():
+        hidden = bert(
+            input_ids=whole.input_ids, attention_mask=whole.attention_mask, output_hidden_states=True
+        ).hidden_states[1]
+        assert whole.input_ids is not None and whole.image_features is not None and whole.attention_mask is not None
+        states, _ = lower(whole.input_ids, whole.attention_mask)
+        torch.testing.assert_close(states, hidden)
+        given = batch(input_ids=None, text_features=hidden)
+        joint, mask, num_image = net.joint_input(given, whole.image_features[:, 1:])
+        torch.testing.assert_close(joint[:, num_image:], hidden[:, 1:])
+        image_ids = torch.tensor([[2], [2]]), torch.tensor([[3], [3]])
+        word = bert.embeddings.word_embeddings
+        block = torch.cat([word(image_ids[0]), net.projection(whole.image_features[:, 1:]), word(image_ids[1])], dim=1)
+        block = block + bert.embeddings.position_embeddings.weight[:6] + bert.embeddings.token_type_embeddings.weight[0]
+        torch.testing.assert_close(joint[:, :num_image], bert.embeddings.LayerNorm(block))
+        last = bert.encoder.layer[1](joint, attention_mask=mask[:, None, None, :].bool())
+        torch.testing.assert_close(net(given).features["text"], bert.pooler(last), rtol=1e-4, atol=1e-5)
+    assert len(net.text_layers) == 1 and net.text_embeddings.word_embeddings.num_embeddings == 2
+
+
+def test_what_the_text_encoder_cannot_do_is_said():
+    with pytest.raises(ValueError, match="model.joint_layers: tiny-bert has 2 layers, 3 were asked for"):
+        lit_tirg(joint_layers=3)
+    with pytest.raises(ValueError, match="511 image tokens do not fit into the 512 positions of tiny-bert"):
+        lit_tirg()(batch(image_features=torch.zeros(2, 512, 5)))
+
+
+def test_a_text_encoder_that_is_no_bert_is_refused(tmp_path):
+    from transformers import RobertaConfig
+
+    RobertaConfig().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="model.text_encoder: lit_tirg needs a BERT with two segments"):
+        inputs(Config.model_validate({"text_encoder": str(tmp_path)}))
+
+
+def test_ablations_leave_out_what_they_say():
+    names = {fusion: {name.split(".")[0] for name, _ in lit_tirg(fusion=fusion).named_parameters()}
+             for fusion in ("tirg", "none", "concat", "gmu")}  # fmt: skip
+    assert "fuse" in names["tirg"] and "fuse" in names["gmu"]
+    assert not names["none"] & {"fuse", "to_joint"} and "to_joint" in names["concat"] and "fuse" not in names["concat"]
+
+
+# --- without a modality ------------------------------------------------------------------------------
 def f_under_a_mask(net: Any, hidden: slice) -> torch.Tensor:
     """f with an attention mask of 0 on some of [CLS] 4 image tokens [SEP] 3 words."""
     given = batch()

@@ -10,6 +10,14 @@ from trainables.encoders.port import Port, load_encoder
 from trainables.encoders.weights import load_model
 from trainables.families.mmbt import Config, build, droppable, inputs
 
+TINY = {"text_encoder": "tiny-bert", "image_encoder": "tiny-cnn"}
+VARIANTS = [
+    {},
+    {"num_image_tokens": 9, "image_pool": "max", "lock_image": True},
+    {"num_image_tokens": 49, "image_encoder": "tiny-vit", "dropout": 0.0},
+]
+ON_RANKS = {"freeze_image_epochs": 1, "freeze_text_epochs": 2}  # DDP must see what thaws after it wrapped
+
 TASK = Task(kind="multiclass", classes=("a", "b", "c"))
 WIDTH = 5  # of the image features where they are given
 

@@ -9,6 +9,15 @@ from trainables.encoders.port import Port
 from trainables.encoders.weights import ARCHITECTURES, load_model
 from trainables.families.mmbv import Config, build, droppable, inputs
 
+TINY = {"text_encoder": "tiny-bert", "image_encoder": "tiny-vit"}
+VARIANTS = [
+    {},
+    {"head": "sum", "exchange_norm": "layernorm"},
+    {"head": "text"},
+    {"head": "image"},
+    {"head": "pooler"},
+]
+
 TASK = Task(kind="multiclass", classes=("a", "b", "c"))
 
 

@@ -8,6 +8,18 @@ from trainables.encoders.port import Port
 from trainables.families.mvae import Config, build, droppable, inputs
 from trainables.losses import supervised_loss
 
+TINY = {"text_encoder": "tiny-bert", "image_encoder": "tiny-cnn"}
+VARIANTS = [
+    {},
+    {"posterior": "moe", "subset_elbo": True},
+    {"posterior": "concat", "beta_schedule": "cyclical"},
+    {"modalities": "image", "enc_depth": 0},
+    {"modalities": "numeric+text"},
+]
+BY_HEART = {"beta": 1e-4}  # its probe is all that sees the labels
+ON_RANKS = {"subset_elbo": True}
+RECOMPUTED = None
+
 TASK = Task(kind="multiclass", classes=("a", "b", "c"))
 WIDTHS = {"text": 5, "image": 7}
 MEAN, STD = 3.0, 2.0  # of the training rows

@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 import torch
+from small import TEXT
 from torch import nn
 
 from trainables.batch import Batch, Task
@@ -10,6 +11,19 @@ from trainables.encoders.port import Port
 from trainables.encoders.weights import load_config, load_model
 from trainables.families.vilbert import Config, build, droppable, inputs
 from trainables.optim import part_of
+
+TINY = {"text_encoder": "tiny-bert", "image_encoder": "tiny-vit"}
+VARIANTS = [
+    {},
+    {"freeze_text_layers": 1, "joint": "concat", "lock_image": False},
+    {"joint": "sum", "num_image_tokens": 1, "connections": 2, "image_layers": 3, "image_encoder": "tiny-cnn"},
+    {"architecture": "lxmert", "text_encoder": "tiny-lxmert"},
+    {"architecture": "lxmert", "text_encoder": "tiny-lxmert", "freeze_text_layers": 2, "lock_image": False},
+]
+ON_RANKS = {"lock_image": False, "freeze_text_layers": 0}
+STAND_INS = {
+    "unc-nlp/lxmert-base-uncased": ("Lxmert", {key: TEXT[key] for key in TEXT if key[:3] not in ("num", "max")})
+}
 
 TASK = Task(kind="multiclass", classes=("a", "b", "c"))
 WIDTH = 10  # of the image features

@@ -3,12 +3,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from small import IMAGE, TEXT
 from torch import nn
 
 from trainables.batch import Batch, Task
 from trainables.encoders.port import Port
 from trainables.encoders.weights import load_model
 from trainables.families.vilt import Config, build, droppable, inputs
+
+TINY = {"encoder": "tiny-vilt", "text_positions": 128}
+VARIANTS = [{}, {"hidden": 32, "dropout": 0.2}]
+STAND_INS = {"dandelin/vilt-b32-mlm": ("Vilt", {**IMAGE, **TEXT, "max_position_embeddings": 40})}
 
 TASK = Task(kind="multiclass", classes=("a", "b", "c"))
 
