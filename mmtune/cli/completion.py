@@ -27,7 +27,7 @@ def search_files_and_datasets(incomplete: str) -> list[str]:
 
 def yaml_files(incomplete: str) -> list[str]:
     """Paths of YAML files, and of folders on the way to one."""
-    return _paths(incomplete, lambda path: path.suffix in (".yaml", ".yml"))
+    return _paths(incomplete, lambda path: path.suffix in (".yaml", ".yml") and path.is_file())
 
 
 def studies(incomplete: str) -> list[str]:
@@ -101,9 +101,9 @@ def _paths(incomplete: str, is_wanted: Callable[[Path], bool]) -> list[str]:
     """Wanted paths and folders that ``incomplete`` may become; none if that is one folder: the shell goes into it."""
     folder = incomplete[: incomplete.rfind("/") + 1]
     found = [path for path in _inside(Path(folder).expanduser()) if path.name.startswith(incomplete[len(folder) :])]
-    wanted = [f"{folder}{path.name}" for path in found if is_wanted(path)]
-    folders = [f"{folder}{path.name}/" for path in found if path.is_dir() and not path.name.startswith(".")]
-    return wanted if not wanted and len(folders) == 1 else [*wanted, *folders]
+    wanted = [path.name for path in found if is_wanted(path)]
+    folders = [f"{path.name}/" for path in found if path.is_dir() and path.name not in wanted and path.name[0] != "."]
+    return [] if not wanted and len(folders) == 1 else [f"{folder}{name}" for name in [*wanted, *folders]]
 
 
 def _inside(folder: Path) -> list[Path]:

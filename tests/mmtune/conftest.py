@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -64,6 +65,25 @@ class Command:
         self.server.stdin.flush()
         code = int(self.server.stdout.readline())
         return Done(code, out.read_text(), err.read_text())
+
+    def content(self, folder: str = ".") -> dict[str, str]:
+        """Each path below ``folder`` with a hash of what it holds; a lock file only names who had it last."""
+        root = self.cwd / folder
+        return {
+            str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "folder"
+            for path in sorted(root.rglob("*"))
+            if path.name != ".lock"
+        }
+
+    def refused(self, *args: object) -> str:
+        """The message of a call that must fail and change nothing."""
+        before = self.content()
+        done = self(*args)
+        assert done.code == 2, done
+        assert self.content() == before
+        assert done.out == "" and "Traceback" not in done.err
+        assert done.err.count("mmtune: ") >= 1 and done.err.startswith("mmtune: ")
+        return done.err.removeprefix("mmtune: ").rstrip("\n")
 
 
 @pytest.fixture(scope="session")

@@ -40,11 +40,6 @@ def write_toys(root: Path, **texts: str) -> Path:
     return folder
 
 
-def test_help_ends_in_an_example(mmtune):
-    done = mmtune("data", "check", "--help")
-    assert done.code == 0 and done.out.rstrip().endswith("Example: mmtune data check openclipart --out check")
-
-
 def test_a_clean_dataset(mmtune):
     toys = write_toys(mmtune.cwd)
     done = mmtune(

@@ -1,0 +1,29 @@
+"""Mistakes with best, pareto and report; what they print of a study that ran is in tests/mmtune/study."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.mark.parametrize("verb", ["best", "pareto", "report"])
+def test_folders_that_are_no_studies(mmtune, verb):
+    (mmtune.cwd / "photos").mkdir()
+    assert mmtune.refused(verb, "photos") == "photos: not a study folder (no study.json and spec.yaml in it)"
+    assert mmtune.refused(verb, "nowhere") == "nowhere: no such study folder"
+
+
+def test_a_study_without_finished_trials(mmtune, write_study):
+    write_study(mmtune.cwd, "RUNNING", "FAILED")
+    said = mmtune.refused("best", "s")
+    assert said == "s: no finished trial with a finite val_accuracy yet (1 RUNNING, 1 FAILED)"
+    empty = write_study(mmtune.cwd, name="empty")
+    assert mmtune.refused("best", "empty", "--export", "best.yaml") == f"{empty.root}: no trial yet"
+
+
+@pytest.mark.parametrize("verb", ["pareto", "report"])
+@pytest.mark.parametrize("option", ["--cost", "--metric"])
+def test_unknown_metrics_and_costs(mmtune, write_study, verb, option):
+    write_study(mmtune.cwd, "COMPLETE", "PRUNED")
+    message = mmtune.refused(verb, "s", option, "device_secnds")
+    assert message.startswith("'device_secnds' is unknown, did you mean 'device_seconds'?")
+    assert "val_ap_micro" in message and "num_parameters" in message
