@@ -57,6 +57,34 @@ def test_every_link_leads_somewhere(page):
         assert not anchor or anchor in anchors(where), f"{target}#{anchor}"
 
 
+def test_every_file_that_a_page_names_exists():
+    """Paths below a folder of the repository; bare names of Python files anywhere in it."""
+    below = re.compile(rf"(?<![\w/.<-])(?:{'|'.join(FOLDERS)})/[\w./-]*\w")
+    names = {path.name for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")}
+    for page in (page for page in PAGES if page.name != "CHANGELOG.md"):
+        text = re.sub(r"\S*(?:NAME|FAMILY|<)\S*", "", page.read_text(encoding="utf-8"))  # stand for one of your own
+        missing = [name for name in below.findall(text) if not (ROOT / name).exists()]
+        missing += [name for name in re.findall(r"(?<![\w/])(\w+\.py)\b", text) if name not in names]
+        assert not missing, f"{page.name}: {missing}"
+
+
+def test_the_readme_has_every_room_in_its_tree():
+    block = re.search(r"## The tree\n\n```\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert block is not None
+    above: list[str] = []
+    shown = set()
+    for line in block[1].splitlines():
+        depth, name = (len(line) - len(line.lstrip())) // 2, line.split()[0]
+        above = [*above[:depth], name]
+        shown.add("".join(above))
+        assert (ROOT / "".join(above)).exists() and len(line) <= 120, line
+    packages = (
+        path.parent for name in ("mmtune", "trainables", "analysis") for path in (ROOT / name).rglob("__init__.py")
+    )
+    rooms = {f"{path.relative_to(ROOT)}/" for path in packages}
+    assert rooms <= shown, f"not in the README's tree: {sorted(rooms - shown)}"
+
+
 def test_methods_describe_what_there_is():
     known = set(anchors(METHODS))
     metrics = {"loss", *(name for metrics in METRICS.values() for name in metrics)}
