@@ -84,11 +84,6 @@ class Batch:
         """B."""
         return len(self.labels)
 
-    @property
-    def text_mask(self) -> Tensor | None:
-        """The mask of token features (B, L, D): the attention mask."""
-        return self.attention_mask
-
     def features(self, modality: str) -> Tensor | None:
         """What a locked encoder gave for 'text' or 'image', where the batch carries it."""
         return {"text": self.text_features, "image": self.image_features}.get(modality)

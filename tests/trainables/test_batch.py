@@ -50,7 +50,6 @@ def test_slice_takes_the_same_rows_of_everything():
     assert part.size == 2 and part.ids == ["r1", "r2"] and part.labels.tolist() == [1, 2]
     assert part.input_ids is not None and part.input_ids.tolist() == [[4, 5, 6], [7, 8, 9]]
     assert part.text_features is not None and part.text_features.shape == (2, 3, 2)
-    assert part.text_mask is part.attention_mask
     assert whole.slice(3, 99).size == 2
 
 
@@ -82,7 +81,7 @@ def test_concat_leaves_pooled_features_and_absent_inputs_alone():
     pooled = Batch(text_features=torch.ones(2, 7), labels=torch.zeros(2, 3), ids=["a", "b"])
     both = pooled.concat(pooled)
     assert both.text_features is not None and both.text_features.shape == (4, 7)
-    assert both.labels.shape == (4, 3) and both.input_ids is None and both.text_mask is None
+    assert both.labels.shape == (4, 3) and both.input_ids is None and both.attention_mask is None
 
 
 def test_concat_refuses_what_does_not_fit_together():
