@@ -33,12 +33,19 @@ _MAX_LOG_SCALE = math.log(100.0)
 
 class Config(Section):
     encoder: str = "openai/clip-vit-base-patch32"
+    """A CLIP: a local folder, a Hugging Face name, or random-clip-b32, the same without weights."""
     mode: Literal["zero_shot", "linear", "mlp", "finetune"] = "linear"
-    interaction: Literal["concat", "concat+mul+absdiff"] = "concat"  # what the head sees of image i and text t
-    prompt: str = "a photo of {}."  # mode: zero_shot; {} is the class
-    hidden: int = Field(512, ge=1)  # modes mlp and finetune: width of the head's hidden layers
-    depth: int = Field(1, ge=0, le=8)  # modes mlp and finetune: hidden layers
+    """zero_shot: prompts of the classes; linear, mlp: a head on locked towers; finetune: mlp on towers that train."""
+    interaction: Literal["concat", "concat+mul+absdiff"] = "concat"
+    """What the head sees of image v and text t: [v; t], or [v; t; v * t; |v - t|]; not of mode zero_shot."""
+    prompt: str = "a photo of {}."
+    """mode: zero_shot compares images with this text, {} being the class's name."""
+    hidden: int = Field(512, ge=1)
+    """modes mlp and finetune: width of the head's hidden layers."""
+    depth: int = Field(1, ge=0, le=8)
+    """modes mlp and finetune: number of the head's hidden layers."""
     dropout: float = Field(0.1, ge=0, lt=1)
+    """Share of the head's hidden features dropped in training."""
 
 
 def inputs(config: Config) -> dict[str, Input]:

