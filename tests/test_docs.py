@@ -11,6 +11,7 @@ import pytest
 
 from mmtune.records import COSTS
 from mmtune.spec.search_spec import SAMPLER_NAMES, SCHEDULER_NAMES
+from trainables.data.formats import DATASETS
 from trainables.families import FAMILIES, family_module
 from trainables.metrics import METRICS
 
@@ -95,6 +96,13 @@ def test_methods_describe_what_there_is():
         assert f"`{name}`" in text, name
     for name in terms:
         assert name in known or name.rpartition("_")[0] in known, name
+
+
+def test_every_family_and_dataset_has_its_place():
+    families = (ROOT / "docs" / "families.md").read_text(encoding="utf-8")
+    assert not [name for name in FAMILIES if f"\n| [`{name}`](methods.md#{name}) |" not in families]
+    datasets = (ROOT / "docs" / "datasets.md").read_text(encoding="utf-8")
+    assert not [name for name in DATASETS if f"\n### `{name}`\n" not in datasets]
 
 
 def texts_in(tree: ast.AST) -> list[str]:
