@@ -13,6 +13,7 @@ import pandas as pd
 
 from analysis.studies import Paths, choose_objective, load_studies, study_cost, study_folders
 from mmtune import records
+from trainables.files import write_atomic
 
 USABLE = (records.COMPLETE, records.PRUNED)
 SINGLE_MODALITY = ("text", "image")  # the families that a multimodal one has to beat
@@ -99,7 +100,7 @@ def export_best(paths: Paths, out: str | Path, metric: str | None = None) -> pd.
     """
     metric, mode = choose_objective(paths, metric)
     row = best_trial(load_studies(paths), metric, mode)
-    records.write_atomic(Path(out), best_yaml(paths, row, metric, mode, Path(out).name))
+    write_atomic(Path(out), best_yaml(paths, row, metric, mode, Path(out).name))
     return row
 
 

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from trainables.files import replacing
+
 _WORDS = 60  # characters a line
 
 
@@ -37,8 +39,8 @@ def write_preview(examples: Sequence[Any], path: Path, *, title: str) -> None:
             axis.axis("off")
         _draw(row[0], row[1], example.image, example.text)
         _draw(row[2], row[3], example.augmented_image, marked(example.text, example.augmented_text))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110, format=path.suffix.lstrip(".").lower())
 
 
 def marked(before: str | None, after: str | None) -> str | None:

@@ -20,7 +20,7 @@ from analysis.figures import axis_label, png, trial_label
 from analysis.pareto import marginal_cost, pareto_figure, pareto_front
 from analysis.studies import Paths, choose_objective, load_studies, study_cost, study_folders
 from analysis.tables import Table, family_table, pareto_table, shown, study_table
-from mmtune import records
+from trainables.files import write_atomic
 
 NUM_SHOWN = 50  # rows of the HTML page's trial tables; summary.csv has all
 STYLE = """
@@ -86,7 +86,7 @@ def write_report(
         **pictures,
         "report.html": page,
     }.items():
-        records.write_atomic(root / name, data)
+        write_atomic(root / name, data)
     return ReportFiles(
         summary=root / "summary.csv",
         families=root / "families.csv",

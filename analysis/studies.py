@@ -8,7 +8,6 @@ lacks the epoch that failed, trials.csv may be older), hence costs are the large
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 from collections import Counter
@@ -21,6 +20,7 @@ import pandas as pd
 import yaml
 
 from mmtune import records
+from trainables.messages import did_you_mean
 
 Paths = str | Path | Sequence[str | Path]
 
@@ -143,8 +143,7 @@ def mode_of(name: str) -> str:
     """
     known = {**records.METRICS, **records.COSTS}
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f", did you mean '{near[0]}'?" if near else "."
+        hint = did_you_mean(name, known) or "."
         raise ValueError(
             f"'{name}' is unknown{hint} Metrics: {', '.join(records.METRICS)}. Costs: {', '.join(records.COSTS)}"
         )

@@ -1,4 +1,4 @@
-"""What a study folder holds and how it is read and written safely. Standard library only.
+"""What a study folder holds and how it is read and written safely. Only the standard library and ``trainables.files``.
 
 The folder is the API between running (``mmtune``) and reading (``analysis``)::
 
@@ -21,11 +21,12 @@ import fcntl
 import io
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from trainables.files import write_atomic
 
 # --- trial states -----------------------------------------------------------------------------
 WAITING, RUNNING, COMPLETE = "WAITING", "RUNNING", "COMPLETE"
@@ -139,24 +140,8 @@ def open_study(path: str | Path) -> StudyFolder:
 
 
 # --- writing ------------------------------------------------------------------------------------
-def write_atomic(path: Path, data: bytes | str) -> None:
-    """Replaces ``path`` as a whole: temporary file beside it, fsync, rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
-
-
 def write_json(path: Path, value: Any) -> None:
+    """Replaces ``path`` as a whole by ``value`` in JSON, keys in order."""
     write_atomic(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 

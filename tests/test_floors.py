@@ -18,6 +18,7 @@ SOURCES = {
 }
 KNOW_RAY = ("mmtune.slots", "mmtune.study", "mmtune.search.searcher", "mmtune.search.schedulers")
 KNOW_OPTUNA = ("mmtune.search", "mmtune.space")
+LEAVES = tuple(f"trainables.{name}" for name in ("files", "messages"))  # no torch; analysis may read them too
 FAMILIES_MAY = {f"trainables.{name}" for name in ("layers", "batch", "config", "freezing", "losses", "encoders")}
 
 
@@ -79,9 +80,11 @@ def test_trainables_know_nothing_above_them(name):
 def test_analysis_reads_study_folders(name):
     names = of(name)
     assert below(names, "mmtune") - {"mmtune"} == below(names, "mmtune.records")
-    assert not below(at_import(name), "ray", "optuna", "torch", "transformers", "trainables")
+    assert not below(at_import(name), "ray", "optuna", "torch", "transformers")
+    assert below(at_import(name), "trainables") - {"trainables"} == below(at_import(name), *LEAVES)
     if not name.startswith("analysis.inspect"):
-        assert not below(names, "torch", "transformers", "torchvision", "trainables")
+        assert not below(names, "torch", "transformers", "torchvision")
+        assert below(names, "trainables") - {"trainables"} == below(names, *LEAVES)
 
 
 @pytest.mark.parametrize("name", modules("mmtune"))
@@ -97,8 +100,11 @@ def test_families_stand_alone(name):
     assert names == below(names, *FAMILIES_MAY)
 
 
-def test_records_need_only_the_standard_library():
-    assert {name.split(".")[0] for name in of("mmtune.records")} <= sys.stdlib_module_names
+@pytest.mark.parametrize("name", [*LEAVES, "mmtune.records"])
+def test_leaves_need_nothing_else(name):
+    names = of(name)
+    assert below(names, "trainables") - {"trainables"} == below(names, *LEAVES)
+    assert {name.split(".")[0] for name in names} <= {*sys.stdlib_module_names, "trainables", "__future__"}
 
 
 def loaded(*names: str) -> set[str]:
@@ -111,7 +117,7 @@ def loaded(*names: str) -> set[str]:
     "names, never",
     [
         (modules("trainables"), {"ray", "optuna", "mmtune", "analysis"}),
-        (modules("analysis"), {"ray", "optuna", "torch", "transformers", "trainables"}),
+        (modules("analysis"), {"ray", "optuna", "torch", "transformers"}),
         (["mmtune.spec.search_spec", "mmtune.cli.app", "mmtune.study.study", "mmtune.slots.cluster",
           "mmtune.study.single", "mmtune.cli.listing"],
          {"ray", "optuna", "torch", "transformers", "pandas", "analysis"}),

@@ -9,7 +9,6 @@ lambda, and every report so far. Seeds and orders are functions of (seed, epoch,
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +17,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from trainables.files import replacing
 from trainables.freezing import locked_names
 
 
 def save_checkpoint(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-    """Writes ``path`` atomically: temporary file, fsync, rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Replaces ``path`` as a whole by tensors and their JSON state."""
     cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(cpu, temporary, metadata={"state": json.dumps(state)})
-    with temporary.open("rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        save_file(cpu, temporary, metadata={"state": json.dumps(state)})
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -46,6 +46,7 @@ from trainables.checkpoint import (
 )
 from trainables.config import TrialConfig
 from trainables.data.loader import eval_batches, global_batches, open_data
+from trainables.files import replacing
 from trainables.losses import class_weights, pos_weights, supervised_loss
 from trainables.metrics import METRICS, compute_metrics, tuning_metric
 from trainables.model import build_model
@@ -669,9 +670,8 @@ class _Trial:
         labels = self.data.labels[rows]
         columns = {"id": [self.data.ids[row] for row in rows], "label": _lists(labels), "logits": _lists(logits)}
         table = pyarrow.table(columns)
-        temporary = self.folder / f".{PREDICTIONS}.tmp"
-        pyarrow.parquet.write_table(table, temporary)
-        temporary.replace(self.folder / PREDICTIONS)
+        with replacing(self.folder / PREDICTIONS) as temporary:
+            pyarrow.parquet.write_table(table, temporary)
 
 
 def _lists(values: np.ndarray) -> pyarrow.Array:

@@ -31,18 +31,34 @@ def describe(value: Any) -> str:
 
 def did_you_mean(word: Any, known: Collection[Any]) -> str:
     """', did you mean 'x'?' when something known is close to ``word``, else ''."""
+    near = nearest(word, known)
+    return "" if near is None else f", did you mean '{near}'?"
+
+
+def nearest(word: Any, known: Collection[Any], *, cutoff: float = 0.5) -> str | None:
+    """What is known and longer than ``word``, else what is likest to it; None if nothing is like it.
+
+    Args:
+        word: what was given.
+        known: what there is.
+        cutoff: from 0, anything, to 1, ``word`` itself.
+    """
     names = [str(name) for name in known]
     longer = [name for name in names if len(str(word)) > 2 and name.startswith(str(word))]
-    close = longer or difflib.get_close_matches(str(word), names, n=1, cutoff=0.5)
-    return f", did you mean '{close[0]}'?" if close else ""
+    close = longer or difflib.get_close_matches(str(word), names, n=1, cutoff=cutoff)
+    return close[0] if close else None
 
 
 def unknown(word: Any, known: Collection[Any]) -> str:
     """'mbmv' is unknown, did you mean 'mmbv'? Known: clip, mmbv, ..."""
+    return f"{show(word)} is unknown{from_known(word, known)}"
+
+
+def from_known(word: Any, known: Collection[Any]) -> str:
+    """', did you mean 'mmbv'? Known: clip, mmbv, ...', or '. Known: ...', to be appended."""
     names = [name if isinstance(name, str) else show(name) for name in known]
     few = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
-    hint = did_you_mean(word, names) or "."
-    return f"{show(word)} is unknown{hint}" + (f" Known: {few}" if few else "")
+    return (did_you_mean(word, names) or ".") + (f" Known: {few}" if few else "")
 
 
 def number_problem(value: Any, *, is_int: bool = False) -> str | None:

@@ -34,10 +34,11 @@ def check(
     from dataclasses import asdict
 
     from analysis.datacheck import check_problems, check_tables, check_verdict, samples_picture
-    from mmtune.records import write_atomic, write_json
+    from mmtune.records import write_json
     from trainables.data.check.samples import draw_samples
     from trainables.data.check.table import check_table
     from trainables.data.reading.dataset import DatasetRef, load_table
+    from trainables.files import write_atomic
 
     if out is not None and Path(out).exists() and not Path(out).is_dir():
         raise ValueError(f"--out {out} is no folder")

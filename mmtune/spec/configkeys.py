@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -13,7 +12,7 @@ from pydantic_core import ErrorDetails
 
 from mmtune.spec.validation import UNKNOWN_KEY, Fields, reason, types, with_floats, with_quotes
 from trainables.config import TrialConfig
-from trainables.messages import did_you_mean
+from trainables.messages import did_you_mean, nearest
 
 
 def known_names() -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -135,5 +134,5 @@ def _explain(detail: ErrorDetails, fields: Fields, params: Mapping[str, Any]) ->
 def _same_leaf(key: str, known: Sequence[str]) -> str:
     """', did you mean 'optim.lr'?' for 'lr' or 'learning.lr'."""
     leaves = {name.rpartition(".")[2]: name for name in known}
-    close = difflib.get_close_matches(key.rpartition(".")[2], leaves, n=1, cutoff=0.75)
-    return f", did you mean '{leaves[close[0]]}'?" if close else ""
+    near = nearest(key.rpartition(".")[2], leaves, cutoff=0.75)
+    return "" if near is None else f", did you mean '{leaves[near]}'?"

@@ -16,6 +16,7 @@ from typing import Any
 
 from mmtune import records
 from mmtune.records import StudyFolder
+from trainables.files import write_atomic
 
 
 @dataclass
@@ -142,7 +143,7 @@ class Recorder:
         record.facts |= dict(facts or {})
         if error is not None:
             record.error = error.strip().splitlines()[0] if error.strip() else "unknown error"
-            records.write_atomic(self.folder.trial(trial) / "error.txt", (traceback or error) + "\n")
+            write_atomic(self.folder.trial(trial) / "error.txt", (traceback or error) + "\n")
         self._write_hparams(record)
         self._write_trials()
 
@@ -159,7 +160,7 @@ class Recorder:
         for row in rows:
             metrics |= dict.fromkeys(key for key in row if key.startswith("val_"))
         columns = [*records.TRIAL_COLUMNS, *self.params, *metrics, *_COST_COLUMNS, "error", "started", "ended"]
-        records.write_atomic(self.folder.trials, records.csv_text(columns, rows))
+        write_atomic(self.folder.trials, records.csv_text(columns, rows))
 
     def _trial_row(self, trial: TrialRecord) -> dict[str, Any]:
         best = trial.best(self.metric, self.mode) or {}

@@ -11,6 +11,7 @@ import yaml
 
 from mmtune import records
 from trainables.config import TrialConfig
+from trainables.files import write_atomic
 
 
 def train_single(config: TrialConfig, *, folder: Path, say: Callable[[str], None] = print) -> dict[str, float]:
@@ -45,7 +46,7 @@ def train_single(config: TrialConfig, *, folder: Path, say: Callable[[str], None
 
     def report(row: dict[str, Any]) -> bool:
         if not written.exists():
-            records.write_atomic(written, text)
+            write_atomic(written, text)
         rows.append(row)
         value = row[config.objective]
         say(f"epoch {row['epoch']}/{config.epochs} {config.objective} {value:.4f} loss {row['train_loss']:.4f}")

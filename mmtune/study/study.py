@@ -31,6 +31,7 @@ from mmtune import records
 from mmtune.records import StudyFolder
 from mmtune.slots.cluster import HEAD, Node, cluster_nodes, local_node, ray_session, workers_that_fit
 from mmtune.spec.search_spec import SearchSpec, load_spec
+from trainables.files import write_atomic
 
 _PACKAGES = ("ray", "torch", "torchvision", "transformers", "optuna", "numpy", "pandas")
 _MAX_CRASHES = 3  # sessions of Tune in a row that ended with an exception and without a new report
@@ -79,7 +80,7 @@ def create_study(spec: SearchSpec, *, storage: str | Path, data_dir: str | None 
     temporary = folder.root.with_name(f".{folder.root.name}.{os.getpid()}.new")
     new = StudyFolder(temporary)
     try:
-        records.write_atomic(new.spec, spec.to_yaml())
+        write_atomic(new.spec, spec.to_yaml())
         records.write_json(new.info, info)
         if folder.root.exists():
             folder.root.rmdir()  # empty, as checked above
@@ -410,7 +411,7 @@ class _Session:
         config = self.spec.trial_config(params, self.info["data_dir"])
         folder = self.folder.trial(trial)
         text = yaml.safe_dump(config.to_dict(), sort_keys=False)
-        records.write_atomic(folder / "config.yaml", text)
+        write_atomic(folder / "config.yaml", text)
         known = self.recorder.trials[trial].epoch if trial in self.recorder.trials else 0
         return {"config": config.to_dict(), "folder": str(folder), "known_epoch": known}
 

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from mmtune import records
+from trainables.files import write_atomic
 
 SPEC: dict[str, Any] = {
     "study": "demo",
@@ -91,19 +92,19 @@ class StudyWriter:
         folder = records.StudyFolder(self.root / name)
         full = SPEC | {"study": folder.name} | spec
         params = PARAMS if isinstance(full["family"], dict) else PARAMS[1:]
-        records.write_atomic(folder.spec, yaml.safe_dump(full, sort_keys=False))
+        write_atomic(folder.spec, yaml.safe_dump(full, sort_keys=False))
         info = {"study": folder.name, "mmtune": "0.1.0", "params": params, "objectives": full["objectives"]}
         records.write_json(folder.info, info | {"max_epochs": 20, "versions": {}, "sessions": []})
         if trials is not None:
             columns = [column for column in COLUMNS if column != "family" or "family" in params]
-            records.write_atomic(folder.trials, records.csv_text(columns, list(trials)))
+            write_atomic(folder.trials, records.csv_text(columns, list(trials)))
         for trial in trials or ():
             config = {"family": trial["family"], "dataset": full["dataset"], "seed": 1, "epochs": 20}
             config |= {"optim": {"lr": trial["optim.lr"]}, "model": {}}
-            records.write_atomic(folder.trial(trial["trial"]) / "config.yaml", yaml.safe_dump(config))
+            write_atomic(folder.trial(trial["trial"]) / "config.yaml", yaml.safe_dump(config))
         if reports:
             columns = list(dict.fromkeys(column for row in reports for column in row))
-            records.write_atomic(folder.reports, records.csv_text(columns, list(reports)))
+            write_atomic(folder.reports, records.csv_text(columns, list(reports)))
         return folder.root
 
     def of(self, *trials: Mapping[str, Any], name: str = "demo", **spec: Any) -> Path:

@@ -167,7 +167,7 @@ from analysis.studies import load_studies
 assert "matplotlib" not in sys.modules, "matplotlib is imported before a picture is drawn"
 from analysis.report import write_report
 write_report({str(path)!r})
-heavy = sorted({{"ray", "optuna", "torch", "transformers", "trainables"}} & set(sys.modules))
+heavy = sorted({{"ray", "optuna", "torch", "transformers"}} & set(sys.modules))
 assert not heavy, heavy
 assert "matplotlib.pyplot" not in sys.modules, "pyplot keeps global state and looks for a display"
 """

@@ -143,18 +143,6 @@ def test_each_row_is_on_disk_when_append_returns(tmp_path):
     assert [row["epoch"] for row in records.read_rows(tmp_path / "x.csv")] == [0, 1, 2, 3, 4]
 
 
-def test_write_atomic(tmp_path, monkeypatch):
-    path = tmp_path / "deep" / "x.txt"
-    records.write_atomic(path, "ä")
-    records.write_atomic(path, b"b")
-    assert path.read_bytes() == b"b" and path.stat().st_mode & 0o777 == 0o644
-    (tmp_path / "folder").mkdir()
-    for target, data in [(tmp_path / "folder", "x"), (tmp_path / "new", 3), (path, "\ud800")]:
-        with pytest.raises((OSError, TypeError, UnicodeError)):
-            records.write_atomic(target, data)  # type: ignore[arg-type]
-    assert names(tmp_path) == ["deep", "folder"] and names(path.parent) == ["x.txt"] and path.read_bytes() == b"b"
-
-
 # --- one writer at a time -----------------------------------------------------------------------------
 @contextmanager
 def holder(folder: StudyFolder) -> Iterator[subprocess.Popen[str]]:

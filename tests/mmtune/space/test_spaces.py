@@ -16,7 +16,6 @@ import pytest
 
 from mmtune.space.domains import Categorical, Number
 from mmtune.space.space import Space
-from trainables.messages import did_you_mean, number_problem, show, unknown
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -393,25 +392,6 @@ def test_alternatives_may_exclude_each_other_through_other_keys():
         }
     )
     assert space.problems() == []
-
-
-@pytest.mark.parametrize(
-    "text, written",
-    [("1e-5", "1.0e-5"), ("1e5", "1.0e+5"), ("2.5E3", "2.5e+3"), ("-3.e2", "-3.0e+2"), ("5", "5"), ("0.1", "0.1")],
-)
-def test_numbers_that_yaml_reads_as_strings(text, written):
-    import yaml
-
-    assert number_problem(text) == f"'{text}' is a string in YAML; write {written}"
-    assert yaml.safe_load(written) == float(text)
-
-
-def test_words():
-    assert unknown("mbmv", ["clip", "mmbv"]) == "'mbmv' is unknown, did you mean 'mmbv'? Known: clip, mmbv"
-    assert unknown(False, ["none", None]) == "false is unknown. Known: none, null"
-    assert did_you_mean("zzz", ["abc"]) == ""
-    assert show(1e-5) == "1.0e-05" and show("a" * 99).endswith("...")
-    assert number_problem(10**400) is not None and number_problem(10**400, is_int=True) is None
 
 
 @pytest.mark.parametrize("name", ["mmtune.space.space", "mmtune.space.domains", "trainables.messages"])

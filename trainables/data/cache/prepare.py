@@ -21,7 +21,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 
 from trainables.augment.words import WordNeighbours, augment_images
-from trainables.data.cache.store import build_once, file_hash, meta
+from trainables.data.cache.store import build_once, meta
 from trainables.data.formats import dataset_module
 from trainables.data.reading.dataset import DatasetRef, dataset_texts, load_table
 from trainables.data.reading.exclude import NAME as EXCLUDE
@@ -29,6 +29,7 @@ from trainables.data.reading.exclude import exclude_file
 from trainables.data.reading.table import ImageFiles
 from trainables.encoders.text import word_embeddings
 from trainables.encoders.weights import fingerprint, is_random, load_tokenizer
+from trainables.files import file_hash
 from trainables.seeds import derive_seed
 
 # What Pillow raises for bytes that are no image, or not all of one.

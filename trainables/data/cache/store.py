@@ -18,11 +18,12 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+
+from trainables.files import checksum, write_atomic
 
 FORMAT = 2  # raise when what a builder writes changes
 
@@ -81,7 +82,7 @@ def _build(kind: str, key: Mapping[str, Any], build: Build, *, waits: bool) -> P
             temporary.mkdir()
         try:
             facts = build(temporary)
-            sums = {file.name: _checksum(file) for file in sorted(temporary.iterdir())}
+            sums = {file.name: checksum(file) for file in sorted(temporary.iterdir())}
             content = {"key": {"format": FORMAT, **key}, "checksums": sums, **facts}
             (temporary / "meta.json").write_text(json.dumps(content, indent=1))
             for file in temporary.iterdir():
@@ -126,11 +127,6 @@ def _stale(folder: Path) -> list[Path]:
 
 
 # --- checksums --------------------------------------------------------------------------------------
-def _checksum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _mark(folder: Path) -> Path:
     """The file that says with which sizes and times the folder's files were compared; its own time is the last use."""
     return folder.with_name(f"{folder.name}.intact")
@@ -142,10 +138,8 @@ def _stats(folder: Path) -> dict[str, list[int]]:
 
 
 def _mark_intact(folder: Path) -> None:
-    temporary = folder.with_name(f"{folder.name}.intact-{uuid.uuid4().hex[:8]}")
     with suppress(OSError):  # a cache may be read-only: then each process compares for itself
-        temporary.write_text(json.dumps(_stats(folder)))
-        temporary.replace(_mark(folder))
+        write_atomic(_mark(folder), json.dumps(_stats(folder)))
 
 
 def _is_intact(folder: Path) -> bool:
@@ -172,7 +166,7 @@ def first_damage(folder: Path) -> str | None:
         return "meta.json"
     for name, expected in sums.items():
         path = folder / name
-        if not path.is_file() or _checksum(path) != expected:
+        if not path.is_file() or checksum(path) != expected:
             return name
     return None
 
@@ -230,15 +224,3 @@ def _remove(folder: Path) -> None:
         folder.rename(hidden)
     _mark(folder).unlink(missing_ok=True)
     shutil.rmtree(hidden)
-
-
-# --- sources ----------------------------------------------------------------------------------------
-def file_hash(path: Path) -> str:
-    """sha256 of a file's bytes; remembered while its size and mtime stay."""
-    stat = path.stat()
-    return _file_hash(str(path), stat.st_size, stat.st_mtime_ns)
-
-
-@lru_cache(maxsize=256)
-def _file_hash(path: str, size: int, mtime_ns: int) -> str:
-    return _checksum(Path(path))

@@ -34,7 +34,8 @@ from trainables.data.reading.rows import BadRow, Rows, clean, show
 from trainables.data.reading.splits import hash_split
 from trainables.data.reading.table import SPLITS, Table, Target
 from trainables.data.reading.targets import multiclass, multilabel, regression
-from trainables.data.reading.textfiles import csv_header, csv_rows, did_you_mean, json_lines
+from trainables.data.reading.textfiles import csv_header, csv_rows, json_lines
+from trainables.messages import from_known
 
 SUMMARY = "any csv, tsv, parquet or jsonl file, described by a table.yaml beside it"
 IS_EMBEDDED = False
@@ -165,7 +166,7 @@ def _load(root: Path) -> _Spec:
         raise ValueError(f"{path}: not a mapping of keys such as files and labels")
     for key in document:
         if key not in _KEYS:
-            problems.append(f"{key!r} is no key{did_you_mean(str(key), _KEYS)}")
+            problems.append(f"{key!r} is no key{from_known(str(key), _KEYS)}")
     spec = _Spec(
         files=_files(root, document.get("files"), problems),
         text=_names(document, "text", problems),
@@ -199,7 +200,7 @@ def _files(root: Path, value: Any, problems: list[str]) -> list[tuple[Path, str 
     found: list[tuple[Path, str | None]] = []
     for split, names in by_split.items():
         if split is not None and split not in _SPLITS:
-            problems.append(f"files: {split!r} is no split{did_you_mean(str(split), [*_SPLITS])}")
+            problems.append(f"files: {split!r} is no split{from_known(str(split), [*_SPLITS])}")
             continue
         for name in names if isinstance(names, list) else [names]:
             if not isinstance(name, str):
@@ -248,10 +249,10 @@ def _labels(value: Any, problems: list[str]) -> dict[str, _Label]:
         for key in entry:
             if key not in ("column", "kind", "separator"):
                 known = ("column", "kind", "separator")
-                problems.append(f"labels.{name}: {key!r} is no key{did_you_mean(str(key), known)}")
+                problems.append(f"labels.{name}: {key!r} is no key{from_known(str(key), known)}")
         column, kind, separator = entry.get("column", name), entry.get("kind"), entry.get("separator")
         if kind not in get_args(Kind):
-            problems.append(f"labels.{name}.kind: {kind!r} is none{did_you_mean(str(kind), get_args(Kind))}")
+            problems.append(f"labels.{name}.kind: {kind!r} is none{from_known(str(kind), get_args(Kind))}")
         elif not isinstance(column, str):
             problems.append(f"labels.{name}.column: {column!r} is no column name")
         elif separator is not None and (kind != "multilabel" or not isinstance(separator, str) or not separator):
@@ -286,7 +287,7 @@ def _check_columns(root: Path, spec: _Spec) -> str | None:
             names = csv_header(path, delimiter=_delimiter(path))
         for column, key in spec.columns.items():
             if column not in names:
-                problems.append(f"{key}: {path.name} has no column {column!r}{did_you_mean(column, names)}")
+                problems.append(f"{key}: {path.name} has no column {column!r}{from_known(column, names)}")
     if holding and len(holding) < len(spec.files):
         problems.append(f"image: {spec.image!r} has bytes in {holding[0].name} and not in all files")
     _raise(root / "table.yaml", problems)
@@ -305,7 +306,7 @@ def _rows_of(path: Path, spec: _Spec, rows: Rows, picture_column: str | None) ->
         for column, key in columns.items():
             if column not in seen:
                 where = rows.root / "table.yaml"
-                raise ValueError(f"{where}: {key}: {path.name} has no column {column!r}{did_you_mean(column, [*seen])}")
+                raise ValueError(f"{where}: {key}: {path.name} has no column {column!r}{from_known(column, [*seen])}")
     else:
         yield from csv_rows(path, rows.note, delimiter=_delimiter(path))
 

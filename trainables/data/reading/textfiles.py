@@ -7,13 +7,14 @@ short, is a ValueError that names file and line. All text is UTF-8 (a byte order
 from __future__ import annotations
 
 import csv
-import difflib
 import gzip
 import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
+
+from trainables.messages import from_known
 
 Note = Callable[[Path, int | None, str], None]  # file, line, why
 
@@ -182,7 +183,7 @@ def _header(path: Path, line: int, columns: list[str], required: Iterable[str]) 
         raise ValueError(f"{path} line {line}: column {twice[0]!r} is named twice")
     for name in required:
         if name not in columns:
-            raise ValueError(f"{path} line {line}: no column {name!r}{did_you_mean(name, columns)}")
+            raise ValueError(f"{path} line {line}: no column {name!r}{from_known(name, columns)}")
     return columns
 
 
@@ -210,9 +211,3 @@ def separated_lines(
             yield line, fields
     if first_bad and not num_good:
         raise ValueError(f"{path} line {first_bad[0]}: {first_bad[1]}")
-
-
-def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """', did you mean ...? Known: ...', ready to be appended."""
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"{f', did you mean {close[0]!r}?' if close else '.'} Known: {', '.join(known)}"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from trainables.data.cache.store import build_if_free, build_once, entries, file_hash, meta, remove
+from trainables.data.cache.store import build_if_free, build_once, entries, meta, remove
 
 ROOT = Path(__file__).parents[4]
 BUILDER = """
@@ -128,15 +128,6 @@ def test_a_folder_belongs_to_its_key(empty):
     assert build_once("things", {"a": 1, "b": [3]}, build) != one
     assert build_once("others", {"a": 1, "b": [2]}, build) != one
     assert meta(one)["number"] == 1 and json.loads((one / "meta.json").read_text())["key"]["b"] == [2]
-
-
-def test_file_hash_follows_the_bytes(tmp_path):
-    file = tmp_path / "file"
-    file.write_bytes(b"one")
-    first = file_hash(file)
-    assert first == "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed"  # sha256 of "one"
-    file.write_bytes(b"three")
-    assert file_hash(file) != first
 
 
 # --- checksums, listing, removing ----------------------------------------------------------------

@@ -1,0 +1,85 @@
+"""Write then rename: whole or not at all, with the mode of any file, and nothing left beside it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from trainables.files import checksum, file_hash, replacing, write_atomic
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_write_atomic(tmp_path):
+    path = tmp_path / "deep" / "x.txt"
+    write_atomic(path, "ä")
+    assert path.read_bytes() == "ä".encode()
+    write_atomic(path, b"b")
+    assert path.read_bytes() == b"b" and path.stat().st_mode & 0o777 == 0o644
+    (tmp_path / "folder").mkdir()
+    for target, data in [(tmp_path / "folder", "x"), (tmp_path / "new", 3), (path, "\ud800")]:
+        with pytest.raises((OSError, TypeError, UnicodeError)):
+            write_atomic(target, data)  # type: ignore[arg-type]
+    assert names(tmp_path) == ["deep", "folder"] and names(path.parent) == ["x.txt"] and path.read_bytes() == b"b"
+
+
+@pytest.mark.parametrize("umask, mode", [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_the_mode_is_that_of_any_new_file(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        with replacing(tmp_path / "x") as temporary:  # as libraries write that go through a private file of their own
+            temporary.unlink()
+            os.close(os.open(temporary, os.O_CREAT | os.O_WRONLY, 0o600))
+        (tmp_path / "neighbour").touch()
+    finally:
+        os.umask(before)
+    modes = {(tmp_path / name).stat().st_mode & 0o777 for name in ("x", "neighbour")}
+    assert modes == {mode}
+
+
+def test_replacing_takes_the_name_at_the_end(tmp_path):
+    path = tmp_path / "x"
+    path.write_text("old")
+    with replacing(path) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old" and temporary.parent == tmp_path and temporary.match(".x.*.tmp")
+    assert path.read_text() == "new" and names(tmp_path) == ["x"]
+    with pytest.raises(KeyboardInterrupt), replacing(path) as temporary:
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+    assert path.read_text() == "new" and names(tmp_path) == ["x"]
+
+
+def test_a_kill_leaves_the_old_file(tmp_path):
+    path = tmp_path / "x"
+    path.write_text("old")
+    code = (
+        "import os, signal, sys; from trainables.files import replacing\n"
+        "with replacing(sys.argv[1]) as file: file.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(path)]).returncode == -signal.SIGKILL
+    assert path.read_text() == "old" and len(list(tmp_path.glob(".x.*.tmp"))) == 1
+
+
+def test_hashes_follow_the_bytes(tmp_path):
+    file = tmp_path / "file"
+    file.write_bytes(b"one")
+    first = file_hash(file)
+    assert first == "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed"  # sha256 of "one"
+    file.write_bytes(b"three")
+    assert file_hash(file) == checksum(file) != first
+
+
+def test_a_hash_is_remembered_and_a_checksum_is_not(tmp_path):
+    file = tmp_path / "file"
+    file.write_bytes(b"one")
+    facts, first = file.stat(), file_hash(file)
+    file.write_bytes(b"two")
+    os.utime(file, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    assert file_hash(file) == first != checksum(file)

@@ -1,0 +1,75 @@
+"""Files that are whole or not there, and what is in them: write then rename, checksums. Standard library only."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import stat
+import uuid
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+
+def write_atomic(path: str | Path, data: bytes | str) -> None:
+    """Replaces ``path`` as a whole by ``data``, text as UTF-8; see :func:`replacing`.
+
+    Raises:
+        OSError: the file cannot be written; ``path`` is as it was.
+    """
+    content = data.encode() if isinstance(data, str) else data
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """A temporary file to write to, which replaces ``path`` as a whole at the end, and goes if there was an error.
+
+    It lies beside ``path`` as ``.<name>.<token>.tmp`` (what a killed process leaves behind), is on disk before it
+    takes the name, and has the mode of any new file. The folder is made if there is none.
+
+    Raises:
+        OSError: the file cannot be written; ``path`` is as it was.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    temporary.touch(exist_ok=False)
+    mode = stat.S_IMODE(temporary.stat().st_mode)
+    try:
+        yield temporary
+        os.chmod(temporary, mode)  # a writer may have put a file of its own there, readable for us alone
+        _sync(temporary, os.O_RDWR)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    with contextlib.suppress(OSError):  # not every file system does that for a folder
+        _sync(path.parent, os.O_RDONLY)
+
+
+def checksum(path: Path) -> str:
+    """sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def file_hash(path: Path) -> str:
+    """:func:`checksum`, remembered while the file's size and mtime stay."""
+    facts = path.stat()
+    return _file_hash(str(path), facts.st_size, facts.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _file_hash(path: str, size: int, mtime_ns: int) -> str:
+    return checksum(Path(path))
+
+
+def _sync(path: Path, flags: int) -> None:
+    handle = os.open(path, flags)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
