@@ -18,8 +18,11 @@ def _families() -> Listing:
     from trainables.families import FAMILIES
 
     modules = {name: import_module(path) for name, path in sorted(FAMILIES.items())}
-    rows = [[name, " + ".join(module.MODALITIES), _first_sentence(module.__doc__)] for name, module in modules.items()]
-    return ["family", "reads", "what it is"], rows
+    rows = [
+        [name, " + ".join(module.MODALITIES), _first_sentence(module.__doc__), ", ".join(module.LOSS_TERMS)]
+        for name, module in modules.items()
+    ]
+    return ["family", "reads", "what it is", "loss terms of its own"], rows
 
 
 def _datasets() -> Listing:

@@ -27,6 +27,11 @@ def test_list(mmtune, what, names):
     assert all(row[-1] for row in rows)
 
 
+def test_a_family_names_the_loss_terms_that_it_adds(mmtune):
+    lines = {line.split()[0]: line.rstrip() for line in mmtune("list", "families").out.splitlines()}
+    assert lines["flava"].endswith("unimodal") and "kl, subsets" in lines["mvae"]
+
+
 def test_list_of_what_there_is_not(mmtune):
     message = mmtune.refused("list", "familes")
     assert message.startswith("'familes' is unknown, did you mean 'families'? Known: families, datasets, spaces, ")
