@@ -18,8 +18,10 @@ SOURCES = {
 }
 KNOW_RAY = ("mmtune.slots", "mmtune.study", "mmtune.search.searcher", "mmtune.search.schedulers")
 KNOW_OPTUNA = ("mmtune.search", "mmtune.space")
-LEAVES = tuple(f"trainables.{name}" for name in ("files", "messages"))  # no torch; analysis may read them too
-FAMILIES_MAY = {f"trainables.{name}" for name in ("layers", "batch", "config", "freezing", "losses", "encoders")}
+LEAVES = tuple(f"trainables.{name}" for name in ("files", "messages", "task"))  # no torch; analysis may read them too
+FAMILIES_MAY = {
+    f"trainables.{name}" for name in ("layers", "batch", "config", "freezing", "losses", "encoders", "task")
+}
 
 
 def imports(tree: ast.AST, package: str) -> set[str]:

@@ -1,4 +1,4 @@
-"""The typed values that flow between loader, family, losses and metrics: Batch, ModelOutput, Task.
+"""The typed values that flow between loader, family, losses and metrics: Batch, ModelOutput.
 
 Sizes: B samples, C outputs, L text tokens, P image patches, D features, H x W pixels, M numbers, K columns of
 categories, E neighbours.
@@ -7,39 +7,10 @@ categories, E neighbours.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-
-
-@dataclass(frozen=True)
-class Task:
-    """What is predicted.
-
-    Attributes:
-        kind: 'multiclass' (one class a sample), 'multilabel' (any number) or 'regression' (one number).
-        classes: names in the order of the logits; of a regression, empty or the name of the number.
-    """
-
-    kind: Literal["multiclass", "multilabel", "regression"]
-    classes: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        least, most = {"multiclass": (2, None), "multilabel": (1, None), "regression": (0, 1)}[self.kind]
-        if len(self.classes) < least or (most is not None and len(self.classes) > most):
-            allowed = f"at least {least}" if most is None else f"at most {most}"
-            raise ValueError(f"classes: a {self.kind} task takes {allowed}, got {len(self.classes)}")
-        if len(set(self.classes)) < len(self.classes):
-            twice = sorted({name for name in self.classes if self.classes.count(name) > 1})
-            raise ValueError(f"classes: named twice: {', '.join(twice)}")
-
-    @property
-    def num_outputs(self) -> int:
-        """Width C of the logits: 1 for a regression, else one a class."""
-        return 1 if self.kind == "regression" else len(self.classes)
-
 
 _FIELDS = {  # modality -> its fields of a Batch
     "text": ("input_ids", "attention_mask", "text_features"),

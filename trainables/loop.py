@@ -35,7 +35,7 @@ import torch.distributed
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from trainables.batch import Batch, ModelOutput, Task
+from trainables.batch import Batch, ModelOutput
 from trainables.checkpoint import (
     load_checkpoint,
     load_model,
@@ -52,6 +52,7 @@ from trainables.metrics import METRICS, compute_metrics, tuning_metric
 from trainables.model import build_model
 from trainables.optim import build_optimizer, lr_factor
 from trainables.seeds import derive_seed
+from trainables.task import Task
 from trainables.uda import DynamicLambda, LambdaState, consistency_loss
 
 LAST, BEST, PREDICTIONS = "last.safetensors", "best.safetensors", "predictions.parquet"

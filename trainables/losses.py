@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainables.batch import Task
+from trainables.task import Task
 
 
 def supervised_loss(

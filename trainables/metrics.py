@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from trainables.batch import Task
+from trainables.task import Task
 
 Array = np.ndarray[Any, Any]
 

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainables.batch import Task
 from trainables.config import UdaConfig
+from trainables.task import Task
 
 Divergence = Literal["auto", "kl_softmax", "kl_bernoulli", "js_softmax", "js_bernoulli", "mse_prob"]
 

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 import torch
 
-from trainables.batch import Batch, ModelOutput, Task
+from trainables.batch import Batch, ModelOutput
 
 
 def batch(*, num_rows: int, length: int, offset: int = 0) -> Batch:
@@ -20,28 +20,6 @@ def batch(*, num_rows: int, length: int, offset: int = 0) -> Batch:
         labels=torch.arange(num_rows) + offset,
         ids=[f"r{offset + row}" for row in range(num_rows)],
     )
-
-
-def test_task_counts_its_outputs():
-    assert Task("multiclass", ("cat", "dog", "eel")).num_outputs == 3
-    assert Task("multilabel", ("cat",)).num_outputs == 1
-    assert Task("regression").num_outputs == Task("regression", ("stars",)).num_outputs == 1
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        Task("regression").kind = "multiclass"  # pyright: ignore[reportAttributeAccessIssue]
-
-
-@pytest.mark.parametrize(
-    ("kind", "classes", "message"),
-    [
-        ("multiclass", ("cat",), "a multiclass task takes at least 2, got 1"),
-        ("multilabel", (), "a multilabel task takes at least 1, got 0"),
-        ("regression", ("a", "b"), "a regression task takes at most 1, got 2"),
-        ("multilabel", ("cat", "dog", "cat"), "named twice: cat"),
-    ],
-)
-def test_task_refuses(kind, classes, message):
-    with pytest.raises(ValueError, match=message):
-        Task(kind, classes)
 
 
 def test_slice_takes_the_same_rows_of_everything():

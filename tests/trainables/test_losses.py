@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from trainables.batch import Task
 from trainables.losses import class_weights, pos_weights, supervised_loss
+from trainables.task import Task
 
 THREE = ("a", "b", "c")
 MULTICLASS, MULTILABEL, REGRESSION = Task("multiclass", THREE), Task("multilabel", THREE), Task("regression")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from trainables.batch import Task
 from trainables.metrics import METRICS, average_precision, compute_metrics, roc_areas, tuning_metric
+from trainables.task import Task
 
 REGRESSION = Task("regression")
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from trainables.batch import Task
 from trainables.config import UdaConfig
+from trainables.task import Task
 from trainables.uda import Divergence, DynamicLambda, consistency_loss
 
 MULTICLASS, MULTILABEL = Task("multiclass", ("a", "b", "c")), Task("multilabel", ("a", "b", "c"))

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from trainables.batch import Task
 from trainables.data.reading.table import Neighbours, Table, Target
+from trainables.task import Task
 
 SUMMARY = "coloured squares with a few words"
 IS_EMBEDDED = True

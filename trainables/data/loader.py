@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from trainables.augment.words import WordNeighbours, augment_images
-from trainables.batch import Batch, Task
+from trainables.batch import Batch
 from trainables.config import TrialConfig
 from trainables.data.cache.features import FeatureJob, Features
 from trainables.data.cache.prepare import (
@@ -45,6 +45,7 @@ from trainables.encoders.port import Input
 from trainables.encoders.weights import find_weights, max_text_tokens
 from trainables.families import family_inputs
 from trainables.seeds import derive_seed
+from trainables.task import Task
 
 _BUCKET = 32  # batches at most that are sorted by length together
 _BUCKETS = 8  # at least so many an epoch: one bucket over it all would make the same batches every time

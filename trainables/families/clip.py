@@ -19,12 +19,13 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainables.batch import Batch, ModelOutput, Task
+from trainables.batch import Batch, ModelOutput
 from trainables.config import Section
 from trainables.encoders.port import Input, Port
 from trainables.encoders.text import load_text_encoder
 from trainables.encoders.weights import load_config, load_model, load_tokenizer
 from trainables.layers.mlp import mlp
+from trainables.task import Task
 
 MODALITIES = ("text", "image")
 LOSS_TERMS = ()

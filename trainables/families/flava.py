@@ -21,7 +21,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from trainables.batch import Batch, ModelOutput, Task
+from trainables.batch import Batch, ModelOutput
 from trainables.config import Section
 from trainables.encoders.image import PixelNorm
 from trainables.encoders.joint import load_joint, pixels, token_ids
@@ -30,6 +30,7 @@ from trainables.encoders.weights import image_normalisation
 from trainables.freezing import lock
 from trainables.layers.mlp import mlp
 from trainables.losses import supervised_loss
+from trainables.task import Task
 
 MODALITIES = ("text", "image")
 LOSS_TERMS = ("unimodal",)

@@ -20,11 +20,12 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainables.batch import Batch, ModelOutput, Task
+from trainables.batch import Batch, ModelOutput
 from trainables.config import Section
 from trainables.encoders.port import ImagePool, Input, Modalities, Port, TextPool
 from trainables.layers.gmu import Gmu
 from trainables.layers.mlp import mlp
+from trainables.task import Task
 
 MODALITIES = ("text", "image")
 LOSS_TERMS = ()

@@ -8,10 +8,11 @@ from __future__ import annotations
 from pydantic import Field
 from torch import nn
 
-from trainables.batch import Batch, ModelOutput, Task
+from trainables.batch import Batch, ModelOutput
 from trainables.config import Section
 from trainables.encoders.port import ImagePool, Input, Port
 from trainables.layers.mlp import mlp
+from trainables.task import Task
 
 MODALITIES = ("image",)
 LOSS_TERMS = ()

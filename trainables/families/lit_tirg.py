@@ -21,7 +21,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from trainables.batch import Batch, ModelOutput, Task
+from trainables.batch import Batch, ModelOutput
 from trainables.config import Section
 from trainables.encoders.port import Input, Port
 from trainables.encoders.text import pool_text
@@ -30,6 +30,7 @@ from trainables.layers.bert_blocks import image_block, load_bert_config, run_lay
 from trainables.layers.gmu import Gmu
 from trainables.layers.mlp import mlp
 from trainables.layers.tirg import Tirg
+from trainables.task import Task
 
 MODALITIES = ("text", "image")
 LOSS_TERMS = ()

@@ -20,11 +20,12 @@ import torch
 from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
-from trainables.batch import Batch, ModelOutput, Task
+from trainables.batch import Batch, ModelOutput
 from trainables.config import Section
 from trainables.encoders.port import Input, Port
 from trainables.encoders.weights import load_model, special_ids
 from trainables.layers.bert_blocks import image_block, load_bert_config, run_layers, text_block
+from trainables.task import Task
 
 MODALITIES = ("text", "image")
 LOSS_TERMS = ()

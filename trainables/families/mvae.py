@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from trainables.batch import Batch, ModelOutput, Task
+from trainables.batch import Batch, ModelOutput
 from trainables.encoders.port import Input, Port
 from trainables.layers.multimodal_vae import (
     VAE_LOSS_TERMS,
@@ -24,6 +24,7 @@ from trainables.layers.multimodal_vae import (
     vae_droppable,
     vae_inputs,
 )
+from trainables.task import Task
 
 MODALITIES = ("text", "image")
 LOSS_TERMS = VAE_LOSS_TERMS

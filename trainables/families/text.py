@@ -10,10 +10,11 @@ from __future__ import annotations
 from pydantic import Field
 from torch import nn
 
-from trainables.batch import Batch, ModelOutput, Task
+from trainables.batch import Batch, ModelOutput
 from trainables.config import Section
 from trainables.encoders.port import Input, Port, TextPool
 from trainables.layers.mlp import mlp
+from trainables.task import Task
 
 MODALITIES = ("text",)
 LOSS_TERMS = ()

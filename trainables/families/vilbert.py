@@ -26,7 +26,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from trainables.batch import Batch, ModelOutput, Task
+from trainables.batch import Batch, ModelOutput
 from trainables.config import Section
 from trainables.encoders.joint import joint_config, load_joint, token_ids
 from trainables.encoders.port import Input, Port
@@ -34,6 +34,7 @@ from trainables.freezing import lock
 from trainables.layers.bert_blocks import additive_mask
 from trainables.layers.co_attention import CoAttention, two_stream_schedule
 from trainables.layers.regions import grid_boxes, grid_locations, with_whole_image
+from trainables.task import Task
 
 MODALITIES = ("text", "image")
 LOSS_TERMS = ()

@@ -21,12 +21,13 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainables.batch import Batch, ModelOutput, Task
+from trainables.batch import Batch, ModelOutput
 from trainables.config import Section
 from trainables.encoders.image import PixelNorm
 from trainables.encoders.joint import lengthened, load_joint, pixels, token_ids
 from trainables.encoders.port import Input, Port
 from trainables.encoders.weights import image_normalisation, special_ids
+from trainables.task import Task
 
 MODALITIES = ("text", "image")
 LOSS_TERMS = ()

@@ -16,7 +16,7 @@ import transformers
 
 from mmtune.records import COSTS
 from mmtune.spec.search_spec import SearchSpec, load_spec, shipped_search_files
-from trainables.batch import Batch, Task
+from trainables.batch import Batch
 from trainables.config import TrialConfig
 from trainables.data.formats import dataset_module
 from trainables.data.loader import requirements
@@ -28,6 +28,7 @@ from trainables.families import FAMILIES, family_inputs, family_module
 from trainables.loop import train
 from trainables.metrics import METRICS
 from trainables.model import load_port
+from trainables.task import Task
 
 FILES = shipped_search_files()
 NAMES = sorted(FILES)

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from trainables.batch import Task
 from trainables.data.cache.prepare import Ragged, Tokens
 from trainables.data.loader import Data, View, eval_batches, global_batches, open_data, pad_tokens, requirements
+from trainables.task import Task
 
 
 def data_of(num_rows, *, lengths=None, num_val=0):

@@ -6,12 +6,13 @@ from small import IMAGE, NARROW, TEXT
 from torch import nn
 from torch.nn import functional as F
 
-from trainables.batch import Batch, Task
+from trainables.batch import Batch
 from trainables.checkpoint import model_tensors
 from trainables.encoders.port import Port
 from trainables.encoders.weights import load_config, load_model
 from trainables.families.flava import Config, build, droppable, inputs
 from trainables.optim import part_of
+from trainables.task import Task
 
 TINY = {"encoder": "tiny-flava"}
 VARIANTS = [{}, {"lock_text": True, "head_hidden": 0}, {"unimodal_heads": True, "lock_image": True}]

@@ -2,10 +2,11 @@ from typing import Any
 
 import torch
 
-from trainables.batch import Batch, Task
+from trainables.batch import Batch
 from trainables.encoders.port import Port
 from trainables.families.hybrid_vae import Config, build, droppable, inputs
 from trainables.losses import supervised_loss
+from trainables.task import Task
 
 TINY = {"text_encoder": "tiny-bert", "image_encoder": "tiny-cnn"}
 VARIANTS = [

@@ -3,10 +3,11 @@ from typing import Any
 import pytest
 import torch
 
-from trainables.batch import Batch, Task
+from trainables.batch import Batch
 from trainables.encoders.port import Input, Port, load_encoder
 from trainables.encoders.weights import load_model
 from trainables.families.lit_tirg import Config, build, droppable, inputs
+from trainables.task import Task
 
 TINY = {"text_encoder": "tiny-bert", "image_encoder": "tiny-vit"}
 VARIANTS = [

@@ -5,10 +5,11 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from trainables.batch import Batch, Task
+from trainables.batch import Batch
 from trainables.encoders.port import Port, load_encoder
 from trainables.encoders.weights import load_model
 from trainables.families.mmbt import Config, build, droppable, inputs
+from trainables.task import Task
 
 TINY = {"text_encoder": "tiny-bert", "image_encoder": "tiny-cnn"}
 VARIANTS = [

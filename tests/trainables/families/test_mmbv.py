@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from trainables.batch import Batch, Task
+from trainables.batch import Batch
 from trainables.encoders.port import Port
 from trainables.encoders.weights import ARCHITECTURES, load_model
 from trainables.families.mmbv import Config, build, droppable, inputs
+from trainables.task import Task
 
 TINY = {"text_encoder": "tiny-bert", "image_encoder": "tiny-vit"}
 VARIANTS = [

@@ -3,10 +3,11 @@ from typing import Any
 import pytest
 import torch
 
-from trainables.batch import Batch, Task
+from trainables.batch import Batch
 from trainables.encoders.port import Port
 from trainables.families.mvae import Config, build, droppable, inputs
 from trainables.losses import supervised_loss
+from trainables.task import Task
 
 TINY = {"text_encoder": "tiny-bert", "image_encoder": "tiny-cnn"}
 VARIANTS = [

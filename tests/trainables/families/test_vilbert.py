@@ -5,12 +5,13 @@ import torch
 from small import TEXT
 from torch import nn
 
-from trainables.batch import Batch, Task
+from trainables.batch import Batch
 from trainables.checkpoint import model_tensors
 from trainables.encoders.port import Port
 from trainables.encoders.weights import load_config, load_model
 from trainables.families.vilbert import Config, build, droppable, inputs
 from trainables.optim import part_of
+from trainables.task import Task
 
 TINY = {"text_encoder": "tiny-bert", "image_encoder": "tiny-vit"}
 VARIANTS = [

@@ -6,10 +6,11 @@ import torch
 from small import IMAGE, TEXT
 from torch import nn
 
-from trainables.batch import Batch, Task
+from trainables.batch import Batch
 from trainables.encoders.port import Port
 from trainables.encoders.weights import load_model
 from trainables.families.vilt import Config, build, droppable, inputs
+from trainables.task import Task
 
 TINY = {"encoder": "tiny-vilt", "text_positions": 128}
 VARIANTS = [{}, {"hidden": 32, "dropout": 0.2}]

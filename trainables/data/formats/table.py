@@ -23,7 +23,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
 import yaml
@@ -36,6 +36,7 @@ from trainables.data.reading.table import SPLITS, Table, Target
 from trainables.data.reading.targets import multiclass, multilabel, regression
 from trainables.data.reading.textfiles import csv_header, csv_rows, json_lines
 from trainables.messages import from_known
+from trainables.task import TaskKind
 
 SUMMARY = "any csv, tsv, parquet or jsonl file, described by a table.yaml beside it"
 IS_EMBEDDED = False
@@ -46,8 +47,6 @@ _SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".jsonl", ".jsonl
 _KEYS = ("files", "text", "image", "labels", "numeric", "categorical", "id", "group", "split")
 _SPLITS = {name: name for name in SPLITS} | {"dev": "val", "valid": "val", "validation": "val"}
 _LAYOUTS = ("table.yaml and the files that it names; see docs/datasets.md",)
-
-Kind = Literal["multiclass", "multilabel", "regression"]
 
 
 def sources(data_dir: str | None) -> list[Path]:
@@ -108,7 +107,7 @@ def read(data_dir: str | None) -> Table:
 @dataclass(frozen=True)
 class _Label:
     column: str
-    kind: Kind
+    kind: TaskKind
     separator: str | None
 
 
@@ -251,14 +250,14 @@ def _labels(value: Any, problems: list[str]) -> dict[str, _Label]:
                 known = ("column", "kind", "separator")
                 problems.append(f"labels.{name}: {key!r} is no key{from_known(str(key), known)}")
         column, kind, separator = entry.get("column", name), entry.get("kind"), entry.get("separator")
-        if kind not in get_args(Kind):
-            problems.append(f"labels.{name}.kind: {kind!r} is none{from_known(str(kind), get_args(Kind))}")
+        if kind not in get_args(TaskKind):
+            problems.append(f"labels.{name}.kind: {kind!r} is none{from_known(str(kind), get_args(TaskKind))}")
         elif not isinstance(column, str):
             problems.append(f"labels.{name}.column: {column!r} is no column name")
         elif separator is not None and (kind != "multilabel" or not isinstance(separator, str) or not separator):
             problems.append(f"labels.{name}.separator: a text that stands between the names of a multilabel column")
         else:
-            found[name] = _Label(column, cast(Kind, kind), separator)
+            found[name] = _Label(column, cast(TaskKind, kind), separator)
     return found
 
 

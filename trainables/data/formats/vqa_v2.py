@@ -14,13 +14,13 @@ from typing import Any, cast
 
 import numpy as np
 
-from trainables.batch import Task
 from trainables.data.reading.folder import data_folder, first_there, missing
 from trainables.data.reading.rows import BadRow, Rows, clean, id_of, text_of
 from trainables.data.reading.sparse import SparseRows
 from trainables.data.reading.splits import held_out
 from trainables.data.reading.table import Table, Target
 from trainables.data.reading.textfiles import json_document
+from trainables.task import Task
 
 SUMMARY = "questions about COCO pictures; the 3,129 (answers) or 1,000 (answers1000) most frequent answers, soft"
 IS_EMBEDDED = False

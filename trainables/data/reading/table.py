@@ -13,7 +13,7 @@ from typing import overload
 
 import numpy as np
 
-from trainables.batch import Task
+from trainables.task import Task
 
 SPLITS = ("train", "val", "test")
 

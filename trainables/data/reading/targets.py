@@ -6,8 +6,8 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from trainables.batch import Task
 from trainables.data.reading.table import Target
+from trainables.task import Task
 
 
 def multiclass(values: Sequence[str | None], classes: Sequence[str] | None = None) -> Target:

@@ -7,7 +7,6 @@ import pytest
 import torch
 from PIL import Image
 
-from trainables.batch import Task
 from trainables.data.cache import prepare
 from trainables.data.cache.features import FeatureJob
 from trainables.data.cache.prepare import ImageView, TextView, decode_image, prepare_images, prepare_tokens
@@ -16,6 +15,7 @@ from trainables.data.reading.dataset import DatasetRef, load_table
 from trainables.data.reading.table import Table, Target
 from trainables.encoders.port import Input, load_encoder
 from trainables.encoders.weights import load_tokenizer
+from trainables.task import Task
 
 
 def encoded(image, kind="PNG", **settings):
