@@ -91,9 +91,11 @@ def run(config: Any, folder: Path) -> tuple[float, float]:
 
 def logits_of(config: Any, folder: Path) -> np.ndarray:
     """Of the untrained model, which a seed makes the same on both sides."""
-    from trainables.loop import Ranks, _Trial
+    from trainables.evaluate import evaluate
+    from trainables.loop import setup
+    from trainables.ranks import Ranks
 
-    return _Trial(config, folder=folder, ranks=Ranks()).evaluate("val")[2]
+    return evaluate(setup(config, folder=folder, ranks=Ranks()), "val").logits
 
 
 if __name__ == "__main__":

@@ -20,10 +20,14 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from setting import print_setting, scratch_folder
+
+if TYPE_CHECKING:
+    from trainables.state import State
 
 _SEED_LENGTH = 512
 _ALIKE = 0.15  # relative difference of training losses; over seeds they scatter by about 0.06
@@ -73,6 +77,7 @@ def compare(name: str, params: dict[str, Any], args: argparse.Namespace, folder:
     from trainables.config import TrialConfig
     from trainables.data.cache.prepare import prepare_tokens
     from trainables.data.reading.dataset import DatasetRef
+    from trainables.evaluate import evaluate
     from trainables.families import family_module
 
     config = TrialConfig.from_params({
@@ -83,16 +88,16 @@ def compare(name: str, params: dict[str, Any], args: argparse.Namespace, folder:
     print(f"\n{name}: {config.max_train_rows} rows, {config.epochs} epochs, {family_module(config.family).__name__}")
     encoder = config.model.text_encoder
     plain: dict[int, tuple[float, float]] = {}
-    shipped, prepare_seconds, trial = run_ours(config, folder / "shipped")
-    shipped_val = trial.evaluate("val")[0]
-    random, _, trial = run_ours(config, folder / "random", is_bucketed=False)
-    random_val = trial.evaluate("val")[0]
+    shipped, prepare_seconds, state = run_ours(config, folder / "shipped")
+    shipped_val = evaluate(state, "val").loss
+    random, _, state = run_ours(config, folder / "random", is_bucketed=False)
+    random_val = evaluate(state, "val").loss
     longest = int(prepare_tokens(DatasetRef.of(config), encoder=encoder).length(_SEED_LENGTH).max())
     vals = {}
     for length in (longest, _SEED_LENGTH):
-        plain[length], state = run_plain(config, max_length=length, workers=args.loader_workers)
-        trial.model.load_state_dict(state)  # one yardstick for both
-        vals[length] = trial.evaluate("val")[0]
+        plain[length], weights = run_plain(config, max_length=length, workers=args.loader_workers)
+        state.model.load_state_dict(weights)  # one yardstick for both
+        vals[length] = evaluate(state, "val").loss
     target = plain[_SEED_LENGTH][1]
     _print_side("mmtune", shipped, shipped_val, target)
     _print_side("mmtune, random batches", random, random_val, target)
@@ -110,25 +115,25 @@ def _print_side(side: str, speed: tuple[float, float], val_loss: float, target: 
     print(f"  {side:<24} {speed[0]:9.1f} samples/s   train loss {speed[1]:.4f}   val loss {val_loss:.4f}{mark}")
 
 
-def run_ours(config: Any, folder: Path, *, is_bucketed: bool = True) -> tuple[tuple[float, float], float, Any]:
+def run_ours(config: Any, folder: Path, *, is_bucketed: bool = True) -> tuple[tuple[float, float], float, State]:
     """(samples per second, last epoch's loss), seconds of preparation, and the trained trial."""
-    from unittest.mock import patch
-
-    from trainables.data import loader
-    from trainables.loop import Ranks, _Trial, best_device
+    from trainables.data.loader import open_data
+    from trainables.loop import setup, train_epoch
+    from trainables.ranks import Ranks, best_device
 
     began = time.perf_counter()
-    loader.open_data(config)
+    open_data(config)
     prepare_seconds = time.perf_counter() - began
-    trial = _Trial(config, folder=folder, ranks=Ranks(device=best_device()))
+    state = setup(config, folder=folder, ranks=Ranks(device=best_device()))
+    if not is_bucketed:
+        state.data = replace(state.data, lengths=None)
     seconds, loss, num_rows = [], 0.0, 0
-    with patch.object(loader, "_BUCKET", loader._BUCKET if is_bucketed else 1):  # 1: sorts nothing across batches
-        for epoch in range(1, config.epochs + 1):  # what _Trial.run does, without evaluation and checkpoints
-            began = time.perf_counter()
-            terms, _, num_rows = trial._train_epoch(epoch, trial.uda.current())
-            seconds.append(time.perf_counter() - began)
-            loss = terms["train_loss"]
-    return (num_rows * (config.epochs - 1) / sum(seconds[1:]), loss), prepare_seconds, trial
+    for epoch in range(1, config.epochs + 1):  # what fit does, without evaluation and checkpoints
+        began = time.perf_counter()
+        trained = train_epoch(state, epoch)
+        seconds.append(time.perf_counter() - began)
+        loss, num_rows = trained.terms["train_loss"], trained.num_rows
+    return (num_rows * (config.epochs - 1) / sum(seconds[1:]), loss), prepare_seconds, state
 
 
 def run_plain(config: Any, *, max_length: int, workers: int) -> tuple[tuple[float, float], dict[str, Any]]:
@@ -137,7 +142,7 @@ def run_plain(config: Any, *, max_length: int, workers: int) -> tuple[tuple[floa
     from plain import PlainDataset, plain_model, train_epoch
     from torch.utils.data import DataLoader
 
-    from trainables.loop import best_device
+    from trainables.ranks import best_device
 
     data = PlainDataset(config, split="train", max_length=max_length)
     model = plain_model(config, data.task).to(best_device())

@@ -6,7 +6,7 @@ study's files, processes and imports where there are any, opening the data, buil
 
 Both sides train the same configurations with the same loop (``trainables.loop.train``: tiny-bert and tiny-cnn, early
 fusion, a few hundred rows), one trial at a time, with the same cache, already filled. In the workers of both sides two
-methods of the loop are wrapped to append a line ``event trial time.time()`` to a file; mmtune itself is not changed.
+functions of the loop are wrapped to append a line ``event trial time.time()`` to a file; mmtune itself is not changed.
 
 slot: a real study, with everything that ``mmtune run`` does. plain: Ray's documented pattern for Tune with Train V2,
 with stock OptunaSearch, and at its best: health checks every 0.1 s, no preemption watcher, no Train metrics, the
@@ -23,9 +23,12 @@ import os
 import statistics
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from setting import print_setting, scratch_folder
+
+if TYPE_CHECKING:
+    from trainables.state import State
 
 _SPEC = """
 study: overhead
@@ -128,29 +131,29 @@ def _read_events(path: Path) -> tuple[dict[str, float], dict[str, float]]:
 
 def watch_loop(events: str) -> None:
     """Runs in a worker: from now on rank 0 writes down each trial's first step and the end of each epoch."""
-    from trainables.loop import _Trial
+    from trainables import loop, step
 
-    take_step, run_epoch = _Trial._step, _Trial._epoch
+    take_step, fit_epoch = step.take_step, loop.fit_epoch
     seen: set[str] = set()
 
-    def write(event: str, trial: str) -> None:
-        with open(events, "a") as file:
-            file.write(f"{event} {trial} {time.time():.4f}\n")
+    def write(event: str, state: State) -> None:
+        if state.ranks.rank == 0:
+            with open(events, "a") as file:
+                file.write(f"{event} {state.folder.name} {time.time():.4f}\n")
 
-    def watched_step(self: Any) -> Any:
-        result = take_step(self)
-        if self.ranks.rank == 0 and self.folder.name not in seen:
-            seen.add(self.folder.name)
-            write("step", self.folder.name)
+    def watched_step(state: State) -> Any:
+        result = take_step(state)
+        if state.folder.name not in seen:
+            seen.add(state.folder.name)
+            write("step", state)
         return result
 
-    def watched_epoch(self: Any, epoch: int) -> Any:
-        row = run_epoch(self, epoch)
-        if self.ranks.rank == 0:
-            write("epoch", self.folder.name)
+    def watched_epoch(state: State) -> dict[str, Any]:
+        row = fit_epoch(state)
+        write("epoch", state)
         return row
 
-    _Trial._step, _Trial._epoch = watched_step, watched_epoch
+    step.take_step, loop.fit_epoch = watched_step, watched_epoch
 
 
 # --- slot -----------------------------------------------------------------------------------------------
@@ -239,8 +242,9 @@ def plain_train(config: dict[str, Any]) -> None:
     import torch.distributed
     from ray.train.torch import get_device
 
+    from trainables import loop
     from trainables.config import TrialConfig
-    from trainables.loop import Ranks, _Trial, train
+    from trainables.ranks import Ranks
 
     torch.set_num_threads(1)
     watch_loop(config["events"])
@@ -248,14 +252,11 @@ def plain_train(config: dict[str, Any]) -> None:
     world = context.get_world_size()
     group = torch.distributed.group.WORLD if world > 1 else None
     ranks = Ranks(rank=context.get_world_rank(), world=world, device=get_device(), group=group)
-
-    def report(self: Any, row: dict[str, Any]) -> bool:
-        ray.train.report(row)  # Ray wants it from every rank, where mmtune asks rank 0 alone
-        return False
-
-    _Trial._report = report
     params = {**config["fixed"], "optim.lr": config["lr"], "model.hidden": config["hidden"]}
-    train(TrialConfig.from_params(params), folder=Path(config["folder"]) / config["trial"], ranks=ranks)
+    state = loop.setup(TrialConfig.from_params(params), folder=Path(config["folder"]) / config["trial"], ranks=ranks)
+    while state.progress.reason is None:  # loop.train, but Ray wants a report from every rank
+        ray.train.report(loop.fit_epoch(state))
+    loop.outcome(state, state.progress.reason)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from trainables.files import replacing
 from trainables.freezing import locked_names
 
+LAST, BEST = "last.safetensors", "best.safetensors"
+
 
 def save_checkpoint(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
     """Replaces ``path`` as a whole by tensors and their JSON state."""
@@ -43,17 +45,37 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, state
 
 
-def load_state(path: Path) -> dict[str, Any]:
-    """The JSON state alone, without reading a tensor.
+def check_belongs(path: Path, state: dict[str, Any], *, config: dict[str, Any], fingerprint: str) -> None:
+    """Refuses the state of a checkpoint that is not of this configuration and these data.
 
     Raises:
-        ValueError: there is no such file, or it is no checkpoint of ours.
+        ValueError: naming what differs.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            return json.loads((file.metadata() or {})["state"])
-    except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path}: not a checkpoint ({error})") from None
+    differing = _differences(state["config"], config)
+    if differing:
+        raise ValueError(f"{path}: belongs to another configuration; different: {', '.join(differing)}")
+    if state["data"] != fingerprint:
+        raise ValueError(f"{path}: belongs to other data; the files of dataset {config['dataset']} have changed")
+
+
+def training_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """All that going on with training takes, as 'model/...' and 'optimizer/...'."""
+    named = {f"model/{name}": value for name, value in model_tensors(model).items()}
+    return named | {f"optimizer/{name}": value for name, value in optimizer_tensors(model, optimizer).items()}
+
+
+def load_training(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Puts back what :func:`training_tensors` gave.
+
+    Raises:
+        ValueError: tensors that do not fit the model.
+    """
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}}
+    for name, value in tensors.items():
+        part, rest = name.split("/", 1)
+        parts[part][rest] = value
+    load_model(model, parts["model"])
+    load_optimizer(model, optimizer, parts["optimizer"])
 
 
 def model_tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -105,3 +127,14 @@ def load_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: 
             optimizer.state[parameter][key] = value.to(device)
         else:
             optimizer.state[parameter][key] = torch.empty_like(parameter, requires_grad=False).copy_(value)
+
+
+def _differences(one: dict[str, Any], other: dict[str, Any], prefix: str = "") -> list[str]:
+    out = []
+    for key in sorted(one.keys() | other.keys()):
+        left, right = one.get(key), other.get(key)
+        if isinstance(left, dict) and isinstance(right, dict):
+            out += _differences(left, right, f"{prefix}{key}.")
+        elif left != right:
+            out.append(f"{prefix}{key}")
+    return out

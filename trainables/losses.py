@@ -7,13 +7,18 @@ divides by the sum of the weights that happen to be in the batch, does not.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from trainables.config import LossConfig
 from trainables.task import Task
+
+_LABEL_ROWS = 10_000  # looked at together
 
 
 def supervised_loss(
@@ -87,3 +92,49 @@ def class_weights(counts: Tensor) -> Tensor:
     """
     counts = counts.to(torch.float32)
     return counts.sum() / (len(counts) * counts.clamp(min=1))
+
+
+@dataclass(frozen=True)
+class SupervisedLoss:
+    """:func:`supervised_loss` as one trial has it: with its smoothing and the weights of its training rows."""
+
+    task: Task
+    label_smoothing: float = 0.0
+    pos_weight: Tensor | None = None
+    class_weight: Tensor | None = None
+
+    def __call__(self, logits: Tensor, labels: Tensor, *, is_smoothed: bool = True) -> Tensor:
+        """The mean over samples; evaluation leaves the smoothing out."""
+        return supervised_loss(
+            logits, labels, self.task, label_smoothing=self.label_smoothing if is_smoothed else 0.0,
+            pos_weight=self.pos_weight, class_weight=self.class_weight,
+        )  # fmt: skip
+
+
+def build_supervised_loss(
+    config: LossConfig, task: Task, *, labels: np.ndarray, rows: np.ndarray, device: torch.device
+) -> SupervisedLoss:
+    """The loss whose weights, where the task has them, are counted over the training rows.
+
+    Args:
+        config: smoothing, and which weights.
+        task: what is predicted.
+        labels: of the whole dataset.
+        rows: the training rows.
+        device: where the weights are needed.
+
+    Raises:
+        ValueError: a setting that this kind of task would ignore.
+    """
+    if task.kind != "multiclass" and (config.label_smoothing != 0 or config.class_weight):
+        name = "class_weight" if config.class_weight else "label_smoothing"
+        raise ValueError(f"loss.{name}: belongs to multiclass tasks, this is {task.kind}")
+    pos_weight = class_weight = None
+    if task.kind == "multilabel" and config.pos_weight:
+        parts = [rows[at : at + _LABEL_ROWS] for at in range(0, len(rows), _LABEL_ROWS)]  # thousands of columns?
+        counts = torch.from_numpy(sum(labels[part].sum(axis=0) for part in parts))
+        pos_weight = pos_weights(counts, len(rows), config.pos_weight_cap).to(device)
+    if task.kind == "multiclass" and config.class_weight:
+        counts = torch.from_numpy(np.bincount(labels[rows], minlength=task.num_outputs))
+        class_weight = class_weights(counts).to(device)
+    return SupervisedLoss(task, config.label_smoothing, pos_weight, class_weight)

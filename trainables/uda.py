@@ -77,6 +77,18 @@ def consistency_loss(
     return loss_BG.mean()
 
 
+def check_uda(config: UdaConfig, task: Task) -> None:
+    """Refuses what the consistency loss of this kind of task would ignore.
+
+    Raises:
+        ValueError: with the setting's name.
+    """
+    if task.kind == "regression" and config.mode in ("fixed", "dynamic"):
+        plain = {"divergence": "auto", "temperature": 1.0, "confidence": None}
+        for name in (name for name, value in plain.items() if getattr(config, name) != value):
+            raise ValueError(f"uda.{name}: has no meaning for a regression")
+
+
 @dataclass(frozen=True)
 class LambdaState:
     """lambda of one epoch and where it came from.

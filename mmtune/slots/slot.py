@@ -197,7 +197,7 @@ def serve(settings: dict[str, Any]) -> None:
     import torch
     import torch.distributed
 
-    from trainables.loop import Ranks
+    from trainables.ranks import Ranks
 
     os.environ.update(settings["env"])
     torch.set_num_threads(settings["threads"])
@@ -227,7 +227,8 @@ def _run_job(job: dict[str, Any], ranks: Any, broker: Any) -> dict[str, Any]:
     import torch
 
     from trainables.config import TrialConfig
-    from trainables.loop import AgreedError, OutOfMemoryError, train
+    from trainables.errors import AgreedError, OutOfMemoryError
+    from trainables.loop import train
 
     if "requirement" in job:  # prepare a cache: rank 0's work, and no trial's time
         try:

@@ -38,7 +38,8 @@ def train_single(config: TrialConfig, *, folder: Path, say: Callable[[str], None
         return records.read_json(done)
     import torch
 
-    from trainables.loop import AgreedError, test_best, train
+    from trainables.errors import AgreedError
+    from trainables.loop import test_best, train
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     rows = records.CsvAppender(folder / "reports.csv")

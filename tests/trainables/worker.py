@@ -16,9 +16,11 @@ from typing import Any
 import torch
 import torch.distributed
 
-from trainables import loop
+from trainables import loop, step
+from trainables.checkpoint import LAST
 from trainables.config import TrialConfig
 from trainables.data.formats import DATASETS
+from trainables.ranks import Ranks
 
 RANDN_LIKE = torch.randn_like
 
@@ -29,20 +31,20 @@ def main(jobs_file: str, rank: int, world: int) -> None:
     path = Path(jobs_file)
     if world > 1:
         torch.distributed.init_process_group("gloo", f"file://{path}.rendezvous", rank=rank, world_size=world)
-    out = [_run(job, loop.Ranks(rank=rank, world=world)) for job in json.loads(path.read_text())]
+    out = [_run(job, Ranks(rank=rank, world=world)) for job in json.loads(path.read_text())]
     (path.parent / f"out-{rank}.json").write_text(json.dumps(out))
     if world > 1:
         torch.distributed.destroy_process_group()
 
 
-def _run(job: dict[str, Any], ranks: loop.Ranks) -> dict[str, Any]:
+def _run(job: dict[str, Any], ranks: Ranks) -> dict[str, Any]:
     folder = job["folder"]
     folder = Path(folder[ranks.rank] if isinstance(folder, list) else folder)
-    build_model, supervised = loop.build_model, loop._Trial._supervised
+    build_model, forward = loop.build_model, step.forward
     if job.get("fail_rank") == ranks.rank:
         loop.build_model = _fail
     if job.get("nan_rank") == ranks.rank:
-        loop._Trial._supervised = lambda self, logits, labels, **settings: supervised(self, logits, labels) * math.nan
+        step.forward = lambda *given: _poisoned(*forward(*given))
     if "kill" in job:
         _arrange_kill(job["kill"])
     if job.get("is_noiseless"):
@@ -55,7 +57,7 @@ def _run(job: dict[str, Any], ranks: loop.Ranks) -> dict[str, Any]:
     except Exception as error:
         return {"error": type(error).__name__, "text": str(error)}
     finally:
-        loop.build_model, loop._Trial._supervised = build_model, supervised
+        loop.build_model, step.forward = build_model, forward
         torch.randn_like = RANDN_LIKE
 
 
@@ -75,25 +77,29 @@ def _fail(*args: Any) -> Any:
     raise ValueError("nothing works here")
 
 
+def _poisoned(terms: dict[str, Any], logits: Any) -> tuple[dict[str, Any], Any]:
+    return {name: value * math.nan for name, value in terms.items()}, logits
+
+
 def _arrange_kill(when: str) -> None:
     """'step': in the third optimiser step of epoch 2. 'save': in epoch 2, between the best and the last checkpoint."""
     calls = {"step": 0}
-    step, save = loop._Trial._step, loop.save_checkpoint
+    take_step, save = step.take_step, loop.save_checkpoint
 
-    def counted_step(self: Any) -> Any:
-        calls["step"] += self.progress.epoch == 1
+    def counted_step(state: Any) -> Any:
+        calls["step"] += state.progress.epoch == 1
         if when == "step" and calls["step"] == 3:
             os.kill(os.getpid(), signal.SIGKILL)
-        return step(self)
+        return take_step(state)
 
     def counted_save(path: Path, tensors: Any, state: Any) -> None:
-        is_last = path.name == loop.LAST
+        is_last = path.name == LAST
         if when == "save" and is_last and state["progress"]["epoch"] == 2:
             path.with_name(f".{path.name}.{os.getpid()}.tmp").write_bytes(b"half")
             os.kill(os.getpid(), signal.SIGKILL)
         save(path, tensors, state)
 
-    loop._Trial._step, loop.save_checkpoint = counted_step, counted_save
+    step.take_step, loop.save_checkpoint = counted_step, counted_save
 
 
 if __name__ == "__main__":

@@ -1,0 +1,100 @@
+import math
+
+import pyarrow.parquet
+import pytest
+
+from trainables import loop
+from trainables.evaluate import PREDICTIONS, evaluate
+from trainables.loop import setup
+from trainables.ranks import Ranks
+
+PLAIN = {"dropout": 0.0, "text_encoder": "tiny-bert"}
+
+
+RANKS = {
+    "text": ("text", {**PLAIN, "lock_text": True}, {"batch_size": 7}),
+    "micro": ("text", {**PLAIN, "lock_text": True}, {"batch_size": 7, "micro_batch_size": 2}),
+    "tags": ("image", {"dropout": 0.0}, {"target": "many", "objective": "val_loss", "uda": {"mode": "dynamic"}}),
+    "fusion": ("fusion", {"dropout": 0.0, "kind": "late", "merge": "weighted", "lock_image": False}, {"batch_size": 9}),
+}
+
+
+def ranks_config(toy, name):
+    family, model, given = RANKS[name]
+    return toy(family, model=model, optim={"lr": 1e-3}, **given)
+
+
+def batch_norm_config(toy):
+    return toy("lit_tirg", model={"joint_layers": 1, "tirg_norm": "batch"}, optim={"lr": 1e-3})
+
+
+@pytest.fixture(scope="module")
+def two_ranks(toy, in_new_processes, tmp_path_factory):
+    """RANKS on two gloo ranks, and between them jobs that one rank cannot do."""
+    alone = ["fails", "behind", "nan", "small", "tirg", "norm"]
+    folders = {name: tmp_path_factory.mktemp(name) for name in [*alone, *RANKS]}  # in the order of the jobs
+    image = toy("image")
+    jobs = [{"config": image.to_dict(), "folder": str(folders["fails"]), "fail_rank": 1}]
+    loop.train(image, folder=folders["behind"], ranks=Ranks())
+    jobs.append({"config": image.to_dict(), "folder": [str(folders["behind"]), str(folders["behind"] / "nothing")]})
+    jobs.append({"config": image.to_dict(), "folder": str(folders["nan"]), "nan_rank": 1})
+    jobs.append({"config": toy("image", batch_size=1).to_dict(), "folder": str(folders["small"])})
+    tirg = toy("lit_tirg", model={"lock_image": False, "fusion": "none"})
+    jobs.append({"config": tirg.to_dict(), "folder": str(folders["tirg"]), "test": True})
+    jobs.append({"config": batch_norm_config(toy).to_dict(), "folder": str(folders["norm"])})
+    jobs += [{"config": ranks_config(toy, name).to_dict(), "folder": str(folders[name])} for name in RANKS]
+    outs = in_new_processes(jobs, world=2)
+    return folders, dict(zip(folders, map(list, zip(*outs, strict=True)), strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RANKS)
+def test_two_ranks_train_as_one(name, toy, two_ranks, tmp_path):
+    folders, outs = two_ranks
+    config = ranks_config(toy, name)
+    alone = loop.train(config, folder=tmp_path, ranks=Ranks()).reports
+    first, second = outs[name]
+    assert "error" not in first, first
+    assert first == second  # every rank has the same outcome, timings included
+    for row, expected in zip(first["rows"], alone, strict=True):
+        for key in ("train_loss", "train_supervised", "val_loss", "lr"):
+            assert row[key] == pytest.approx(expected[key], rel=1e-4), key
+    assert all(row["device_seconds"] == 2 * row["wall_seconds"] for row in first["rows"])
+    ids = pyarrow.parquet.read_table(folders[name] / PREDICTIONS)["id"].to_pylist()
+    assert ids == [f"row-{row}" for row in range(45, 66)]
+
+
+@pytest.mark.slow
+def test_two_ranks_evaluate_the_batch_norm_statistics_that_they_save(toy, two_ranks):
+    """Each rank's own differ; a row must be of the model in the checkpoint."""
+    folders, outs = two_ranks
+    state = setup(batch_norm_config(toy), folder=folders["norm"], ranks=Ranks())
+    assert outs["norm"][0]["rows"][-1]["val_loss"] == pytest.approx(evaluate(state, "val").loss, rel=1e-6)
+
+
+@pytest.mark.slow
+def test_an_error_of_one_rank_is_raised_by_all_and_the_group_goes_on(two_ranks):
+    _, outs = two_ranks
+    for out in outs["fails"]:
+        assert out == {"error": "AgreedError", "text": "rank 1: ValueError: nothing works here"}
+    for out in outs["behind"]:
+        assert out["error"] == "AgreedError" and "is of epoch 0, but rank 0 found epoch 2" in out["text"]
+    for out in outs["nan"]:
+        assert out["error"] == "NonFiniteError"
+    for out in outs["small"]:
+        assert out["error"] == "AgreedError" and "batches of 1 rows, which 2 workers cannot share" in out["text"]
+    assert all(out["reason"] == "epochs" and math.isfinite(out["test_loss"]) for out in outs["tirg"])
+
+
+@pytest.mark.slow
+def test_three_ranks_evaluate_each_row_once_even_if_a_rank_has_none(toy, in_new_processes, tmp_path):
+    config = toy("image", model={"dropout": 0.0}, epochs=1)
+    job = {"config": config.to_dict(), "folder": str(tmp_path / "three"), "test": True}  # two rows in split test
+    three = [outs[0] for outs in in_new_processes([job], world=3)]
+    alone = loop.train(config, folder=tmp_path / "one", ranks=Ranks()).reports
+    tested = loop.test_best(config, folder=tmp_path / "one", ranks=Ranks())
+    for out in three:
+        assert out["rows"][0]["val_loss"] == pytest.approx(alone[0]["val_loss"], rel=1e-5)
+        assert out["test_loss"] == pytest.approx(tested["test_loss"], rel=1e-5)
+    ids = pyarrow.parquet.read_table(tmp_path / "three" / PREDICTIONS)["id"].to_pylist()
+    assert ids == [f"row-{row}" for row in range(45, 66)]

@@ -1,0 +1,73 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from trainables import loop, step
+from trainables.checkpoint import BEST, LAST, load_checkpoint
+from trainables.errors import NonFiniteError
+from trainables.loop import setup
+from trainables.ranks import Ranks
+from trainables.uda import LambdaState
+
+
+def test_both_views_go_through_the_model_once(toy, tmp_path, monkeypatch):
+    state = setup(toy("image", uda={"mode": "fixed"}), folder=tmp_path, ranks=Ranks())
+    sizes = []
+    state.model.register_forward_hook(lambda module, inputs, out: sizes.append(inputs[0].size))
+    rows = state.data.rows["train"][:5]
+    loaded = step.load(state, rows, 1)
+    terms, logits = step.forward(state, loaded, LambdaState(2.0, 1.0, 1.0, 1.0, "fixed"))
+    assert sizes == [10] and len(logits) == 5 and loaded.clean_rows.tolist() == rows.tolist()
+    assert terms["train_loss"].item() == pytest.approx(
+        (terms["train_supervised"] + 2 * terms["train_consistency"]).item()
+    )
+
+
+def test_aug_trains_on_every_row_and_its_copy(toy, tmp_path):
+    config = toy("fusion", uda={"mode": "aug", "views": "text"}, batch_size=8)
+    state = setup(config, folder=tmp_path, ranks=Ranks())
+    batches = step.epoch_batches(config, state.data, 1)
+    assert sorted(np.concatenate(batches)) == [*range(45), *range(68, 68 + 45)]  # 68 rows in all
+    assert len(batches) == 12 == state.steps_per_epoch  # ceil(90 / 8)
+    seen = []
+    state.model.register_forward_hook(lambda module, inputs, out: seen.append((inputs[0], out)))
+    rows = np.array([3, 68 + 3, 68 + 7])
+    loaded = step.load(state, rows, 1)
+    terms, logits = step.forward(state, loaded, LambdaState(0.0, 1.0, 1.0, 1.0, "none"))
+    (batch, out), data = seen[0], state.data
+    assert loaded.clean_rows.tolist() == [3] and len(logits) == 1 and batch.ids == ["row-3", "row-3", "row-7"]
+    clean, copy = data.batch(np.array([3]), data.clean), data.batch(np.array([3, 7]), data.augmented)
+    assert batch.text_features[:1].equal(clean.text_features) and batch.text_features[1:].equal(copy.text_features)
+    expected = torch.nn.functional.cross_entropy(out.logits, torch.from_numpy(data.labels[[3, 3, 7]]))
+    assert terms.keys() == {"train_loss", "train_supervised"}
+    assert terms["train_loss"].item() == pytest.approx(expected.item(), rel=1e-5)
+    row = loop.train(config, folder=tmp_path, ranks=Ranks()).reports[0]
+    assert "uda_lambda" not in row and "train_consistency" not in row
+
+
+def poisoned(monkeypatch, value, *, at):
+    """The loss of the ``at``-th training step onwards times ``value``."""
+    calls = {"steps": 0}
+    real = step.forward
+
+    def forward(*given):
+        calls["steps"] += 1
+        terms, logits = real(*given)
+        return ({**terms, "train_loss": terms["train_loss"] * value} if calls["steps"] >= at else terms), logits
+
+    monkeypatch.setattr(step, "forward", forward)
+    return calls
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_bad_gradient_ends_the_trial_at_once_and_spares_the_checkpoint(value, toy, tmp_path, monkeypatch):
+    calls = poisoned(monkeypatch, value, at=9)
+    with pytest.raises(NonFiniteError, match="the gradient became nan or infinite in epoch 2, step 3"):
+        loop.train(toy("image"), folder=tmp_path, ranks=Ranks())
+    assert calls["steps"] == 9
+    for file in (LAST, BEST):
+        tensors, state = load_checkpoint(tmp_path / file)
+        assert all(tensor.isfinite().all() for tensor in tensors.values())
+    assert load_checkpoint(tmp_path / LAST)[1]["progress"]["epoch"] == 1

@@ -1,0 +1,56 @@
+"""The model as training calls it: DDP over the ranks, compiled or not, and what of it is frozen in an epoch.
+
+DDP never synchronises what did not train when it wrapped: freeze first, wrap then, and wrap again whenever the
+family freezes or unfreezes a part.
+"""
+
+from __future__ import annotations
+
+import gc
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+import torch.distributed
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from trainables.state import State
+
+
+def wrap(state: State) -> None:
+    """Makes ``state.wrapped``; evaluation uses the bare model, whose lengths and batches vary more."""
+    wrapped = state.model
+    if state.ranks.world > 1:
+        ids = [state.ranks.device.index] if state.ranks.device.type == "cuda" else None
+        wrapped = DistributedDataParallel(state.model, device_ids=ids)
+    state.wrapped = torch.compile(wrapped, dynamic=True) if state.config.compile else wrapped  # pyright: ignore
+
+
+def begin_epoch(state: State, epoch: int) -> None:
+    """Training mode, except for what the family keeps frozen in this epoch."""
+    begin = getattr(state.model, "begin_epoch", None)
+    frozen: list[nn.Module] = list(begin(epoch)) if begin is not None else []
+    if {id(module) for module in frozen} != {id(module) for module in state.frozen}:
+        keep = {id(parameter) for module in frozen for parameter in module.parameters()}
+        for parameter in state.trainable:
+            parameter.requires_grad_(id(parameter) not in keep)
+        state.frozen = frozen
+        state.wrapped = state.model
+        gc.collect()  # the old DDP takes its hooks off the parameters when it goes
+        wrap(state)
+    state.wrapped.train()
+    for module in frozen:
+        module.eval()
+
+
+def synchronised(state: State, *, is_last: bool) -> AbstractContextManager[object]:
+    """Around a forward and backward: ranks add up their gradients in the last micro-batch of a step alone."""
+    wrapped = state.wrapped
+    return nullcontext() if is_last or state.ranks.world == 1 else wrapped.no_sync()  # pyright: ignore
+
+
+def share_buffers(state: State) -> None:
+    """Rank 0's BatchNorm statistics everywhere: they are what the checkpoint holds, so they are evaluated."""
+    if state.ranks.world > 1:
+        for buffer in state.model.buffers():
+            torch.distributed.broadcast(buffer, src=0)

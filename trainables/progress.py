@@ -1,0 +1,80 @@
+"""How far a trial has come: the best epoch, patience, plateau, and the rows that it reported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainables.config import TrialConfig
+from trainables.metrics import METRICS
+
+_MINIMISED = {"loss", "rmse", "mae"}
+
+Row = dict[str, Any]
+
+
+@dataclass
+class Progress:
+    """What changes from epoch to epoch beside the model; JSON-able as a whole.
+
+    Attributes:
+        epoch: the last finished one, from 1; 0 before.
+        best_epoch: the first with the best objective; 0 before the first epoch.
+        best_value: its objective.
+        bad_epochs: epochs since then, which patience counts.
+        plateau_factor: what the plateau schedule multiplies the learning rate by.
+        plateau_bad: epochs without a better objective since the best or the last reduction.
+        reason: why training is over, 'epochs' or 'patience'; None while it is not.
+        reports: a row an epoch.
+    """
+
+    epoch: int = 0
+    best_epoch: int = 0
+    best_value: float | None = None
+    bad_epochs: int = 0
+    plateau_factor: float = 1.0
+    plateau_bad: int = 0
+    reason: str | None = None
+    reports: list[Row] = field(default_factory=list)
+
+    def advance(self, row: Row, config: TrialConfig) -> None:
+        """Takes in the row of a finished epoch: is it the best, is the plateau reached, was it the last one?"""
+        self.epoch = row["epoch"]
+        self.reports.append(row)
+        value, best = row[config.objective], self.best_value
+        is_min = objective_mode(config.objective) == "min"
+        if best is None or (value < best if is_min else value > best):
+            self.best_epoch, self.best_value = self.epoch, value
+            self.bad_epochs = self.plateau_bad = 0
+        else:
+            self.bad_epochs += 1
+            self.plateau_bad += 1
+        if config.optim.schedule == "plateau" and self.plateau_bad > config.optim.plateau_patience:
+            self.plateau_factor *= config.optim.plateau_factor
+            self.plateau_bad = 0
+        if self.epoch >= config.epochs:
+            self.reason = "epochs"
+        elif config.patience is not None and self.bad_epochs >= config.patience:
+            self.reason = "patience"
+
+
+def objective_mode(objective: str) -> str:
+    """'min' for losses and errors, else 'max'; ``objective`` carries its val_ prefix."""
+    return "min" if objective.removeprefix("val_") in _MINIMISED else "max"
+
+
+def check_objective(objective: str, kind: str) -> None:
+    """Refuses what this kind of task does not have.
+
+    Raises:
+        ValueError: with the objectives that there are.
+    """
+    known = [f"val_{name}" for name in ("loss", *METRICS[kind])]
+    if objective not in known:
+        raise ValueError(f"objective '{objective}' does not exist for a {kind} task. Known: {', '.join(known)}")
+
+
+def training_metric(objective: str, kind: str) -> str:
+    """The metric that is also computed on training inputs: the objective, or the task's first if that is the loss."""
+    name = objective.removeprefix("val_")
+    return next(iter(METRICS[kind])) if name == "loss" else name

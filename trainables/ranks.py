@@ -1,0 +1,70 @@
+"""The processes that train one trial together, and how they tell each other things: Python objects over gloo."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed
+
+from trainables.errors import AgreedError, OutOfMemoryError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those that train one trial."""
+
+    rank: int = 0
+    world: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    group: Any = None  # a gloo group, for objects; None when world is 1
+
+    def gather(self, value: T) -> list[T]:
+        """``value`` of every rank, in rank order, on every rank."""
+        if self.world == 1:
+            return [value]
+        out: list[Any] = [None] * self.world
+        torch.distributed.all_gather_object(out, value, group=self.group)
+        return out
+
+    def broadcast(self, value: Any) -> Any:
+        """Rank 0's ``value`` on every rank."""
+        if self.world == 1:
+            return value
+        box = [value]
+        torch.distributed.broadcast_object_list(box, src=0, group=self.group)
+        return box[0]
+
+    def raise_together(self, error: Exception | None) -> None:
+        """Returns if no rank has an error; all of them call it.
+
+        Raises:
+            AgreedError: on every rank, what the first of them says; a single rank's own error as it was.
+        """
+        if self.world == 1:
+            if error is not None:
+                raise error
+            return
+        mine = None if error is None else f"{type(error).__name__}: {error}"
+        for rank, (text, is_memory) in enumerate(self.gather((mine, isinstance(error, torch.cuda.OutOfMemoryError)))):
+            if text is not None:
+                raise (OutOfMemoryError if is_memory else AgreedError)(f"rank {rank}: {text}") from error
+
+    def check_same(self, value: object, *, name: str, where: str) -> None:
+        """Returns if every rank has the same ``value``, which ``name`` says what it is and ``where`` what of.
+
+        Raises:
+            AgreedError: on every rank, with the first that differs from rank 0's.
+        """
+        values = self.gather(value)
+        for rank, other in enumerate(values):
+            if other != values[0]:
+                raise AgreedError(f"rank {rank}: {where} is of {name} {other}, but rank 0 found {name} {values[0]}")
+
+
+def best_device() -> torch.device:
+    """The first GPU, or the CPU."""
+    return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")

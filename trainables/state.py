@@ -1,0 +1,64 @@
+"""What one trial consists of, from :func:`trainables.loop.setup` to its end; every step of the recipe takes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from trainables.config import TrialConfig
+from trainables.data.loader import Data
+from trainables.losses import SupervisedLoss
+from trainables.precision import Precision
+from trainables.progress import Progress
+from trainables.ranks import Ranks
+from trainables.task import Task
+from trainables.uda import DynamicLambda
+
+
+@dataclass
+class State:
+    """One trial on one rank.
+
+    Attributes:
+        config: what is trained.
+        folder: where checkpoints and predictions go.
+        ranks: this process among those that train it.
+        data: what it trains and evaluates on.
+        precision: autocast and loss scale.
+        supervised: the supervised loss with its weights.
+        model: what is evaluated and saved.
+        optimizer: over the parameters that train.
+        uda: lambda of the epoch about to run.
+        steps_per_epoch: optimiser steps.
+        depth: batches that a thread makes in advance; 0 makes each when it is needed.
+        progress: epochs so far.
+        wrapped: the model as training calls it (DDP, compiled).
+        frozen: modules of the model that do not train in this epoch.
+    """
+
+    config: TrialConfig
+    folder: Path
+    ranks: Ranks
+    data: Data
+    precision: Precision
+    supervised: SupervisedLoss
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    uda: DynamicLambda
+    steps_per_epoch: int
+    depth: int
+    progress: Progress = field(default_factory=Progress)
+    wrapped: nn.Module = field(init=False)
+    frozen: list[nn.Module] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.wrapped = self.model
+        self.trainable = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+
+    @property
+    def task(self) -> Task:
+        """What is predicted."""
+        return self.data.task

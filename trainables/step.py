@@ -1,0 +1,142 @@
+"""One optimiser step, piece by piece: a batch's rows, micro-batches, forward and loss terms, gradients, the step.
+
+Losses are means over the global batch, whatever the number of ranks and micro-batches: each micro-batch is
+weighted by its share of the rows. ``batch_size`` therefore means the same on any cluster.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainables.batch import Batch, ModelOutput
+from trainables.config import TrialConfig
+from trainables.data.loader import Data, global_batches
+from trainables.errors import NonFiniteError
+from trainables.optim import lr_factor
+from trainables.precision import SMALLEST_SCALE
+from trainables.state import State
+from trainables.uda import LambdaState, consistency_loss
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A micro-batch of ``num_rows`` rows that were drawn: the clean ones, then augmented copies."""
+
+    batch: Batch
+    clean_rows: np.ndarray
+    num_rows: int
+
+
+def epoch_batches(config: TrialConfig, data: Data, epoch: int) -> list[np.ndarray]:
+    """Row numbers of every step of an epoch, over all ranks."""
+    return global_batches(
+        data, batch_size=config.batch_size, seed=config.seed, epoch=epoch, is_doubled=config.uda.mode == "aug"
+    )
+
+
+def micro_batches(state: State, batch_rows: np.ndarray) -> list[np.ndarray]:
+    """This rank's rows of a step, a forward each."""
+    mine = batch_rows[state.ranks.rank :: state.ranks.world]
+    size = state.config.micro_batch_size or len(mine)
+    return [mine[at : at + size] for at in range(0, len(mine), size)]
+
+
+def clean_batch(state: State, rows: np.ndarray) -> Batch:
+    """These rows as they are, in memory that a GPU copies from on its own."""
+    return _pinned(state, state.data.batch(rows, state.data.clean))
+
+
+def load(state: State, rows: np.ndarray, epoch: int) -> Loaded:
+    """The views of these rows that train, one behind the other, in memory that a GPU copies from on its own."""
+    data, mode = state.data, state.config.uda.mode
+    clean_rows, copied_rows = rows, rows[:0]
+    if mode == "aug":
+        clean_rows, copied_rows = rows[rows < len(data.ids)], rows[rows >= len(data.ids)] - len(data.ids)
+    elif mode != "none":
+        copied_rows = rows
+    parts = [data.batch(clean_rows, data.clean)] if len(clean_rows) else []
+    if len(copied_rows):
+        assert data.augmented is not None
+        parts.append(data.batch(copied_rows, data.augmented, epoch=epoch))
+    batch = parts[0] if len(parts) == 1 else parts[0].concat(parts[1])
+    return Loaded(_pinned(state, batch), clean_rows, len(rows))
+
+
+def forward(state: State, loaded: Loaded, uda: LambdaState) -> tuple[dict[str, Tensor], Tensor]:
+    """Loss terms, each a mean over the rows, and the logits of the clean rows.
+
+    Both views go through the model as one batch. ``train_loss`` is the weighted sum that is minimised;
+    ``train_supervised`` and ``train_consistency`` come without their weights, the family's own terms with them.
+    """
+    config, mode, num_clean = state.config, state.config.uda.mode, len(loaded.clean_rows)
+    batch = loaded.batch.to(state.ranks.device, non_blocking=True)
+    with state.precision.autocast():
+        out: ModelOutput = state.wrapped(batch)
+    judged = num_clean if mode != "aug" else batch.size
+    terms = {"train_supervised": state.supervised(out.logits[:judged].float(), batch.labels[:judged])}
+    total = out.supervised_weight * terms["train_supervised"]
+    clean = out.logits[:num_clean].float()
+    if mode in ("fixed", "dynamic"):
+        terms["train_consistency"] = consistency_loss(
+            clean, out.logits[num_clean:], task=state.task, divergence=config.uda.divergence,
+            temperature=config.uda.temperature, confidence=config.uda.confidence,
+        )  # fmt: skip
+        total = total + uda.lam * terms["train_consistency"]
+    for name, value in out.losses.items():
+        terms[f"train_{name}"] = value
+        total = total + value
+    return {"train_loss": total, **terms}, clean
+
+
+def set_lr(state: State, step: int) -> None:
+    """The schedule's learning rate at optimiser step ``step`` (0-based) of the whole trial."""
+    total = state.config.epochs * state.steps_per_epoch
+    factor = lr_factor(step, total=total, config=state.config.optim) * state.progress.plateau_factor
+    for group in state.optimizer.param_groups:
+        group["lr"] = group["base_lr"] * factor
+
+
+def backward(state: State, loss: Tensor) -> None:
+    """Adds the gradient of a micro-batch's share of the loss."""
+    scaler = state.precision.scaler
+    (loss if scaler is None else scaler.scale(loss)).backward()
+
+
+def take_step(state: State) -> Tensor:
+    """One optimiser step; 1 if the gradient, which is the same on every rank, was not finite.
+
+    Under fp16 an overflow is nothing unusual: the step is skipped and the scale lowered.
+    """
+    scaler = state.precision.scaler
+    if scaler is not None:
+        scaler.unscale_(state.optimizer)
+    limit = state.config.optim.grad_clip or math.inf
+    norm = torch.nn.utils.clip_grad_norm_(state.trainable, limit)
+    if scaler is not None:
+        scaler.step(state.optimizer)
+        scaler.update()
+        return torch.zeros((), device=norm.device)
+    state.optimizer.step()
+    return (~torch.isfinite(norm)).to(torch.float32)
+
+
+def check_gradients(state: State, num_bad: Tensor, where: str) -> None:
+    """Ends the trial where steps were taken along gradients that are not finite; waits for the device.
+
+    Raises:
+        NonFiniteError: so it is, or fp16 cannot scale the loss down any further.
+    """
+    if num_bad.item() > 0:
+        raise NonFiniteError(f"the gradient became nan or infinite in {where}")
+    scaler = state.precision.scaler
+    if scaler is not None and scaler.get_scale() < SMALLEST_SCALE:
+        raise NonFiniteError(f"the gradient stays nan or infinite however small fp16 scales the loss, {where}")
+
+
+def _pinned(state: State, batch: Batch) -> Batch:
+    return batch.pin_memory() if state.ranks.device.type == "cuda" else batch

@@ -1,0 +1,71 @@
+"""What an epoch of training adds up to: mean loss terms and the metric on training inputs, over all ranks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from torch import Tensor
+
+from trainables.errors import NonFiniteError
+from trainables.evaluate import gather_logits
+from trainables.metrics import compute_metrics, tuning_metric
+from trainables.progress import Row, training_metric
+from trainables.state import State
+from trainables.step import Loaded
+
+_LOGITS = 2**26  # numbers a rank, that the training metric is computed from at most
+
+
+@dataclass(frozen=True)
+class Trained:
+    """An epoch of training, the same on every rank.
+
+    Attributes:
+        terms: each loss term as a mean over the rows, and the training metric.
+        tuning: that metric as dynamic lambda wants it: in [0, 1], more is better.
+        num_rows: how many rows trained, augmented copies of ``uda.mode: aug`` included.
+    """
+
+    terms: Row
+    tuning: float
+    num_rows: int
+
+
+@dataclass
+class Tally:
+    """Takes in the micro-batches of an epoch on one rank, and adds them up over all."""
+
+    sums: dict[str, Tensor] = field(default_factory=dict)
+    logits: list[Tensor] = field(default_factory=list)
+    rows: list[np.ndarray] = field(default_factory=list)
+    num_kept: int = 0
+
+    def add(self, terms: dict[str, Tensor], clean_logits: Tensor, loaded: Loaded) -> None:
+        """One micro-batch's mean loss terms and the logits of its clean rows.
+
+        Logits are kept of the epoch's first rows alone where all of them would be too many (VQA).
+        """
+        for name, value in terms.items():
+            self.sums[name] = self.sums.get(name, 0) + value.detach() * loaded.num_rows
+        if self.num_kept * clean_logits.shape[1] < _LOGITS:
+            self.logits.append(clean_logits.detach())
+            self.rows.append(loaded.clean_rows)
+            self.num_kept += len(loaded.clean_rows)
+
+    def total(self, state: State, epoch: int, *, num_rows: int) -> Trained:
+        """The whole epoch of ``num_rows`` rows, over all ranks.
+
+        Raises:
+            NonFiniteError: a logit is nan or infinite; on all ranks at once.
+        """
+        gathered = state.ranks.gather({name: value.item() for name, value in self.sums.items()})
+        terms: Row = {name: sum(part[name] for part in gathered) / num_rows for name in self.sums}
+        logits, rows = gather_logits(self.logits, self.rows, ranks=state.ranks, width=state.task.num_outputs)
+        if not np.isfinite(logits).all():
+            raise NonFiniteError(f"logits became nan or infinite in epoch {epoch}")
+        name, labels = training_metric(state.config.objective, state.task.kind), state.data.labels[rows]
+        tuning = metric = tuning_metric(name, logits, labels, state.task)
+        if state.task.kind == "regression":  # an error, which dynamic lambda takes as 1 / (1 + error)
+            metric = compute_metrics(logits, labels, state.task)[name]
+        return Trained({**terms, f"train_{name}": metric}, tuning, num_rows)
