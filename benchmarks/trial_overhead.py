@@ -159,25 +159,26 @@ def watch_loop(events: str) -> None:
 # --- slot -----------------------------------------------------------------------------------------------
 def run_slot(text: str, folder: Path, events: Path) -> None:
     """A real study; its workers run ``serve`` after ``watch_loop``."""
-    import mmtune.slots.slot
+    import mmtune.slots.pool
     from mmtune.spec.search_spec import load_spec
-    from mmtune.study.study import create_study, run_study
+    from mmtune.study.create import create_study
+    from mmtune.study.session import run_study
 
-    serve, path = mmtune.slots.slot.serve, str(events)
+    serve, path = mmtune.slots.pool.serve, str(events)
 
     def watched_serve(settings: dict[str, Any]) -> None:
-        from mmtune.slots.slot import serve
+        from mmtune.slots.worker import serve
 
         watch_loop(path)
         serve(settings)
 
-    mmtune.slots.slot.serve = watched_serve
+    mmtune.slots.pool.serve = watched_serve
     said = io.StringIO()
     try:
         with contextlib.redirect_stdout(said):
             ending = run_study(create_study(load_spec(text), storage=folder))
     finally:
-        mmtune.slots.slot.serve = serve
+        mmtune.slots.pool.serve = serve
     if not ending.is_complete:
         raise RuntimeError(f"the study did not finish: {ending.error}\n{said.getvalue()}")
 

@@ -15,14 +15,13 @@ The folder is the API between running (``mmtune``) and reading (``analysis``)::
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import fcntl
 import io
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +70,11 @@ def trial_number(trial: str) -> int:
     return int(trial[1:])
 
 
+def now() -> str:
+    """The time as a study folder has it: UTC, ISO 8601, to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def is_better(value: float, than: float | None, mode: str) -> bool:
     """Strictly better under ``mode`` ('max' or 'min'); anything beats None."""
     if than is None:
@@ -115,6 +119,10 @@ class StudyFolder:
     @property
     def report(self) -> Path:
         return self.root / "report"
+
+    @property
+    def tune(self) -> Path:
+        return self.root / "tune"
 
     @property
     def tensorboard(self) -> Path:
@@ -232,48 +240,3 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-# --- one writer at a time -----------------------------------------------------------------------
-class StudyBusyError(ValueError):
-    """Another process writes this study."""
-
-
-@contextlib.contextmanager
-def study_lock(folder: StudyFolder) -> Iterator[None]:
-    """Holds the study for this process; the kernel drops it when the process dies, SIGKILL included.
-
-    Raises:
-        StudyBusyError: another process has it; the message names it.
-    """
-    handle = os.open(folder.lock, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise StudyBusyError(f"{folder.root}: being written by {lock_owner(folder) or 'another process'}") from None
-        os.ftruncate(handle, 0)
-        os.write(handle, json.dumps({"pid": os.getpid(), "host": os.uname().nodename}).encode())
-        yield
-    finally:
-        os.close(handle)
-
-
-def lock_owner(folder: StudyFolder) -> str | None:
-    """'process 123 on host' while a process writes the study, None when none does."""
-    try:
-        handle = os.open(folder.lock, os.O_RDWR)
-    except FileNotFoundError:
-        return None
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            try:
-                owner = json.loads(os.pread(handle, 4096, 0))
-            except ValueError:
-                return "another process"
-            return f"process {owner['pid']} on {owner['host']}"
-        return None
-    finally:
-        os.close(handle)

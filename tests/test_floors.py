@@ -69,8 +69,8 @@ def modules(package: str) -> list[str]:
 def test_imports_are_seen():
     code = "import a.b\nfrom c import d\nfrom . import e\nfrom ..f import g\nimport_module('h')\ndef x():\n import i"
     assert imports(ast.parse(code), "p.q") == {"a.b", "c", "c.d", "p.q", "p.q.e", "p.f", "p.f.g", "h", "i"}
-    assert {"mmtune.study.study", "trainables.families.fusion", "analysis.best"} < set(SOURCES)
-    assert below(of("mmtune.slots.slot"), "ray") and not below(at_import("mmtune.slots.cluster"), "ray")
+    assert {"mmtune.study.session", "trainables.families.fusion", "analysis.best"} < set(SOURCES)
+    assert below(of("mmtune.slots.pool"), "ray") and not below(at_import("mmtune.slots.cluster"), "ray")
 
 
 @pytest.mark.parametrize("name", modules("trainables"))
@@ -120,8 +120,8 @@ def loaded(*names: str) -> set[str]:
     [
         (modules("trainables"), {"ray", "optuna", "mmtune", "analysis"}),
         (modules("analysis"), {"ray", "optuna", "torch", "transformers"}),
-        (["mmtune.spec.search_spec", "mmtune.cli.app", "mmtune.study.study", "mmtune.slots.cluster",
-          "mmtune.study.single", "mmtune.cli.listing"],
+        (["mmtune.spec.search_spec", "mmtune.cli.app", "mmtune.study.session", "mmtune.slots.cluster",
+          "mmtune.slots.requirements", "mmtune.study.create", "mmtune.study.single", "mmtune.cli.listing"],
          {"ray", "optuna", "torch", "transformers", "pandas", "analysis"}),
     ],
     ids=["trainables", "analysis", "mmtune"],

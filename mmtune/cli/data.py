@@ -119,9 +119,10 @@ def prepare(
 
     Of a search file: everything its trials could need. Of a dataset: pooled features of two locked encoders.
     """
-    from mmtune.slots.prepare import prepare_caches, search_requirements
+    from mmtune.slots.prepare import prepare_caches
+    from mmtune.slots.requirements import search_requirements
     from mmtune.spec.search_spec import find_search_file, load_spec
-    from mmtune.study.study import check_data
+    from mmtune.study.plan import check_data
     from trainables.data.cache.store import cache_root
     from trainables.data.formats import DATASETS
 

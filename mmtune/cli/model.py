@@ -26,8 +26,8 @@ def train(
     for key in ("OMP_WAIT_POLICY", "TOKENIZERS_PARALLELISM"):  # read when torch is imported, below
         os.environ.setdefault(key, ENVIRONMENT[key])
     from mmtune.spec.search_spec import load_config
+    from mmtune.study.plan import data_notes
     from mmtune.study.single import train_single
-    from mmtune.study.study import data_notes
 
     path = Path(config)
     target = Path(out) if out is not None else Path("trained") / path.stem

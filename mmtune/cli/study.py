@@ -45,7 +45,7 @@ def _nodes(address: str | None) -> list[Node]:
 
 def _check(file: str, nodes: Sequence[Node], *, data: str | None, overrides: Sequence[str]) -> None:
     from mmtune.spec.search_spec import find_search_file, load_spec
-    from mmtune.study.study import make_plan
+    from mmtune.study.plan import make_plan
 
     spec = load_spec(find_search_file(file), overrides=overrides)
     plan = make_plan(spec, nodes, data_dir=data)
@@ -78,7 +78,8 @@ def run(
     """Runs the study of each search file, one after the other."""
     from mmtune.slots.cluster import cluster_nodes, local_node, ray_session
     from mmtune.spec.search_spec import find_search_file, load_spec
-    from mmtune.study.study import check_data, count_slots, create_study, data_notes, new_folder
+    from mmtune.study.create import create_study, new_folder
+    from mmtune.study.plan import check_data, count_slots, data_notes
 
     if name is not None and len(files) > 1:
         raise ValueError("--name names one study, but several search files were given")
@@ -110,7 +111,7 @@ def resume(study: StudyName, address: Address = None) -> None:
 
 
 def _run(folder: StudyFolder, address: str | None) -> None:
-    from mmtune.study.study import run_study
+    from mmtune.study.session import run_study
 
     ending = run_study(folder, address=address, say=typer.echo)
     _print_trials(_trials(folder.root), folder.root, title=f"study {folder.name}")
@@ -144,7 +145,8 @@ def _print_trials(table: pd.DataFrame | None, root: Path, title: str | None = No
 def status(study: StudyName) -> None:
     """How far a study is, while it runs or after its process died."""
     from analysis.studies import study_cost
-    from mmtune.records import ENDED, lock_owner, open_study, read_json
+    from mmtune.records import ENDED, open_study, read_json
+    from mmtune.study.lock import lock_owner
 
     folder = open_study(study_path(study))
     owner, total, cost = lock_owner(folder), read_json(folder.info)["budget"]["trials"], study_cost(folder.root)

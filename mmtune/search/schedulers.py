@@ -11,20 +11,21 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
-from mmtune.study.recorder import Recorder
+from mmtune.search.trials import Trials
+
+if TYPE_CHECKING:
+    from mmtune.spec.search_spec import SearchSpec
 
 
 class StudyAsha(ASHAScheduler):
     """ASHA (Li et al. 2020) as Ray implements it: stop what is below the (1 - 1/eta) percentile of its rung.
 
     Args:
-        recorder: has every report of the study, those of earlier sessions too.
-        mode: of the objective.
-        epochs: the most a trial can train.
+        trials: has every report of the study, those of earlier sessions too.
         grace_epochs: first rung.
         reduction_factor: eta.
         brackets: parallel ladders, each starting one rung later; a trial's is drawn from its number.
@@ -34,9 +35,7 @@ class StudyAsha(ASHAScheduler):
     def __init__(
         self,
         *,
-        recorder: Recorder,
-        mode: str,
-        epochs: int,
+        trials: Trials,
         grace_epochs: int,
         reduction_factor: int,
         brackets: int,
@@ -45,15 +44,15 @@ class StudyAsha(ASHAScheduler):
         super().__init__(
             time_attr="epoch",
             metric="value",
-            mode=mode,
-            max_t=epochs,
-            grace_period=min(grace_epochs, epochs),
+            mode=trials.mode,
+            max_t=trials.max_epochs,
+            grace_period=min(grace_epochs, trials.max_epochs),
             reduction_factor=reduction_factor,
             brackets=brackets,
             stop_last_trials=False,
         )
-        self._recorder, self._epochs, self._is_spent = recorder, epochs, is_spent
-        for trial in recorder.ended():
+        self._trials, self._is_spent = trials, is_spent
+        for trial in trials.over():
             self._fill_rungs(self._bracket_of(trial), trial, key=trial)
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
@@ -65,7 +64,7 @@ class StudyAsha(ASHAScheduler):
         if "epoch" not in result:
             return TrialScheduler.CONTINUE
         decision = super().on_trial_result(tune_controller, trial, result)
-        if result["epoch"] >= self._epochs:
+        if result["epoch"] >= self._trials.max_epochs:
             return TrialScheduler.CONTINUE
         return TrialScheduler.STOP if self._is_spent() else decision
 
@@ -83,7 +82,7 @@ class StudyAsha(ASHAScheduler):
         return random.Random(trial).choices(self._brackets, weights)[0]
 
     def _fill_rungs(self, bracket: Any, trial: str, *, key: str) -> None:
-        values = self._recorder.objective_by_epoch(trial)
+        values = self._trials.objective_by_epoch(trial)
         for milestone, recorded in bracket._rungs:
             if milestone in values:
                 recorded[key] = values[milestone] if self._mode == "max" else -values[milestone]
@@ -104,14 +103,12 @@ class StudyFifo(FIFOScheduler):
         return {}
 
 
-def make_scheduler(spec: Any, *, recorder: Recorder, epochs: int, is_spent: Callable[[], bool]) -> Any:
+def make_scheduler(spec: SearchSpec, *, trials: Trials, is_spent: Callable[[], bool]) -> TrialScheduler:
     """The scheduler a SearchSpec asks for."""
     if spec.scheduler.name == "none":
-        return StudyFifo(epochs=epochs, is_spent=is_spent)
+        return StudyFifo(epochs=trials.max_epochs, is_spent=is_spent)
     return StudyAsha(
-        recorder=recorder,
-        mode=spec.objectives[0].mode,
-        epochs=epochs,
+        trials=trials,
         grace_epochs=spec.scheduler.grace_epochs,
         reduction_factor=spec.scheduler.reduction_factor,
         brackets=spec.scheduler.brackets,

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import socket
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,7 @@ ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # what the raylet prints into the driver's terminal; its logs keep it
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the recorder writes what a study keeps
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the ledger writes what a study keeps
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # the report that ends a trial carries no metric
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the study has its own
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
@@ -52,7 +53,7 @@ def local_node() -> Node:
 
 
 @contextlib.contextmanager
-def ray_session(address: str | None) -> Iterator[Any]:
+def ray_session(address: str | None) -> Iterator[None]:
     """Ray: the one already joined by this process, the cluster at ``address``, or a local one that ends with us.
 
     Raises:
@@ -63,7 +64,7 @@ def ray_session(address: str | None) -> Iterator[Any]:
     from ray.exceptions import RaySystemError
 
     if ray.is_initialized():
-        yield ray
+        yield
         return
     quiet()
     address = address or os.environ.get("RAY_ADDRESS")
@@ -83,9 +84,16 @@ def ray_session(address: str | None) -> Iterator[Any]:
         raise ValueError(f"no Ray cluster answers at '{address}': {str(error).splitlines()[0]}") from None
     quiet()
     try:
-        yield ray
+        yield
     finally:
         ray.shutdown()
+
+
+def starts_local(address: str | None) -> bool:
+    """Whether :func:`ray_session` would start a Ray of its own."""
+    ray = sys.modules.get("ray")
+    is_joined = ray is not None and ray.is_initialized()
+    return address is None and not is_joined and not os.environ.get("RAY_ADDRESS")
 
 
 def _check_address(address: str) -> None:

@@ -9,28 +9,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mmtune.spec.search_spec import SearchSpec
+from mmtune.slots.cluster import ray_session
 
+if TYPE_CHECKING:
+    from ray import ObjectRef
 
-def search_requirements(spec: SearchSpec, data_dir: str | None) -> list[Any]:
-    """Everything that trials of a search could need, by the corners of its space and ``try_first``.
-
-    Raises:
-        ValueError: an encoder or dataset that cannot be read.
-    """
-    from trainables.data.loader import requirements
-
-    needed: dict[Any, None] = {}
-    rows = [params for params in spec.try_first if spec.family or "family" in params]
-    for params in [*rows, *spec.space.corners(limit=256)]:
-        config = spec.trial_config(dict(params), data_dir)
-        needed |= dict.fromkeys(requirements(config))
-    return list(needed)
+    from trainables.data.loader import Requirement
 
 
-def prepare_caches(requirements: Sequence[Any], *, address: str | None, say: Callable[[str], None]) -> None:
+def prepare_caches(requirements: Sequence[Requirement], *, address: str | None, say: Callable[[str], None]) -> None:
     """Builds what the requirements name and the caches lack; interrupted, it goes on where it was.
 
     Args:
@@ -41,19 +30,19 @@ def prepare_caches(requirements: Sequence[Any], *, address: str | None, say: Cal
     Raises:
         ValueError: data or encoders that cannot be read, no cluster at ``address``.
     """
-    from mmtune.slots.cluster import ray_session
-
     if address is None and all(need.is_done for need in requirements):
         say("everything is there already")
         return
-    with ray_session(address) as ray:
+    with ray_session(address):
+        import ray
+
         nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) > 0]
         for number, need in enumerate(requirements, start=1):
             say(f"{number} of {len(requirements)}: {describe(need)}")
-            _prepare(ray, nodes, need, say)
+            _prepare(nodes, need, say)
 
 
-def describe(need: Any) -> str:
+def describe(need: Requirement) -> str:
     """A requirement in words."""
     source = f"{need.dataset.name}, {need.modality}"
     size = f" at {need.image_size} pixels" if need.image_size else ""
@@ -63,8 +52,10 @@ def describe(need: Any) -> str:
     return f"{source}{size}{view}: " + (f"tokens of {need.input.encoder}" if need.modality == "text" else "pixels")
 
 
-def _prepare(ray: Any, nodes: list[dict[str, Any]], need: Any, say: Callable[[str], None]) -> None:
-    counts = _get(ray, [_on(ray, node, _sources).remote(need) for node in nodes])
+def _prepare(nodes: list[dict[str, Any]], need: Requirement, say: Callable[[str], None]) -> None:
+    import ray
+
+    counts = _get([_on(node, _sources, need) for node in nodes])
     if not need.uses_features or all(count == 0 for count in counts):
         return
     num_shards, brings = max(counts), len(nodes) > 1
@@ -75,32 +66,35 @@ def _prepare(ray: Any, nodes: list[dict[str, Any]], need: Any, say: Callable[[st
     while left:
         done, left = ray.wait(left)
         if not brings:
-            _get(ray, done)
+            _get(done)
         say(f"  shard {num_shards - len(left)} of {num_shards}")
     brought = shards if brings else []
-    _get(ray, [_on(ray, node, _assemble).remote(need, *brought) for node in nodes])
+    _get([_on(node, _assemble, need, *brought) for node in nodes])
 
 
-def _get(ray: Any, references: list[Any]) -> list[Any]:
+def _get(references: Sequence[ObjectRef | None]) -> list[Any]:
     """Results; an error of a task as itself."""
+    import ray
     from ray.exceptions import RayTaskError
 
     try:
-        return ray.get(references)
+        return ray.get(references)  # pyright: ignore[reportCallIssue, reportArgumentType]
     except RayTaskError as error:
         cause = error.cause
         raise cause if isinstance(cause, ValueError) else error from None
 
 
-def _on(ray: Any, node: dict[str, Any], function: Callable[..., Any]) -> Any:
+def _on(node: dict[str, Any], function: Callable[..., Any], *args: object) -> ObjectRef:
+    """A task on that node."""
+    import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-    return ray.remote(function).options(num_cpus=1, scheduling_strategy=strategy)
+    return ray.remote(function).options(num_cpus=1, scheduling_strategy=strategy).remote(*args)
 
 
 # --- on the nodes -------------------------------------------------------------------------------------
-def _sources(need: Any) -> int:
+def _sources(need: Requirement) -> int:
     """Tokens and images; how many shards of features this node's cache lacks."""
     if not need.uses_features:
         need.build()
@@ -109,7 +103,7 @@ def _sources(need: Any) -> int:
     return 0 if job.is_done else job.num_shards
 
 
-def _shard(need: Any, index: int, brings: bool) -> dict[str, Any] | None:
+def _shard(need: Requirement, index: int, brings: bool) -> dict[str, Any] | None:
     from trainables.data.cache.store import meta
 
     folder = need.features.build_shard(index)
@@ -123,7 +117,7 @@ def _facts(content: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in content.items() if name not in ("key", "checksums")}
 
 
-def _assemble(need: Any, *shards: dict[str, Any]) -> None:
+def _assemble(need: Requirement, *shards: dict[str, Any]) -> None:
     job = need.features
     if not job.is_done:
         for shard in shards:

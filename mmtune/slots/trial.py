@@ -10,7 +10,10 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.actor import ActorHandle
 from ray.exceptions import RayActorError
+
+from mmtune.slots.messages import TrialJob
 
 
 def run_trial(config: dict[str, Any]) -> None:
@@ -27,7 +30,7 @@ def run_trial(config: dict[str, Any]) -> None:
         raise
 
 
-def _follow(broker: Any, trial: str, job: dict[str, Any], objective: str) -> None:
+def _follow(broker: ActorHandle, trial: str, job: TrialJob, objective: str) -> None:
     ray.get(broker.submit.remote(trial, job))
     is_over = False
     try:

@@ -1,4 +1,4 @@
-"""Study files survive awkward cells, kills in the middle of a write, and a second writer."""
+"""Study files survive awkward cells and kills in the middle of a write."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from mmtune import records
-from mmtune.records import CsvAppender, StudyBusyError, StudyFolder, lock_owner, open_study, study_lock
+from mmtune.records import CsvAppender, open_study
 
 AWKWARD = ["a,b", 'say "x"', '"', "'", "ä€🎈", " spaces ", ";\t|", "nulls", "=1+1", "#no comment", ",,,", '""",']
 
@@ -141,48 +139,6 @@ def test_each_row_is_on_disk_when_append_returns(tmp_path):
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "x.csv")])
     assert done.returncode == -signal.SIGKILL
     assert [row["epoch"] for row in records.read_rows(tmp_path / "x.csv")] == [0, 1, 2, 3, 4]
-
-
-# --- one writer at a time -----------------------------------------------------------------------------
-@contextmanager
-def holder(folder: StudyFolder) -> Iterator[subprocess.Popen[str]]:
-    """Another process with the lock."""
-    code = (
-        "import sys, time; from pathlib import Path; from mmtune.records import StudyFolder, study_lock\n"
-        "with study_lock(StudyFolder(Path(sys.argv[1]))):\n    print('held', flush=True); time.sleep(600)"
-    )
-    with subprocess.Popen([sys.executable, "-c", code, str(folder.root)], stdout=-1, text=True) as process:
-        try:
-            assert process.stdout is not None and process.stdout.readline() == "held\n"
-            yield process
-        finally:
-            process.kill()
-
-
-def test_one_writer_at_a_time(tmp_path):
-    folder = StudyFolder(tmp_path)
-    assert lock_owner(folder) is None and names(tmp_path) == []
-    with holder(folder) as process:
-        owner = f"process {process.pid} on {os.uname().nodename}"
-        assert lock_owner(folder) == owner
-        with pytest.raises(StudyBusyError, match=f"being written by {owner}"), study_lock(folder):
-            pass
-        assert lock_owner(folder) == owner  # the attempt has not broken it
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        assert lock_owner(folder) is None
-        with study_lock(folder):
-            assert lock_owner(folder) == f"process {os.getpid()} on {os.uname().nodename}"
-            with pytest.raises(StudyBusyError), study_lock(folder):
-                pass
-    assert lock_owner(folder) is None
-
-
-def test_the_lock_ends_with_an_error(tmp_path):
-    with pytest.raises(RuntimeError), study_lock(StudyFolder(tmp_path)):
-        raise RuntimeError
-    with study_lock(StudyFolder(tmp_path)):
-        pass
 
 
 # --- folders ------------------------------------------------------------------------------------------

@@ -20,7 +20,8 @@ CONFIG = "family: text\ndataset: openclipart\nepochs: 2\nmodel: {text_encoder: t
 def held(folder: StudyFolder) -> Iterator[int]:
     """Another live process writes the study; its process id."""
     code = (
-        "import sys; from pathlib import Path; from mmtune.records import StudyFolder, study_lock\n"
+        "import sys; from pathlib import Path; from mmtune.records import StudyFolder\n"
+        "from mmtune.study.lock import study_lock\n"
         "with study_lock(StudyFolder(Path(sys.argv[1]))):\n    print('held', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(folder.root)], stdin=-1, stdout=-1, text=True) as process:

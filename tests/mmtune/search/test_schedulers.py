@@ -7,96 +7,94 @@ from ray.tune.schedulers import TrialScheduler
 
 from mmtune.records import COMPLETE, PRUNED, StudyFolder
 from mmtune.search.schedulers import make_scheduler
-from mmtune.study.recorder import Recorder
+from mmtune.study.ledger import Ledger
 
 CONTINUE, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP
 
 
 def make(tmp_path, *, mode="max", epochs=9, spent=lambda: False, name="asha"):
-    recorder = Recorder(StudyFolder(tmp_path), objective=("val_accuracy", mode), params=[], max_epochs=epochs)
+    ledger = Ledger(StudyFolder(tmp_path), objective=("val_accuracy", mode), params=[], max_epochs=epochs)
     spec = SimpleNamespace(
         scheduler=SimpleNamespace(name=name, grace_epochs=1, reduction_factor=3, brackets=1),
-        objectives=[SimpleNamespace(mode=mode)],
     )
-    return recorder, make_scheduler(spec, recorder=recorder, epochs=epochs, is_spent=spent)
+    return ledger, make_scheduler(spec, trials=ledger.trials, is_spent=spent)
 
 
 def trial(name):
     return SimpleNamespace(trial_id=f"tune-{name}", config={"trial": name})
 
 
-def feed(recorder, scheduler, name, epoch, value):
-    recorder.add(name, {"epoch": epoch, "val_accuracy": value, "device_seconds": 1.0})
+def feed(ledger, scheduler, name, epoch, value):
+    ledger.add(name, {"epoch": epoch, "val_accuracy": value, "device_seconds": 1.0})
     return scheduler.on_trial_result(None, trial(name), {"epoch": epoch, "value": value})
 
 
-def add(recorder, scheduler, *names):
+def add(ledger, scheduler, *names):
     for name in names:
-        recorder.start(name, {})
+        ledger.start(name, {})
         scheduler.on_trial_add(None, trial(name))
 
 
 def test_a_rung_keeps_what_is_in_its_top_third(tmp_path):
-    recorder, scheduler = make(tmp_path)
+    ledger, scheduler = make(tmp_path)
     names = [f"t{index}" for index in range(4)]
-    add(recorder, scheduler, *names)
+    add(ledger, scheduler, *names)
     # The cutoff is the 2/3 percentile of those that came before: none; .5; .5 + .4 * 2/3 = .767; with the stopped
     # .76 too, .76 + .14 / 3 = .807.
     scores = (0.5, 0.9, 0.76, 0.81)
-    decisions = [feed(recorder, scheduler, name, 1, score) for name, score in zip(names, scores, strict=True)]
+    decisions = [feed(ledger, scheduler, name, 1, score) for name, score in zip(names, scores, strict=True)]
     assert decisions == [CONTINUE, CONTINUE, STOP, CONTINUE]
-    assert feed(recorder, scheduler, "t0", 2, 0.0) == CONTINUE  # no rung at 2
+    assert feed(ledger, scheduler, "t0", 2, 0.0) == CONTINUE  # no rung at 2
 
 
 def test_the_mode_is_respected(tmp_path):
-    recorder, scheduler = make(tmp_path, mode="min")
-    add(recorder, scheduler, "a", "b", "c")
-    assert [feed(recorder, scheduler, name, 1, value) for name, value in (("a", 0.5), ("b", 0.6), ("c", 0.4))] == [
+    ledger, scheduler = make(tmp_path, mode="min")
+    add(ledger, scheduler, "a", "b", "c")
+    assert [feed(ledger, scheduler, name, 1, value) for name, value in (("a", 0.5), ("b", 0.6), ("c", 0.4))] == [
         CONTINUE, STOP, CONTINUE,
     ]  # fmt: skip
 
 
 def test_the_last_epoch_is_left_to_the_trial(tmp_path):
-    recorder, scheduler = make(tmp_path, epochs=9)  # 9 is a rung
-    add(recorder, scheduler, "a", "b")
+    ledger, scheduler = make(tmp_path, epochs=9)  # 9 is a rung
+    add(ledger, scheduler, "a", "b")
     for epoch in range(1, 10):
-        assert feed(recorder, scheduler, "a", epoch, 0.9) == CONTINUE
+        assert feed(ledger, scheduler, "a", epoch, 0.9) == CONTINUE
     for epoch in (1, 3):
-        feed(recorder, scheduler, "b", epoch, 0.9)
-    assert feed(recorder, scheduler, "b", 9, 0.1) == CONTINUE
+        feed(ledger, scheduler, "b", epoch, 0.9)
+    assert feed(ledger, scheduler, "b", 9, 0.1) == CONTINUE
     assert scheduler.on_trial_result(None, trial("b"), {"end": {"state": COMPLETE}}) == CONTINUE
 
 
 @pytest.mark.parametrize("value", [0.3, 0.6, 0.71, 0.79, 0.95])
 def test_a_new_session_decides_as_the_old_one_would(tmp_path, value):
-    recorder, scheduler = make(tmp_path)
-    add(recorder, scheduler, "a", "b", "c", "d", "new")
+    ledger, scheduler = make(tmp_path)
+    add(ledger, scheduler, "a", "b", "c", "d", "new")
     for name, score in (("a", 0.5), ("b", 0.8), ("c", 0.7)):
-        feed(recorder, scheduler, name, 1, score)
-    feed(recorder, scheduler, "b", 2, 0.8)
-    feed(recorder, scheduler, "b", 3, 0.9)
-    feed(recorder, scheduler, "d", 1, 0.78)
-    recorder.end("a", PRUNED)
-    recorder.end("c", PRUNED)  # b and d were running when the driver died
-    fresh_recorder, fresh = make(tmp_path)
-    add(fresh_recorder, fresh, "b", "d", "new")
-    rungs = [
-        {milestone: sorted(values.values()) for milestone, values in item._brackets[0]._rungs}
-        for item in (scheduler, fresh)
-    ]
-    assert rungs[0] == rungs[1] == {9: [], 3: [0.9], 1: [0.5, 0.7, 0.78, 0.8]}
+        feed(ledger, scheduler, name, 1, score)
+    feed(ledger, scheduler, "b", 2, 0.8)
+    feed(ledger, scheduler, "b", 3, 0.9)
+    feed(ledger, scheduler, "d", 1, 0.78)
+    ledger.end("a", PRUNED)
+    ledger.end("c", PRUNED)  # b and d were running when the driver died
+    fresh_ledger, fresh = make(tmp_path)
+    add(fresh_ledger, fresh, "b", "d", "new")
+    # Rung 1 has .5, .7, .78 and .8, whose 2/3 percentile is .78; rung 3 has b's .9 alone.
     # d resumes at epoch 2: it is not judged again at rung 1 with a later value
     assert fresh.on_trial_result(None, trial("d"), {"epoch": 2, "value": 0.0}) == CONTINUE
-    assert fresh.on_trial_result(None, trial("new"), {"epoch": 1, "value": value}) == scheduler.on_trial_result(
-        None, trial("new"), {"epoch": 1, "value": value}
-    )
+    for item in (scheduler, fresh):
+        decision = item.on_trial_result(None, trial("new"), {"epoch": 1, "value": value})
+        assert decision == (CONTINUE if value >= 0.78 else STOP)
+        assert item.on_trial_result(None, trial("d"), {"epoch": 3, "value": value}) == (
+            CONTINUE if value >= 0.9 else STOP
+        )
 
 
 @pytest.mark.parametrize("name", ["asha", "none"])
 def test_a_spent_budget_stops_every_trial_at_its_next_report(tmp_path, name):
     spent = []
-    recorder, scheduler = make(tmp_path, spent=lambda: bool(spent), name=name)
-    add(recorder, scheduler, "a")
-    assert feed(recorder, scheduler, "a", 1, 0.9) == CONTINUE
+    ledger, scheduler = make(tmp_path, spent=lambda: bool(spent), name=name)
+    add(ledger, scheduler, "a")
+    assert feed(ledger, scheduler, "a", 1, 0.9) == CONTINUE
     spent.append(True)
-    assert feed(recorder, scheduler, "a", 2, 0.9) == STOP
+    assert feed(ledger, scheduler, "a", 2, 0.9) == STOP

@@ -5,12 +5,15 @@ import random
 
 import optuna
 import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 from mmtune import records
 from mmtune.records import StudyFolder
-from mmtune.search.searcher import StudySearcher, open_optuna
+from mmtune.search.journal import Journal
+from mmtune.search.searcher import StudySearcher
 from mmtune.spec.search_spec import load_spec
-from mmtune.study.recorder import Recorder
+from mmtune.study.ledger import Ledger
 
 SPEC = """
 study: s
@@ -31,27 +34,27 @@ budget: {trials: TRIALS}
 
 
 class Session:
-    """One life of the driver, as mmtune.study.study wires it, with a scripted trial in Tune's place."""
+    """One life of the driver, as mmtune.study.tuner wires it, with a scripted trial in Tune's place."""
 
     def __init__(self, tmp_path, *, trials=6, sampler="tpe", is_spent=lambda: False):
         self.spec = load_spec(SPEC.replace("TRIALS", str(trials)).replace("SAMPLER", sampler))
-        self.recorder = Recorder(
+        self.ledger = Ledger(
             StudyFolder(tmp_path), objective=("val_accuracy", "max"), params=list(self.spec.space.keys), max_epochs=4
         )
-        self.study = open_optuna(tmp_path / "optuna.log", name="s", objectives=[("val_accuracy", "max")])
-        if not self.study.trials:
+        self.journal = Journal(tmp_path / "optuna.log", name="s", objectives=[("val_accuracy", "max")])
+        if not self.journal.trials():
             for params in self.spec.try_first:
-                self.study.enqueue_trial(self.spec.space.to_optuna(params))
+                self.journal.enqueue(self.spec.space.to_optuna(params))
         self.ended = []
         self.searcher = StudySearcher(
-            spec=self.spec, study=self.study, recorder=self.recorder,
+            spec=self.spec, journal=self.journal, ledger=self.ledger,
             job=lambda trial, params: {"params": params}, is_spent=is_spent, on_end=self.ended.append,
         )  # fmt: skip
 
     def report(self, tune_id, trial, epoch, value):
         row = {"epoch": epoch, "val_accuracy": value, "train_loss": 1.0, "device_seconds": 1.0, "wall_seconds": 1.0}
         self.searcher.on_trial_result(tune_id, {"epoch": epoch, "value": value})
-        self.recorder.add(trial, row)
+        self.ledger.add(trial, row)
 
 
 def score(params):
@@ -68,7 +71,7 @@ def play(session, count, *, start=0):
         trial, params = suggestion["trial"], suggestion["job"]["params"]
         proposed.append((trial, params))
         last = 4 if index % 2 == 0 else 2
-        for epoch in range(session.recorder.trials[trial].epoch + 1, last + 1):
+        for epoch in range(session.ledger.trials[trial].epoch + 1, last + 1):
             session.report(f"tune{index}", trial, epoch, score(params) * epoch / 4)
         stopped = {"epoch": 2, "value": score(params) / 2}
         end = {"end/state": "COMPLETE", "end/reason": "epochs"} if last == 4 else stopped
@@ -86,19 +89,19 @@ def test_states_are_told_apart(tmp_path):
         session.report("tune0", ids[0], epoch, epoch / 10)
     session.searcher.on_trial_complete("tune0", {"end/state": "COMPLETE", "end/facts/num_trainable": 3})
     session.report("tune1", ids[1], 1, 0.3)
-    session.recorder.add(ids[1], {"epoch": 2, "val_accuracy": 0.2})
+    session.ledger.add(ids[1], {"epoch": 2, "val_accuracy": 0.2})
     session.searcher.on_trial_complete("tune1", {"epoch": 2, "value": 0.2})  # ASHA stopped it
     session.searcher.on_trial_complete("tune2", {"end/state": "FAILED", "end/error": "NonFiniteError: val_loss"})
     session.searcher.on_trial_complete("tune3", {"end/state": "INFEASIBLE", "end/error": "out of memory"})
     session.searcher.on_trial_complete("tune4", error=True)
-    states = [trial.state.name for trial in session.study.trials]
+    states = [trial.state.name for trial in session.journal.trials()]
     assert states == ["COMPLETE", "PRUNED", "FAIL", "FAIL", "FAIL"]
-    assert session.study.trials[0].value == 0.4
-    assert session.study.trials[1].intermediate_values == {1: 0.3, 2: 0.2}
-    assert session.study.trials[3].user_attrs["infeasible"] is True
-    ledger = [session.recorder.trials[trial].state for trial in ids]
+    assert session.journal.trials()[0].value == 0.4
+    assert session.journal.trials()[1].intermediate_values == {1: 0.3, 2: 0.2}
+    assert session.journal.trials()[3].user_attrs["infeasible"] is True
+    ledger = [session.ledger.trials[trial].state for trial in ids]
     assert ledger == ["COMPLETE", "PRUNED", "FAILED", "INFEASIBLE", "FAILED"]
-    assert session.recorder.trials[ids[0]].facts == {"num_trainable": 3}
+    assert session.ledger.trials[ids[0]].facts == {"num_trainable": 3}
     assert session.ended == ids
 
 
@@ -124,7 +127,7 @@ def test_an_unfinished_trial_is_handed_out_again_before_anything_new(tmp_path):
     assert again.searcher.num_unfinished == 1
     suggestion = again.searcher.suggest("x")
     assert (suggestion["trial"], suggestion["job"]["params"]) == (cut["trial"], cut["job"]["params"])
-    assert again.recorder.trials[cut["trial"]].epoch == 1
+    assert again.ledger.trials[cut["trial"]].epoch == 1
     assert again.searcher.suggest("y")["trial"] == "t0003"
 
 
@@ -134,13 +137,14 @@ def test_an_end_that_reached_the_ledger_alone_is_told_by_the_next_session(tmp_pa
     trial = first.searcher.suggest("a")["trial"]
     for epoch in range(1, 5):
         first.report("a", trial, epoch, epoch / 10)
-    monkeypatch.setattr(StudySearcher, "_tell", lambda *_: None)  # killed between the two writes
+    for write in ("report", "note", "tell"):  # killed between the two writes
+        monkeypatch.setattr(Journal, write, lambda *_, **__: None)
     first.searcher.on_trial_complete("a", end)
     monkeypatch.undo()
-    assert first.study.trials[0].state.name == "RUNNING"
+    assert first.journal.trials()[0].state.name == "RUNNING"
     again = Session(tmp_path)
     assert again.searcher.num_unfinished == 0
-    frozen = again.study.trials[0]
+    frozen = again.journal.trials()[0]
     if end["end/state"] == "COMPLETE":
         assert (frozen.state.name, frozen.value) == ("COMPLETE", 0.4)
     else:
@@ -150,18 +154,18 @@ def test_an_end_that_reached_the_ledger_alone_is_told_by_the_next_session(tmp_pa
 def test_a_stop_that_was_recorded_holds_in_the_next_session(tmp_path):
     first = Session(tmp_path)
     trial = first.searcher.suggest("a")["trial"]
-    first.recorder.add(trial, {"epoch": 1, "val_accuracy": 0.2, "stopped": True})  # killed before the trial ended
+    first.ledger.add(trial, {"epoch": 1, "val_accuracy": 0.2, "stopped": True})  # killed before the trial ended
     again = Session(tmp_path)
     assert again.searcher.num_unfinished == 0
-    assert again.recorder.trials[trial].state == "PRUNED"
-    assert again.study.trials[0].state.name == "PRUNED"
-    assert again.study.trials[0].intermediate_values == {1: 0.2}
+    assert again.ledger.trials[trial].state == "PRUNED"
+    assert again.journal.trials()[0].state.name == "PRUNED"
+    assert again.journal.trials()[0].intermediate_values == {1: 0.2}
 
 
 def test_a_trial_cut_short_while_it_was_being_proposed_is_completed(tmp_path):
     session = Session(tmp_path, sampler="random")
     play(session, 1)
-    trial = session.study.ask()
+    trial = session.journal.ask(optuna.samplers.RandomSampler(seed=1))
     trial.suggest_float("optim.lr", 1e-4, 1e-2, log=True)  # killed here: the other parameters are not drawn
     again = Session(tmp_path, sampler="random")
     params = again.searcher.suggest("x")["job"]["params"]
@@ -184,9 +188,10 @@ def test_a_torn_journal_line_is_repaired(tmp_path):
     with (tmp_path / "optuna.log").open("ab") as file:
         file.write(b'{"op_code": 6, "trial_id": 1, "st')
     session = Session(tmp_path)
-    assert [trial.state.name for trial in session.study.trials] == ["COMPLETE", "PRUNED"]
+    assert [trial.state.name for trial in session.journal.trials()] == ["COMPLETE", "PRUNED"]
     play(session, 1, start=2)
-    assert len(optuna.load_study(study_name="s", storage=session.study._storage).trials) == 3
+    storage = JournalStorage(JournalFileBackend(str(tmp_path / "optuna.log")))
+    assert len(optuna.load_study(study_name="s", storage=storage).trials) == 3  # as optuna-dashboard opens it
 
 
 def test_a_million_seeds_do_not_collide_by_accident():

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmtune.slots.prepare import search_requirements
+from mmtune.slots.requirements import search_requirements
 from mmtune.spec.search_spec import load_spec
 from trainables.data.loader import requirements
 

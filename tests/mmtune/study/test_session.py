@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from mmtune import records
+from mmtune.study.lock import lock_owner
 
 pytestmark = pytest.mark.slow
 
@@ -147,7 +148,7 @@ def test_ctrl_c_ends_cleanly_and_says_how_to_go_on(tmp_path):
     assert f"mmtune resume {folder}" in out and "Traceback" not in err
     for trial, epochs in epochs_by_trial(folder).items():
         assert epochs == list(range(1, len(epochs) + 1)), trial
-    assert records.lock_owner(records.open_study(folder)) is None
+    assert lock_owner(records.open_study(folder)) is None
 
 
 def test_a_terminal_shows_a_live_table(tmp_path):

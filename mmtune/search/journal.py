@@ -1,0 +1,103 @@
+"""The sampler's memory: an Optuna study in a journal file of the study folder.
+
+Whatever a proposal depends on lies here, so a study's next one is a function of its folder. Optuna's own ``Study``
+cannot write to a trial that another session asked for; its storage can, and that is what this class is for.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.samplers import BaseSampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
+
+from mmtune import records
+
+
+class _HeldLock:
+    """The study's own lock is held, so the journal needs none, and leaves no stale one behind a SIGKILL."""
+
+    def acquire(self) -> bool:
+        return True
+
+    def release(self) -> None:
+        pass
+
+
+class Journal:
+    """The Optuna study in the journal at ``path``, made if there is none. The caller holds the study's lock.
+
+    A last line that a kill cut short is removed: Optuna cannot read past it.
+
+    Args:
+        path: the file.
+        name: of the study.
+        objectives: metric and mode of each.
+    """
+
+    def __init__(self, path: Path, *, name: str, objectives: Sequence[tuple[str, str]]) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        records.drop_torn_line(path)
+        backend = JournalFileBackend(str(path), lock_obj=_HeldLock())  # pyright: ignore[reportArgumentType]
+        self._storage = JournalStorage(backend)
+        ways = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
+        directions = [ways[mode] for _, mode in objectives]
+        self._study = optuna.create_study(
+            study_name=name, storage=self._storage, directions=directions, load_if_exists=True
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self._study.set_metric_names([metric for metric, _ in objectives])
+        self._study_id = self._storage.get_study_id_from_name(name)
+
+    # --- proposals ----------------------------------------------------------------------------------
+    def enqueue(self, params: Mapping[str, Any]) -> None:
+        """Has ``params``, under Optuna's names, proposed before anything else."""
+        self._study.enqueue_trial(dict(params))
+
+    def next_number(self) -> int:
+        """The number that the next proposal will have."""
+        trials = self.trials()
+        waiting = [trial.number for trial in trials if trial.state == TrialState.WAITING]
+        return min(waiting, default=len(trials))
+
+    def ask(self, sampler: BaseSampler) -> optuna.Trial:
+        """The next proposal."""
+        self._study.sampler = sampler
+        return self._study.ask()
+
+    def reopen(self, number: int, sampler: BaseSampler) -> optuna.Trial:
+        """An interrupted trial with its parameters; ``sampler`` draws what had not been drawn."""
+        self._study.sampler = sampler
+        return optuna.Trial(self._study, self._id(number))
+
+    # --- what happened ------------------------------------------------------------------------------
+    def trials(self, *states: TrialState) -> list[optuna.trial.FrozenTrial]:
+        """Those in one of ``states``, without any all, by number; not to be changed."""
+        return self._study.get_trials(states=states or None, deepcopy=False)
+
+    def report(self, number: int, values: Mapping[int, float]) -> None:
+        """Epochs' values of a trial that is under way; those it has stay as they are."""
+        known = self._storage.get_trial(self._id(number)).intermediate_values
+        for epoch, value in values.items():
+            if epoch not in known:
+                self._storage.set_trial_intermediate_value(self._id(number), epoch, float(value))
+
+    def note(self, number: int, **attributes: Any) -> None:
+        """Optuna's user attributes of a trial that is under way."""
+        for key, value in attributes.items():
+            self._storage.set_trial_user_attr(self._id(number), key, value)
+
+    def tell(self, number: int, *, values: Sequence[float] | None = None, state: TrialState | None = None) -> None:
+        """The trial's end: its values, or the state of one that has none."""
+        self._study.tell(number, values, state=state)
+
+    def _id(self, number: int) -> int:
+        return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)

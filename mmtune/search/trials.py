@@ -1,0 +1,92 @@
+"""What is known of a study's trials: all that a decision about what runs next may read.
+
+No disk and no clock here: :class:`mmtune.study.ledger.Ledger` fills it from the study folder and keeps both alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from mmtune import records
+
+
+@dataclass
+class TrialRecord:
+    """One trial as far as the study knows it."""
+
+    trial: str
+    state: str = records.WAITING
+    params: dict[str, Any] = field(default_factory=dict)
+    rows: list[dict[str, Any]] = field(default_factory=list)  # of reports.csv, by epoch
+    facts: dict[str, Any] = field(default_factory=dict)  # records.TRIAL_FACTS
+    error: str | None = None
+    started: str | None = None
+    ended: str | None = None
+
+    @property
+    def epoch(self) -> int:
+        """The last one reported, 0 before any."""
+        return self.rows[-1]["epoch"] if self.rows else 0
+
+    @property
+    def is_over(self) -> bool:
+        return self.state in records.ENDED
+
+    def best(self, metric: str, mode: str) -> dict[str, Any] | None:
+        """The row of the best epoch, the first of equals; None before any report."""
+        found: dict[str, Any] | None = None
+        for row in self.rows:
+            value = row.get(metric)
+            if value is not None and records.is_better(value, None if found is None else found[metric], mode):
+                found = row
+        return found
+
+    def total(self, column: str) -> float:
+        """The sum of a column over all epochs."""
+        return sum(row.get(column) or 0.0 for row in self.rows)
+
+
+class Trials(dict[str, TrialRecord]):
+    """All trials by their id.
+
+    Args:
+        metric: decides a trial's best epoch.
+        mode: of the metric, max or min.
+        max_epochs: the most a trial can train.
+    """
+
+    def __init__(self, *, metric: str, mode: str, max_epochs: int) -> None:
+        super().__init__()
+        self.metric, self.mode, self.max_epochs = metric, mode, max_epochs
+
+    def over(self) -> list[str]:
+        """Trials that have ended."""
+        return [name for name, trial in list(self.items()) if trial.is_over]
+
+    def unfinished(self) -> list[TrialRecord]:
+        """Trials that have not."""
+        return [trial for trial in list(self.values()) if not trial.is_over]
+
+    def objective_by_epoch(self, trial: str) -> dict[int, float]:
+        """Every reported epoch's objective."""
+        rows = self[trial].rows if trial in self else []
+        return {row["epoch"]: row[self.metric] for row in rows if row.get(self.metric) is not None}
+
+    def device_seconds(self) -> float:
+        """Spent so far, by all trials of all sessions."""
+        return sum(trial.total("device_seconds") for trial in list(self.values()))
+
+    def best_row(self, trial: TrialRecord) -> dict[str, Any] | None:
+        """The trial's best epoch by the objective; None before any report."""
+        return trial.best(self.metric, self.mode)
+
+    def best(self) -> TrialRecord | None:
+        """The trial with the best objective at any epoch."""
+        found, value = None, None
+        for trial in list(self.values()):
+            row = self.best_row(trial)
+            if row is not None and trial.state not in (records.FAILED, records.INFEASIBLE):
+                if records.is_better(row[self.metric], value, self.mode):
+                    found, value = trial, row[self.metric]
+        return found

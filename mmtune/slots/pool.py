@@ -1,0 +1,167 @@
+"""Warm worker groups: one long-lived Ray Train run a slot, which serves trial after trial.
+
+A Tune trial that builds its own TorchTrainer pays for N processes, their imports and a process group, and
+leaks its placement group when ASHA kills it. Here the study's driver owns a pool of slots instead.
+
+What happens when something dies:
+- a worker: Ray Train restarts its group; the slot is handed the same job again, which goes on from its last
+  checkpoint; after ``max_retries`` of that the trial fails.
+- a trial actor: Tune starts it anew and it attaches to the job that is still under way.
+- the broker: the session ends and a new one begins, with a new pool.
+- the driver: the cluster takes everything down with it; ``mmtune resume`` goes on from the study folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import ray
+import ray.train
+from ray.exceptions import RayError
+
+from mmtune.slots.broker import Broker
+from mmtune.slots.messages import CacheJob
+from mmtune.slots.worker import serve
+
+if TYPE_CHECKING:
+    from ray.train.torch import TorchTrainer
+
+    from trainables.data.loader import Requirement
+
+_MAX_BROKEN_STARTS = 3  # starts of one slot in a row that served nothing
+
+
+@dataclass(frozen=True)
+class SlotShape:
+    """Resources of one slot."""
+
+    workers: int = 1
+    cpus_per_worker: float = 1.0
+    gpus_per_worker: float = 0.0
+    is_single: bool = False  # fresh workers for every job (resources.isolation: process)
+
+
+class SlotPool:
+    """The study's slots: a thread each, in which one Ray Train run stays up.
+
+    Args:
+        count: slots, i.e. trials that train at the same time.
+        shape: resources of each.
+        storage: folder for Ray Train's own small files.
+        max_retries: how often a trial whose workers die is tried again.
+        env: environment variables for the workers.
+    """
+
+    def __init__(
+        self, *, count: int, shape: SlotShape, storage: Path, max_retries: int = 2, env: dict[str, str] | None = None
+    ) -> None:
+        self.shape, self.storage, self.env = shape, storage, env or {}
+        self.name = f"mmtune-broker-{uuid.uuid4().hex[:12]}"
+        actor = ray.remote(Broker).options(name=self.name, num_cpus=0, max_concurrency=10_000)
+        self.broker = actor.remote(max_retries=max_retries)
+        self.error: str | None = None  # why no slot can be started, once that is clear
+        self.lost: str | None = None  # why this pool is dead; a new one may live
+        self._closing = threading.Event()
+        self._broken: set[str] = set()
+        self._threads = [
+            threading.Thread(target=self._keep_up, args=(f"slot-{index}",), name=f"slot-{index}", daemon=True)
+            for index in range(count)
+        ]
+        for thread in [*self._threads, threading.Thread(target=self._watch, name="broker-watch", daemon=True)]:
+            thread.start()
+
+    def forget(self, trial: str) -> None:
+        """Lets go of a trial that Tune has given up: its workers stop at their next report."""
+        self.broker.answer.remote(trial, stop=True)
+
+    def prepare(self, requirements: Sequence[Requirement]) -> None:
+        """Has the slots fill the cache ahead of every trial, side by side.
+
+        Each requirement is a job as often as there are slots: a slot that comes to one again shares its shards.
+        """
+        for copy in range(len(self._threads)):
+            for index, need in enumerate(requirements):
+                job = CacheJob(requirement=pickle.dumps(need))
+                self.broker.submit.remote(f"prepare-{index}-{copy}", job)
+
+    def close(self, timeout: float = 20.0) -> None:
+        """Lets the workers return, so that their placement groups are freed; waits at most ``timeout`` seconds."""
+        self._closing.set()
+        with contextlib.suppress(RayError):
+            ray.get(self.broker.close.remote(), timeout=5)
+        deadline = time.monotonic() + timeout
+        for thread in self._threads:
+            thread.join(max(0.1, deadline - time.monotonic()))
+        with contextlib.suppress(RayError):
+            ray.kill(self.broker)  # pyright: ignore[reportArgumentType]
+
+    def _watch(self) -> None:
+        """Notices that the broker is gone (killed for memory, say): without it nothing moves."""
+        while not self._closing.wait(2.0):
+            try:
+                ray.get(self.broker.ping.remote())
+            except RayError as error:
+                if not self._closing.is_set():
+                    self.lost = f"the broker between trials and workers died: {str(error).strip().splitlines()[0]}"
+                return
+
+    def _keep_up(self, slot: str) -> None:
+        """Runs the slot's worker group, and starts it again when it ends before its time."""
+        broken_starts = served = 0
+        while not self._closing.is_set():
+            why = "its worker group ended"
+            try:
+                self._trainer(slot).fit()
+            except Exception as error:  # whatever Ray Train raises: the slot must come up again or say why not
+                why = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+            if self._closing.is_set():
+                return
+            try:
+                now_served: int = ray.get(self.broker.slot_died.remote(slot, why))  # pyright: ignore[reportAssignmentType]
+            except RayError:
+                return  # the broker is gone: the session is ending
+            broken_starts = 0 if now_served > served else broken_starts + 1
+            served = now_served
+            if broken_starts >= _MAX_BROKEN_STARTS:
+                self._broken.add(slot)
+                if len(self._broken) == len(self._threads):
+                    self.error = f"no worker group can be started: {why}"
+                return
+            if not self.shape.is_single:
+                time.sleep(1)
+
+    def _trainer(self, slot: str) -> TorchTrainer:
+        from ray.train.torch import TorchConfig, TorchTrainer
+
+        shape = self.shape
+        resources: dict[str, float] = {"CPU": shape.cpus_per_worker}
+        if shape.gpus_per_worker:
+            resources["GPU"] = shape.gpus_per_worker
+        settings = {
+            "broker": self.broker,
+            "slot": slot,
+            "threads": max(1, int(shape.cpus_per_worker)),
+            "is_single": shape.is_single,
+            "env": self.env,
+        }
+        return TorchTrainer(
+            serve,
+            train_loop_config=settings,
+            torch_config=TorchConfig(backend="nccl" if shape.gpus_per_worker else "gloo"),
+            scaling_config=ray.train.ScalingConfig(
+                num_workers=shape.workers, resources_per_worker=resources, use_gpu=bool(shape.gpus_per_worker)
+            ),
+            run_config=ray.train.RunConfig(
+                name=f"{slot}-{uuid.uuid4().hex[:8]}",
+                storage_path=str(self.storage),
+                failure_config=ray.train.FailureConfig(max_failures=1),  # then _keep_up, which counts
+            ),
+        )

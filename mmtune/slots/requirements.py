@@ -1,0 +1,37 @@
+"""What the trials of a search need from the caches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from mmtune.spec.search_spec import SearchSpec
+
+if TYPE_CHECKING:
+    from trainables.data.loader import Requirement
+
+
+def requirements_of(
+    spec: SearchSpec, rows: Iterable[Mapping[str, Any]], data_dir: str | None = None
+) -> list[Requirement]:
+    """What trials of these params need, in their order and each once.
+
+    Raises:
+        ValueError: an encoder or dataset that cannot be read.
+    """
+    from trainables.data.loader import requirements
+
+    needed: dict[Requirement, None] = {}
+    for params in rows:
+        needed |= dict.fromkeys(requirements(spec.trial_config(params, data_dir)))
+    return list(needed)
+
+
+def search_requirements(spec: SearchSpec, data_dir: str | None) -> list[Requirement]:
+    """Everything that trials of a search could need, by the corners of its space and ``try_first``.
+
+    Raises:
+        ValueError: an encoder or dataset that cannot be read.
+    """
+    rows = [params for params in spec.try_first if spec.family or "family" in params]
+    return requirements_of(spec, [*rows, *spec.space.corners(limit=256)], data_dir)

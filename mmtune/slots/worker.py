@@ -1,0 +1,113 @@
+"""What the workers of a slot do: take a job, train the trial, report every epoch, take the next."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import traceback
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from mmtune import records
+from mmtune.slots.messages import CacheJob, End, Order, Row, TrialJob
+
+if TYPE_CHECKING:
+    import torch
+    from ray.actor import ActorHandle
+
+    from trainables.ranks import Ranks
+
+
+def serve(settings: dict[str, Any]) -> None:
+    """What every Ray Train worker of a slot runs: take a job, run it, take the next.
+
+    Args:
+        settings: 'broker' (actor handle), 'slot', 'threads', 'is_single' (return after one job), 'env'.
+    """
+    import ray
+    import ray.train
+    import ray.train.torch
+    import torch
+    import torch.distributed
+
+    from trainables.ranks import Ranks
+
+    os.environ.update(settings["env"])
+    torch.set_num_threads(settings["threads"])
+    context = ray.train.get_context()
+    world = context.get_world_size()
+    # Objects travel over gloo also where gradients go over NCCL. The timeout is long because ranks wait here
+    # between jobs and while rank 0 builds a cache; a dead rank is noticed by Ray Train, not by a timeout.
+    group = torch.distributed.new_group(backend="gloo", timeout=timedelta(hours=24)) if world > 1 else None
+    ranks = Ranks(rank=context.get_world_rank(), world=world, device=ray.train.torch.get_device(), group=group)
+    broker, slot = settings["broker"], settings["slot"]
+    while True:
+        given = ray.get(broker.next_job.remote(slot)) if ranks.rank == 0 else None
+        order: Order | Literal["idle", "close"] = ranks.broadcast(given)
+        if order == "close":
+            return
+        if order == "idle":
+            continue
+        end = _obey(order, ranks, broker)
+        if ranks.rank == 0:
+            ray.get(broker.finish.remote(slot, order.trial, order.attempt, end))
+        if settings["is_single"]:
+            return
+
+
+def _obey(order: Order, ranks: Ranks, broker: ActorHandle) -> End:
+    job = order.job
+    return _fill_cache(job, ranks) if "requirement" in job else _train(order, job, ranks, broker)
+
+
+def _fill_cache(job: CacheJob, ranks: Ranks) -> End:
+    """Rank 0's work, and no trial's time."""
+    try:
+        if ranks.rank == 0:
+            pickle.loads(job["requirement"]).build()
+    except Exception as error:  # the trials that need it will say so themselves
+        return {"state": records.FAILED, "error": str(error)}
+    return {"state": records.COMPLETE}
+
+
+def _train(order: Order, job: TrialJob, ranks: Ranks, broker: ActorHandle) -> End:
+    """How the trial ended. Raises only what leaves the process group unusable, so that it is restarted."""
+    import ray
+
+    from trainables.config import TrialConfig
+    from trainables.errors import AgreedError, OutOfMemoryError
+    from trainables.loop import train
+
+    def report(row: Row) -> bool:
+        return bool(ray.get(broker.report.remote(order.trial, order.attempt, row)))
+
+    try:
+        config = TrialConfig(**job["config"])
+        folder, known = Path(job["folder"]), order.known_epoch
+        outcome = train(config, folder=folder, ranks=ranks, report=report, known_epoch=known)
+        return {"state": records.COMPLETE, "reason": outcome.reason, "facts": outcome.facts}
+    except OutOfMemoryError as error:
+        return {"state": records.INFEASIBLE, "error": str(error)}
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}"
+        end: End = {"state": records.FAILED, "error": text, "traceback": traceback.format_exc()}
+        is_agreed = isinstance(error, AgreedError) or ranks.world == 1
+        if is_agreed and _device_is_well(ranks.device):
+            return end
+        ray.get(broker.finish.remote(order.slot, order.trial, order.attempt, end))
+        raise
+
+
+def _device_is_well(device: torch.device) -> bool:
+    """False once a CUDA error sticks to this process."""
+    import torch
+
+    if device.type != "cuda":
+        return True
+    try:
+        torch.cuda.synchronize(device)
+        torch.cuda.empty_cache()
+    except RuntimeError:
+        return False
+    return True

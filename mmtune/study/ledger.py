@@ -1,0 +1,121 @@
+"""The ledger of a study: what is known of its trials, kept in reports.csv, trials.csv and TensorBoard as it happens.
+
+It is rebuilt from reports.csv and trials.csv on resume; a report that it already has is left out, so no
+(trial, epoch) is ever written twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmtune import records
+from mmtune.records import StudyFolder
+from mmtune.search.trials import TrialRecord, Trials
+from mmtune.study.tensorboard import EventFiles
+from trainables.files import write_atomic
+
+_COST_COLUMNS = (*records.SUMS, "samples_per_second", "peak_memory_gib", *records.TRIAL_FACTS)
+
+
+class Ledger:
+    """Everything that happened to the trials of a study, and the files that say so.
+
+    Args:
+        folder: the study.
+        objective: metric and mode that decide a trial's best epoch.
+        params: flat parameter names, the columns of trials.csv.
+        max_epochs: the most a trial can train.
+    """
+
+    def __init__(
+        self, folder: StudyFolder, *, objective: tuple[str, str], params: Sequence[str], max_epochs: int
+    ) -> None:
+        self.folder, self.params = folder, params
+        metric, mode = objective
+        self.trials = Trials(metric=metric, mode=mode, max_epochs=max_epochs)
+        self._csv = records.CsvAppender(folder.reports)
+        self._events = EventFiles(folder.tensorboard)
+        self._load()
+
+    def start(self, trial: str, params: Mapping[str, Any]) -> TrialRecord:
+        """A trial begins, or goes on in a new session."""
+        record = self.trials.setdefault(trial, TrialRecord(trial))
+        record.params, record.state = dict(params), records.RUNNING
+        record.started = record.started or records.now()
+        self._write_trials()
+        return record
+
+    def add(self, trial: str, row: Mapping[str, Any]) -> bool:
+        """One epoch's report; False if it was already there."""
+        record = self.trials[trial]
+        if row["epoch"] <= record.epoch:
+            return False
+        row = dict(row)
+        record.facts |= {key: row.pop(key) for key in records.TRIAL_FACTS if key in row}
+        self._csv.append({"trial": trial, "time": records.now(), **row})
+        record.rows.append(row)
+        self._events.add(record, row)
+        return True
+
+    def end(
+        self,
+        trial: str,
+        state: str,
+        *,
+        facts: Mapping[str, Any] | None = None,
+        error: str | None = None,
+        traceback: str | None = None,
+    ) -> None:
+        """A trial is over."""
+        record = self.trials[trial]
+        record.state, record.ended = state, records.now()
+        record.facts |= dict(facts or {})
+        if error is not None:
+            record.error = error.strip().splitlines()[0] if error.strip() else "unknown error"
+            write_atomic(self.folder.trial(trial) / "error.txt", (traceback or error) + "\n")
+        self._events.end(record, metric=self.trials.metric, mode=self.trials.mode)
+        self._write_trials()
+
+    def close(self) -> None:
+        """Flushes and closes the TensorBoard files."""
+        self._events.close()
+
+    def _load(self) -> None:
+        for row in records.read_rows(self.folder.trials):
+            trial = TrialRecord(row["trial"], row["state"])
+            trial.params = {key: row[key] for key in self.params if row.get(key) is not None}
+            trial.facts = {key: row[key] for key in records.TRIAL_FACTS if row.get(key) is not None}
+            trial.error, trial.started, trial.ended = row.get("error"), row.get("started"), row.get("ended")
+            self.trials[trial.trial] = trial
+        for row in records.read_rows(self.folder.reports):
+            trial = self.trials.setdefault(row["trial"], TrialRecord(row["trial"], records.RUNNING))
+            trial.rows.append({key: value for key, value in row.items() if key not in ("trial", "time")})
+
+    def _write_trials(self) -> None:
+        rows = [self._trial_row(self.trials[name]) for name in sorted(self.trials)]
+        metrics: dict[str, None] = {}
+        for row in rows:
+            metrics |= dict.fromkeys(key for key in row if key.startswith("val_"))
+        columns = [*records.TRIAL_COLUMNS, *self.params, *metrics, *_COST_COLUMNS, "error", "started", "ended"]
+        write_atomic(self.folder.trials, records.csv_text(columns, rows))
+
+    def _trial_row(self, trial: TrialRecord) -> dict[str, Any]:
+        best = self.trials.best_row(trial) or {}
+        rows = trial.rows
+        speed = [row["samples_per_second"] for row in rows if row.get("samples_per_second")]
+        return {
+            "trial": trial.trial,
+            "state": trial.state,
+            "epochs": trial.epoch,
+            "best_epoch": best.get("epoch"),
+            **trial.params,
+            **{key: value for key, value in best.items() if key.startswith("val_")},
+            **{column: trial.total(column) for column in records.SUMS},
+            "samples_per_second": sum(speed) / len(speed) if speed else None,
+            "peak_memory_gib": max((row.get("peak_memory_gib") or 0.0 for row in rows), default=None),
+            **trial.facts,
+            "error": trial.error,
+            "started": trial.started,
+            "ended": trial.ended,
+        }

@@ -1,0 +1,113 @@
+"""What a study would do before it does anything: data that is there, trials that fit, sizes of models and files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmtune.slots.cluster import Node, workers_that_fit
+from mmtune.spec.search_spec import SearchSpec
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a study would do on a cluster."""
+
+    slots: int  # trials at the same time
+    workers_fit: int  # workers of the spec's size that the cluster holds
+    trials: int | None
+    epochs: int | None  # at most, over all trials
+    parameters: list[tuple[str, int, int]]  # family, parameters, trainable: the largest of its corners
+    memory_gib: float  # of one worker, roughly
+    disk_gib: float  # checkpoints of all trials
+    notes: list[str]
+
+
+def make_plan(spec: SearchSpec, nodes: Sequence[Node], *, data_dir: str | None = None) -> Plan:
+    """What ``spec`` asks of ``nodes``.
+
+    Raises:
+        ValueError: data that is missing, or resources the cluster does not have.
+    """
+    check_data(spec, data_dir)
+    slots, fit = count_slots(spec, nodes)
+    sizes = list(_model_sizes(spec, data_dir))
+    largest = max((4 * total + 12 * trainable for _, total, trainable in sizes), default=0)
+    checkpoint = max((16 * trainable for _, _, trainable in sizes), default=0)
+    trials = spec.budget.trials
+    notes = [*spec.warnings, *data_notes(spec.dataset, data_dir)]
+    return Plan(
+        slots=slots,
+        workers_fit=fit,
+        trials=trials,
+        epochs=None if trials is None else trials * spec.epochs,
+        parameters=sizes,
+        memory_gib=1.0 + largest / 2**30,
+        disk_gib=(trials or 1) * checkpoint / 2**30,
+        notes=notes,
+    )
+
+
+def check_data(spec: SearchSpec, data_dir: str | None) -> None:
+    """Raises ValueError if the dataset's files are not where they should be."""
+    from trainables.data.formats import dataset_module
+
+    if data_dir is not None and not Path(data_dir).is_dir():
+        raise ValueError(f"--data {data_dir}: no such folder")
+    for path in dataset_module(spec.dataset).sources(data_dir):
+        if not path.exists():
+            raise ValueError(f"dataset {spec.dataset}: {path} is missing")
+
+
+def data_notes(dataset: str, data_dir: str | None) -> list[str]:
+    """A line if the reader left rows of the dataset out.
+
+    Raises:
+        ValueError: files that cannot be read.
+    """
+    from trainables.data.reading.dataset import DatasetRef, load_table
+
+    problems = load_table(DatasetRef(dataset, data_dir)).problems
+    if not problems:
+        return []
+    where = "" if data_dir is None else f" --data {data_dir}"
+    return [
+        f"dataset {dataset}: rows left out or repaired: {len(problems)}, the first: {problems[0]} "
+        f"(all: mmtune data check {dataset}{where})"
+    ]
+
+
+def count_slots(spec: SearchSpec, nodes: Sequence[Node]) -> tuple[int, int]:
+    """Trials at the same time, and workers that fit.
+
+    Raises:
+        ValueError: not even one trial can be placed, or fewer than ``concurrent_trials``.
+    """
+    wanted = spec.resources
+    fit = workers_that_fit(nodes, cpus=wanted.cpus_per_worker, gpus=wanted.gpus_per_worker)
+    slots = fit // wanted.workers
+    gpus = f" and {wanted.gpus_per_worker:g} GPU" if wanted.gpus_per_worker else ""
+    each = f"{wanted.cpus_per_worker:g} CPU{gpus}"
+    has = ", ".join(f"{node.cpus:g} CPU and {node.gpus:g} GPU" for node in nodes) or "nothing"
+    asked = 1 if wanted.concurrent_trials == "auto" else wanted.concurrent_trials
+    if slots < asked:
+        raise ValueError(
+            f"resources: {asked} concurrent trial{'s' * (asked > 1)} of {wanted.workers} worker"
+            f"{'s' * (wanted.workers > 1)} with {each} each cannot be placed; the cluster has {has}"
+        )
+    if wanted.concurrent_trials != "auto":
+        slots = wanted.concurrent_trials
+    return min(slots, spec.budget.trials or slots), fit
+
+
+def _model_sizes(spec: SearchSpec, data_dir: str | None) -> Iterator[tuple[str, int, int]]:
+    """Parameters and trainable ones of each family's largest corner."""
+    from trainables.model import model_size
+
+    sizes: dict[str, tuple[int, int]] = {}
+    for params in spec.space.corners(limit=24):
+        config = spec.trial_config(params, data_dir)
+        sizes[config.family] = max(sizes.get(config.family, (0, 0)), model_size(config))
+    for family, (total, trainable) in sorted(sizes.items()):
+        yield family, total, trainable

@@ -1,0 +1,135 @@
+"""What a person sees of a study while it runs: a live table on a terminal, one plain line a report anywhere else."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from mmtune import records
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+    from mmtune.search.trials import TrialRecord, Trials
+
+
+class Screen:
+    """Shows the trials of a study.
+
+    Args:
+        name: of the study.
+        trials: what is known of them, the ledger's own.
+        total: trials at most, None without such a budget.
+    """
+
+    def __init__(self, name: str, trials: Trials, *, total: int | None) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._name, self._trials, self._total = name, trials, total
+        console = Console()
+        self._began = time.monotonic()
+        self._done_before = len(trials.over())
+        self._note = ""
+        self._live = None
+        if console.is_terminal:
+            self._live = Live(get_renderable=self._render, console=console, refresh_per_second=2, transient=True)
+
+    def __enter__(self) -> Screen:
+        if self._live is not None:
+            self._live.start(refresh=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            with contextlib.suppress(Exception):  # a broken terminal must not hide how the study ended
+                self._live.stop()
+
+    def say(self, text: str) -> None:
+        """A line of its own."""
+        self._note = text
+        if self._live is None:
+            print(text, flush=True)
+
+    def reported(self, trial: str, row: Mapping[str, Any]) -> None:
+        """An epoch came in."""
+        if self._live is not None:
+            return
+        trials = self._trials
+        metric, best = trials.metric, trials.best()
+        top = ""
+        if best is not None:
+            value = trials.best_row(best)
+            assert value is not None
+            top = f" | best {value[metric]:.4f} {best.trial}"
+        print(
+            f"{trial} epoch {row['epoch']}/{trials.max_epochs} {metric} {row[metric]:.4f}"
+            f" loss {row['train_loss']:.4f}{top} | {len(trials.over())}"
+            f"{'' if self._total is None else f'/{self._total}'} trials, {trials.device_seconds():.1f} device seconds",
+            flush=True,
+        )
+
+    def ended(self, trial: str) -> None:
+        """A trial is over."""
+        if self._live is not None:
+            return
+        record = self._trials[trial]
+        error = f": {record.error}" if record.error else ""
+        print(f"{trial} {record.state} after {record.epoch} epochs{error}", flush=True)
+
+    def _render(self) -> Group:
+        """The table; called from the display's own thread."""
+        from rich.console import Group
+        from rich.table import Table
+
+        trials, metric = list(self._trials.values()), self._trials.metric
+        states = {state: 0 for state in records.STATES}
+        for record in trials:
+            states[record.state] += 1
+        counts = "  ".join(f"{state.lower()} {count}" for state, count in states.items() if count)
+        spent, wall = self._trials.device_seconds(), time.monotonic() - self._began
+        head = (
+            f"{self._name}: {counts or 'starting'}  |  {sum(r.epoch for r in trials)} epochs, "
+            f"{spent / 3600:.4f} device-hours, {_clock(wall)} elapsed{self._left(wall)}"
+        )
+        table = Table(box=None, pad_edge=False)
+        for column in ("trial", "state", "family", "epoch", metric, "best", "params"):
+            table.add_column(column, no_wrap=column != "params", overflow="ellipsis")
+        best = self._trials.best()
+        running = [record for record in trials if record.state == records.RUNNING]
+        shown = ([best] if best is not None and best not in running else []) + running
+        for record in shown[-12:]:
+            table.add_row(*self._cells(record, is_best=record is best))
+        return Group(head, table, self._note)
+
+    def _cells(self, record: TrialRecord, *, is_best: bool) -> list[str]:
+        metric, top = self._trials.metric, self._trials.best_row(record)
+        last = record.rows[-1].get(metric) if record.rows else None
+        return [
+            f"{'[bold green]' if is_best else ''}{record.trial}",
+            record.state.lower(),
+            str(record.params.get("family", "")),
+            f"{record.epoch}/{self._trials.max_epochs}",
+            "" if last is None else f"{last:.4f}",
+            "" if top is None else f"{top[metric]:.4f}",
+            " ".join(f"{key}={_short(value)}" for key, value in record.params.items() if key != "family"),
+        ]
+
+    def _left(self, wall: float) -> str:
+        done = len(self._trials.over()) - self._done_before
+        if not done or self._total is None:
+            return ""
+        missing = self._total - len(self._trials.over())
+        return f", about {_clock(wall / done * missing)} left" if missing > 0 else ""
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

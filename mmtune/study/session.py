@@ -1,0 +1,187 @@
+"""One session of a study: from its lock to its last report, first run or resumed.
+
+Resuming does not use Tuner.restore, which restarts silently from a truncated snapshot, forgets ASHA's rungs
+and can repeat epochs. The study folder is the state: Optuna's journal has the trials and their parameters,
+reports.csv every epoch, and each trial's checkpoint its own reports. A session builds a new Tuner around
+them, hands out unfinished trials under their own ids, and each goes on from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from mmtune import records
+from mmtune.records import StudyFolder
+from mmtune.slots.cluster import cluster_nodes, local_node, ray_session, starts_local
+from mmtune.slots.messages import TrialJob
+from mmtune.slots.requirements import requirements_of
+from mmtune.spec.search_spec import SearchSpec, load_spec
+from mmtune.study.budget import Account
+from mmtune.study.ledger import Ledger
+from mmtune.study.lock import study_lock
+from mmtune.study.plan import check_data, count_slots
+from mmtune.study.screen import Screen
+from mmtune.study.signals import stop_signals
+from trainables.files import write_atomic
+
+if TYPE_CHECKING:
+    from mmtune.search.journal import Journal
+    from trainables.data.loader import Requirement
+
+_MAX_CRASHES = 3  # Tuners in a row that ended with an exception and without a new report
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a session ended."""
+
+    folder: StudyFolder
+    is_complete: bool  # the budget is used up and no trial is unfinished
+    is_interrupted: bool  # by a signal
+    error: str | None  # what stopped it beside that
+    recovered: str | None  # what a resume found
+
+
+def run_study(folder: StudyFolder, *, address: str | None = None, say: Callable[[str], None] = print) -> Ending:
+    """Runs or resumes the study in ``folder`` until its budget is spent or a signal comes.
+
+    Args:
+        folder: from :func:`mmtune.study.create.create_study` or :func:`mmtune.records.open_study`.
+        address: of a Ray cluster; None starts a local one.
+        say: receives a line on what a resume recovered.
+
+    Raises:
+        ValueError: a broken spec, missing data, resources that do not exist, no cluster at ``address``.
+        StudyBusyError: another process writes the study.
+    """
+    spec = load_spec(folder.spec)
+    info = records.read_json(folder.info)
+    check_data(spec, info["data_dir"])
+    with study_lock(folder):
+        if _is_finished(folder, spec):
+            return Ending(folder, is_complete=True, is_interrupted=False, error=None, recovered=None)
+        if starts_local(address):
+            count_slots(spec, [local_node()])  # say so before Ray starts
+        with ray_session(address), stop_signals() as interrupted:
+            slots, _ = count_slots(spec, cluster_nodes())
+            info["sessions"].append({"started": records.now(), "pid": os.getpid(), "slots": slots})
+            records.write_json(folder.info, info)
+            return Session(folder, spec, info, slots=slots, interrupted=interrupted).run(say)
+
+
+def _is_finished(folder: StudyFolder, spec: SearchSpec) -> bool:
+    """Whether the ledger has as many trials as the budget, all of them over: no reason to start Ray."""
+    states = [row["state"] for row in records.read_csv(folder.trials)]
+    is_full = spec.budget.trials is not None and len(states) >= spec.budget.trials
+    return is_full and all(state in records.ENDED for state in states)
+
+
+class Session:
+    """What one session knows: the study, its ledger, what it may spend, and the screen that shows it.
+
+    Args:
+        folder: the study; the caller holds its lock.
+        spec: what it searches.
+        info: study.json, this session's entry the last of 'sessions'.
+        slots: trials at the same time.
+        interrupted: set when a person wants it to end.
+    """
+
+    def __init__(
+        self, folder: StudyFolder, spec: SearchSpec, info: dict[str, Any], *, slots: int, interrupted: threading.Event
+    ) -> None:
+        self.folder, self.spec, self.slots, self.interrupted = folder, spec, slots, interrupted
+        self.number = len(info["sessions"])
+        self._info, self._data_dir = info, info["data_dir"]
+        objective = spec.objectives[0]
+        self.ledger = Ledger(
+            folder,
+            objective=(objective.metric, objective.mode),
+            params=list(spec.space.keys),
+            max_epochs=spec.epochs,
+        )
+        before = sum(session.get("seconds", 0.0) for session in info["sessions"])
+        self.account = Account(spec.budget, self.ledger.trials, before)
+        self.screen = Screen(folder.name, self.ledger.trials, total=spec.budget.trials)
+
+    def run(self, say: Callable[[str], None]) -> Ending:
+        """Runs Tune until the budget is spent, a signal comes or nothing can go on."""
+        journal = self._open_journal()
+        recovered = self._recovered()
+        if recovered:
+            say(recovered)
+        try:
+            with self.screen:
+                error = self._tune(journal)
+        finally:
+            self.ledger.close()
+            self._info["sessions"][-1]["seconds"] = self.account.session_seconds()
+            records.write_json(self.folder.info, self._info)
+        is_interrupted = self.interrupted.is_set()
+        is_complete = error is None and not self.ledger.trials.unfinished() and not is_interrupted
+        return Ending(self.folder, is_complete, is_interrupted, error, recovered)
+
+    def job(self, trial: str, params: dict[str, Any]) -> TrialJob:
+        """What a slot's workers get; writes the trial's config.yaml."""
+        config = self.spec.trial_config(params, self._data_dir).to_dict()
+        folder = self.folder.trial(trial)
+        write_atomic(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+        trials = self.ledger.trials
+        known = trials[trial].epoch if trial in trials else 0
+        return {"config": config, "folder": str(folder), "known_epoch": known}
+
+    def requirements(self) -> list[Requirement]:
+        """What the first trials need from the cache, so that the slots fill it side by side.
+
+        Later trials make what they need beside that when they start, while the other slots go on. What try_first's
+        rows leave open takes its default here.
+        """
+        first = [row for row in self.spec.try_first[: self.slots] if self.spec.family or "family" in row]
+        rows = first or self.spec.space.corners(limit=64)
+        needed = [need for need in requirements_of(self.spec, rows, self._data_dir) if need.uses_features]
+        return needed[: 2 * self.slots]
+
+    def _open_journal(self) -> Journal:
+        from mmtune.search.journal import Journal
+
+        names = [(item.metric, item.mode) for item in self.spec.objectives]
+        journal = Journal(self.folder.optuna_log, name=self.spec.study, objectives=names)
+        if not journal.trials():
+            for params in self.spec.try_first:
+                journal.enqueue(self.spec.space.to_optuna(params))
+        return journal
+
+    def _recovered(self) -> str | None:
+        trials = self.ledger.trials
+        if not trials:
+            return None
+        unfinished = trials.unfinished()
+        rows = sum(len(trial.rows) for trial in trials.values())
+        text = f"recovered {len(trials) - len(unfinished)} finished trials and {rows} epochs"
+        if unfinished:
+            going_on = ", ".join(f"{trial.trial} after epoch {trial.epoch}" for trial in unfinished)
+            text += f"; going on with {going_on}"
+        return text
+
+    def _tune(self, journal: Journal) -> str | None:
+        """Tuner after Tuner, should one fall; why the study could not go on, or None."""
+        from mmtune.study.tuner import run_tuner
+
+        crashes, epochs_before = 0, -1
+        while True:
+            try:
+                return run_tuner(self, journal)
+            except Exception as failure:  # Tune itself fell (its actors can be killed for memory): go on
+                epochs = sum(trial.epoch for trial in self.ledger.trials.values())
+                crashes = crashes + 1 if epochs == epochs_before else 1
+                epochs_before = epochs
+                error = f"Ray Tune stopped: {str(failure).strip().splitlines()[-1]}"
+                if crashes >= _MAX_CRASHES or self.interrupted.is_set():
+                    return error
+                self.screen.say(f"{error}; starting it again")

@@ -1,0 +1,147 @@
+"""One run of Ray Tune over a pool of slots, wired to a session's ledger, screen and budget."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ray import tune
+from ray.tune.experiment import Trial
+from ray.tune.stopper import NoopStopper
+
+from mmtune.search.schedulers import make_scheduler
+from mmtune.search.searcher import StudySearcher
+from mmtune.slots.cluster import HEAD
+from mmtune.slots.pool import SlotPool, SlotShape
+from mmtune.slots.trial import run_trial
+from mmtune.study.ledger import Ledger
+from mmtune.study.screen import Screen
+
+if TYPE_CHECKING:
+    from mmtune.search.journal import Journal
+    from mmtune.study.session import Session
+
+_ENVIRONMENT = ("MMTUNE_CACHE", "HF_HUB_OFFLINE")  # handed on to the workers
+_NO_LIMIT = 10**6  # trials
+
+
+def run_tuner(session: Session, journal: Journal) -> str | None:
+    """Runs trials until the searcher has none; why it could not go on, or None.
+
+    Raises:
+        Exception: whatever Tune raises when it falls, or RuntimeError when the pool is lost. Another may live.
+    """
+    pool = _pool(session)
+
+    def ended(trial: str) -> None:
+        session.screen.ended(trial)
+        pool.forget(trial)
+
+    try:
+        pool.prepare(session.requirements())
+        searcher = StudySearcher(
+            spec=session.spec,
+            journal=journal,
+            ledger=session.ledger,
+            job=session.job,
+            is_spent=session.account.is_spent,
+            on_end=ended,
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            _tuner(session, pool, searcher).fit()
+    finally:
+        pool.close(timeout=5.0 if session.interrupted.is_set() else 20.0)
+    if pool.lost is not None:
+        raise RuntimeError(pool.lost)
+    return pool.error
+
+
+def _pool(session: Session) -> SlotPool:
+    wanted = session.spec.resources
+    session.screen.say(f"starting {session.slots} slot{'s' * (session.slots > 1)} of {wanted.workers} worker(s)")
+    return SlotPool(
+        count=session.slots,
+        shape=SlotShape(
+            workers=wanted.workers,
+            cpus_per_worker=wanted.cpus_per_worker,
+            gpus_per_worker=wanted.gpus_per_worker,
+            is_single=wanted.isolation == "process",
+        ),
+        storage=session.folder.tune / "slots",
+        max_retries=wanted.max_trial_retries,
+        env={key: os.environ[key] for key in _ENVIRONMENT if key in os.environ},
+    )
+
+
+def _tuner(session: Session, pool: SlotPool, searcher: StudySearcher) -> tune.Tuner:
+    spec = session.spec
+    left = _NO_LIMIT if spec.budget.trials is None else spec.budget.trials + searcher.num_unfinished
+    return tune.Tuner(
+        tune.with_resources(run_trial, {"CPU": 0, HEAD: 0.0001}),
+        param_space={"broker": pool.name, "objective": spec.objectives[0].metric},
+        tune_config=tune.TuneConfig(
+            num_samples=left,
+            search_alg=searcher,
+            scheduler=make_scheduler(spec, trials=session.ledger.trials, is_spent=session.account.is_spent),
+            max_concurrent_trials=session.slots,
+            reuse_actors=True,
+            trial_dirname_creator=_dirname,
+            trial_name_creator=_dirname,
+        ),
+        run_config=tune.RunConfig(
+            name=f"session-{session.number}-{int(time.time() * 1000)}",
+            storage_path=str(session.folder.tune),
+            verbose=0,
+            stop=_Stop(pool, session.interrupted, session.screen.say),
+            callbacks=[_Reports(session.ledger, session.screen)],
+            failure_config=tune.FailureConfig(max_failures=spec.resources.max_trial_retries),
+        ),
+    )
+
+
+def _dirname(trial: Trial) -> str:
+    return f"{trial.config['trial']}-{trial.trial_id}"
+
+
+class _Reports(tune.Callback):
+    """Passes every epoch to the ledger and to the screen."""
+
+    def __init__(self, ledger: Ledger, screen: Screen) -> None:
+        self._ledger, self._screen = ledger, screen
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: object
+    ) -> None:
+        row = result.get("row")
+        if row is None:
+            return
+        name = trial.config["trial"]
+        is_stopped = result.get("done") and row["epoch"] < self._ledger.trials.max_epochs  # the scheduler's decision
+        if self._ledger.add(name, {**row, "stopped": True} if is_stopped else row):
+            self._screen.reported(name, row)
+
+    def __reduce__(self) -> tuple[type[tune.Callback], tuple[()]]:
+        return tune.Callback, ()  # Tune pickles what it is given; nothing of this is ever restored
+
+
+class _Stop(tune.Stopper):
+    """Ends Tune's loop after a signal, or when no slot can be started."""
+
+    def __init__(self, pool: SlotPool, interrupted: threading.Event, say: Callable[[str], None]) -> None:
+        self._pool, self._interrupted, self._say = pool, interrupted, say
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        if self._interrupted.is_set():
+            self._say("stopping: trials keep their last finished epoch (once more to stop at once)")
+        return self._interrupted.is_set() or self._pool.error is not None or self._pool.lost is not None
+
+    def __reduce__(self) -> tuple[type[NoopStopper], tuple[()]]:
+        return NoopStopper, ()

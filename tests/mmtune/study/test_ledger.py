@@ -1,0 +1,63 @@
+"""The ledger: what it writes can be read back, and nothing is written twice."""
+
+import csv
+
+from mmtune import records
+from mmtune.records import StudyFolder
+from mmtune.study.ledger import Ledger
+
+
+def make(tmp_path):
+    return Ledger(
+        StudyFolder(tmp_path), objective=("val_accuracy", "max"), params=["family", "optim.lr", "uda.n"], max_epochs=3
+    )
+
+
+def row(epoch, accuracy, **more):
+    return {
+        "epoch": epoch, "train_loss": 1.0 / epoch, "val_accuracy": accuracy, "val_loss": 2.0 - accuracy,
+        "wall_seconds": 0.5, "device_seconds": 1.0, "samples_per_second": 100.0, "peak_memory_gib": epoch / 10, **more,
+    }  # fmt: skip
+
+
+def test_a_study_is_read_back_as_it_was_written(tmp_path):
+    ledger = make(tmp_path)
+    ledger.start("t0000", {"family": "text", "optim.lr": 1e-3})
+    assert ledger.add("t0000", row(1, 0.4, num_parameters=10, num_trainable=5))
+    assert ledger.add("t0000", row(2, 0.6))
+    assert ledger.add("t0000", row(3, 0.6))
+    ledger.end("t0000", records.COMPLETE, facts={"inference_ms_per_sample": 0.25})
+    ledger.start("t0001", {"family": "image", "optim.lr": 2e-3, "uda.n": 4})
+    ledger.add("t0001", row(1, 0.9, uda_lambda=0.5))  # a column that reports.csv did not have
+    ledger.end("t0001", records.FAILED, error="boom, with a comma\nand a second line")
+    ledger.close()
+
+    with (tmp_path / "trials.csv").open(newline="") as file:
+        trials = list(csv.DictReader(file))
+    assert [trial["state"] for trial in trials] == ["COMPLETE", "FAILED"]
+    first, second = trials
+    assert (first["epochs"], first["best_epoch"], first["val_accuracy"]) == ("3", "2", "0.6")  # first of equals
+    assert (first["device_seconds"], first["peak_memory_gib"], first["num_trainable"]) == ("3.0", "0.3", "5")
+    assert first["uda.n"] == "" and second["uda.n"] == "4"
+    assert second["error"] == "boom, with a comma"
+    assert "second line" in (tmp_path / "trials" / "t0001" / "error.txt").read_text()
+
+    again = make(tmp_path)
+    assert again.trials.objective_by_epoch("t0000") == {1: 0.4, 2: 0.6, 3: 0.6}
+    assert again.trials.device_seconds() == 4.0
+    assert again.trials.over() == ["t0000", "t0001"]
+    best = again.trials.best()
+    assert best is not None and best.trial == "t0000"  # a failed trial is no best trial
+    assert again.trials["t0000"].params == {"family": "text", "optim.lr": 1e-3}
+    assert again.trials["t0001"].rows[0]["uda_lambda"] == 0.5
+
+
+def test_a_report_is_written_once(tmp_path):
+    ledger = make(tmp_path)
+    ledger.start("t0000", {"family": "text"})
+    assert ledger.add("t0000", row(1, 0.4))
+    assert not ledger.add("t0000", row(1, 0.4))
+    again = make(tmp_path)
+    assert not again.add("t0000", row(1, 0.4))
+    assert again.add("t0000", row(2, 0.5))
+    assert [line["epoch"] for line in records.read_csv(tmp_path / "reports.csv")] == ["1", "2"]

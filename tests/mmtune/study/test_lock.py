@@ -1,0 +1,57 @@
+"""One writer at a time, as seen by other processes, and after a kill."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from mmtune.records import StudyFolder
+from mmtune.study.lock import StudyBusyError, lock_owner, study_lock
+
+
+@contextmanager
+def holder(folder: StudyFolder) -> Iterator[subprocess.Popen[str]]:
+    """Another process with the lock."""
+    code = (
+        "import sys, time; from pathlib import Path; from mmtune.records import StudyFolder\n"
+        "from mmtune.study.lock import study_lock\n"
+        "with study_lock(StudyFolder(Path(sys.argv[1]))):\n    print('held', flush=True); time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(folder.root)], stdout=-1, text=True) as process:
+        try:
+            assert process.stdout is not None and process.stdout.readline() == "held\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def test_one_writer_at_a_time(tmp_path):
+    folder = StudyFolder(tmp_path)
+    assert lock_owner(folder) is None and not list(tmp_path.iterdir())
+    with holder(folder) as process:
+        owner = f"process {process.pid} on {os.uname().nodename}"
+        assert lock_owner(folder) == owner
+        with pytest.raises(StudyBusyError, match=f"being written by {owner}"), study_lock(folder):
+            pass
+        assert lock_owner(folder) == owner  # the attempt has not broken it
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert lock_owner(folder) is None
+        with study_lock(folder):
+            assert lock_owner(folder) == f"process {os.getpid()} on {os.uname().nodename}"
+            with pytest.raises(StudyBusyError), study_lock(folder):
+                pass
+    assert lock_owner(folder) is None
+
+
+def test_the_lock_ends_with_an_error(tmp_path):
+    with pytest.raises(RuntimeError), study_lock(StudyFolder(tmp_path)):
+        raise RuntimeError
+    with study_lock(StudyFolder(tmp_path)):
+        pass
