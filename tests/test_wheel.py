@@ -50,7 +50,8 @@ def test_the_wheel_has_everything(checkout, tmp_path, through_sdist):
     names = in_wheel(build("wheel", source, tmp_path / "out"), tmp_path / "installed")
     shipped = {path.relative_to(ROOT).as_posix() for path in (ROOT / "search_spaces").rglob("*.yaml")}
     assert {f"mmtune/{name}" for name in shipped} == {name for name in names if name.endswith(".yaml")}
-    assert {"trainables/data/embedded/openclipart64.parquet", "trainables/data/embedded/NOTICE"} <= {*names}
+    others = ("mmtune/search_spaces/schema.json", "trainables/data/embedded/NOTICE")
+    assert {"trainables/data/embedded/openclipart64.parquet", *others} <= {*names}
     packages = {name.split("/")[0] for name in names}
     assert {name for name in packages if not name.endswith(".dist-info")} == {"mmtune", "trainables", "analysis"}
 

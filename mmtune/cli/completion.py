@@ -56,6 +56,13 @@ def topics(incomplete: str) -> list[str]:
     return _beginning(incomplete, LISTS)
 
 
+def families(incomplete: str) -> list[str]:
+    """Families."""
+    from trainables.families import FAMILIES
+
+    return _beginning(incomplete, FAMILIES)
+
+
 def metrics(incomplete: str) -> list[str]:
     """Metrics."""
     from mmtune.records import METRICS

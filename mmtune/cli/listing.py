@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from mmtune import records
+
+if TYPE_CHECKING:
+    from mmtune.spec.keys import Group
 
 Listing = tuple[list[str], list[list[str]]]
 
@@ -81,6 +85,28 @@ def _metrics() -> Listing:
     return ["name", "use", "better", "what it is"], rows
 
 
+def _keys() -> Listing:
+    from mmtune.spec.keys import config_groups, file_groups
+
+    return _key_rows([*file_groups(), *config_groups()])
+
+
+def keys_of(family: str) -> Listing:
+    """The settings of a trial, a family's own among them.
+
+    Raises:
+        ValueError: there is no such family.
+    """
+    from mmtune.spec.keys import config_groups, family_group
+
+    return _key_rows([*config_groups(), family_group(family)])
+
+
+def _key_rows(groups: Sequence[Group]) -> Listing:
+    rows = [[key.name, key.default, key.range, key.about] for group in groups for key in group.keys]
+    return ["key", "default", "range", "what it is"], rows
+
+
 LISTS: dict[str, Callable[[], Listing]] = {
     "families": _families,
     "datasets": _datasets,
@@ -88,4 +114,5 @@ LISTS: dict[str, Callable[[], Listing]] = {
     "samplers": _samplers,
     "schedulers": _schedulers,
     "metrics": _metrics,
+    "keys": _keys,
 }

@@ -1,4 +1,4 @@
-"""What there is to choose from: list."""
+"""What there is to choose from, and what a search file can say: list, schema."""
 
 from __future__ import annotations
 
@@ -18,15 +18,34 @@ def list_topic(
         str,
         typer.Argument(
             metavar="WHAT",
-            help="families, datasets, spaces, samplers, schedulers or metrics",
+            help="families, datasets, spaces, samplers, schedulers, metrics or keys",
             autocompletion=completion.topics,
         ),
     ],
+    family: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="FAMILY", help="Of keys: a family, its own as well.", autocompletion=completion.families
+        ),
+    ] = None,
 ) -> None:
-    """What there is to choose from."""
-    from mmtune.cli.listing import LISTS
+    """What there is to choose from; of keys: default, range and what each is."""
+    from mmtune.cli.listing import LISTS, keys_of
     from trainables.messages import unknown
 
     if what not in LISTS:
         raise ValueError(unknown(what, tuple(LISTS)))
-    print_table(*LISTS[what]())
+    if family is not None and what != "keys":
+        raise ValueError(f"'{family}' means nothing after {what}; `mmtune list keys {family}` has a family's keys")
+    print_table(*(LISTS[what]() if family is None else keys_of(family)))
+
+
+@app.command("schema", epilog="Example: mmtune schema > schema.json")
+def schema() -> None:
+    """Prints the JSON Schema of a search file: editors complete and check keys by it.
+
+    A search file names it in a comment: # yaml-language-server: $schema=PATH
+    """
+    from mmtune.spec.schema import schema_text
+
+    typer.echo(schema_text(), nl=False)

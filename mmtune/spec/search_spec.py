@@ -23,8 +23,10 @@ from mmtune.spec.domains import read_domain
 from mmtune.spec.overrides import apply_override
 from mmtune.spec.searchfile import SEARCH_KEYS, final_text, find_search_file, is_config, shipped_search_files
 from mmtune.spec.sections import (
+    NOT_FIXED,
     SAMPLER_NAMES,
     SCHEDULER_NAMES,
+    STUDY_NAME,
     Budget,
     Objective,
     Resources,
@@ -53,12 +55,6 @@ __all__ = [  # what others need to read files, beside what is defined here
     "shipped_search_files",
 ]
 
-_NOT_FIXED = {
-    "family": "belongs at the top level",
-    "dataset": "belongs at the top level",
-    "objective": "is the metric of the first of objectives",
-    "data_dir": "comes from --data",
-}
 _UDA_GRACE = 4  # docs/methods.md#grace
 
 
@@ -184,7 +180,7 @@ class _Reader:
         return replace(spec, warnings=tuple(_warnings(spec)), text=final_text(document, study))
 
     def _study(self, stem: str | None) -> str:
-        name, rule = self.data.get("study"), "[a-z0-9][a-z0-9._-]*"
+        name, rule = self.data.get("study"), STUDY_NAME
         if name is None:
             name = stem
             if stem is None:
@@ -219,8 +215,8 @@ class _Reader:
         fixed: dict[str, Any] = {}
         for key, value in self.document.section("fixed").items():
             path = ("fixed", key)
-            if key in _NOT_FIXED:
-                self.bad(path, _NOT_FIXED[key])
+            if key in NOT_FIXED:
+                self.bad(path, NOT_FIXED[key])
                 continue
             problem = keys.key_problem(key, keys.families, is_fixed=True)
             if problem is None and isinstance(value, dict):

@@ -10,14 +10,12 @@ from typing import Any
 import yaml
 
 from mmtune.spec.document import Document
+from mmtune.spec.sections import SearchFile
 from mmtune.spec.yamltree import Tree
 from trainables.config import TrialConfig
 from trainables.messages import did_you_mean
 
-SEARCH_KEYS = (
-    *("study", "family", "dataset", "objectives", "fixed", "space", "try_first"),
-    *("sampler", "scheduler", "budget", "resources"),
-)
+SEARCH_KEYS = tuple(SearchFile.model_fields)
 _CONFIG_KEYS = TrialConfig.model_fields.keys()
 _OF_SEARCHES, _OF_CONFIGS = {*SEARCH_KEYS} - _CONFIG_KEYS, _CONFIG_KEYS - {*SEARCH_KEYS}
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, ValidationInfo, create_model, field_valid
 from mmtune.records import COSTS, METRICS
 from mmtune.space.domains import Domain, Number
 from mmtune.spec.document import Document
+from mmtune.spec.domains import CategoricalDomain
 from mmtune.spec.validation import FileSection, Model, read_model
 from trainables.messages import describe, show, unknown
 
@@ -139,6 +140,51 @@ class Resources(FileSection):
         if not self.cpus_per_worker and not self.gpus_per_worker:
             raise ValueError("cpus_per_worker: is 0; a worker without a GPU needs a share of a CPU")
         return self
+
+
+STUDY_NAME = "[a-z0-9][a-z0-9._-]*"
+NOT_FIXED = {
+    "family": "belongs at the top level",
+    "dataset": "belongs at the top level",
+    "objective": "is the metric of the first of objectives",
+    "data_dir": "comes from --data",
+}
+NOT_SEARCHED = {
+    "family": "belongs at the top level: family: {type: categorical, choices: [...]}",
+    "dataset": "cannot be searched, scores on different data do not compare; give it at the top level",
+    "target": "cannot be searched, scores on different labels do not compare; put it under fixed",
+    "epochs": "cannot be searched, it is the fidelity that the scheduler compares trials at; put it under fixed",
+    "objective": "cannot be searched, it is what the search is for; see objectives",
+    "seed": "cannot be searched, that would select luck; put it under fixed, repeat the best with other seeds",
+    "data_dir": "comes from --data",
+}
+
+
+class SearchFile(FileSection):
+    """The keys of a search file; each section is read and checked on its own."""
+
+    study: str | None = Field(default=None, pattern=f"^{STUDY_NAME}$")
+    """Name of the study and its folder; null: the file's name."""
+    family: str | CategoricalDomain
+    """The model, or several as a categorical: {type: categorical, choices: [text, image]}. `mmtune list families`."""
+    dataset: str
+    """The data. `mmtune list datasets`."""
+    objectives: list[Objective] | None = None
+    """What is optimised; trials are stopped and compared by the first; null: val_accuracy."""
+    fixed: dict[str, Any] | None = None
+    """Settings that all trials have, flat: {epochs: 12, optim.schedule: cosine}; what is left out has its default."""
+    space: dict[str, Any] | None = None
+    """Settings that are searched, each with its domain, or with several that exclude each other by `when`."""
+    try_first: list[dict[str, Any]] | None = None
+    """Trials to begin with, in this order: values of searched settings; the sampler proposes what they leave out."""
+    sampler: SamplerSpec | None = None
+    """What proposes trials; null: tpe."""
+    scheduler: SchedulerSpec | None = None
+    """What stops trials early; null: asha."""
+    budget: Budget
+    """What ends the study, whichever comes first; at least one limit is given."""
+    resources: Resources | None = None
+    """What one trial takes, and how many run at the same time; null: one worker on one CPU."""
 
 
 def read_objectives(document: Document) -> tuple[Objective, ...]:

@@ -10,18 +10,9 @@ from mmtune.space.space import Space
 from mmtune.spec.configkeys import ConfigKeys
 from mmtune.spec.document import Document
 from mmtune.spec.domains import read_domain
+from mmtune.spec.sections import NOT_SEARCHED
 from mmtune.spec.yamltree import YamlPath
 from trainables.messages import describe, did_you_mean, number_problem, unknown
-
-_NOT_SEARCHED = {
-    "family": "belongs at the top level: family: {type: categorical, choices: [...]}",
-    "dataset": "cannot be searched, scores on different data do not compare; give it at the top level",
-    "target": "cannot be searched, scores on different labels do not compare; put it under fixed",
-    "epochs": "cannot be searched, it is the fidelity that the scheduler compares trials at; put it under fixed",
-    "objective": "cannot be searched, it is what the search is for; see objectives",
-    "seed": "cannot be searched, that would select luck; put it under fixed, repeat the best with other seeds",
-    "data_dir": "comes from --data",
-}
 
 
 class SpaceSection:
@@ -64,8 +55,8 @@ class SpaceSection:
         left_out = set(self.known["family"]) - set(self.keys.families) if self.is_family_searched else ()
         for key, value in self.data.items():
             path = ("space", key)
-            if key in _NOT_SEARCHED:
-                self.bad(path, _NOT_SEARCHED[key])
+            if key in NOT_SEARCHED:
+                self.bad(path, NOT_SEARCHED[key])
                 continue
             if key in self.fixed:
                 how = f" (on the command line: --set space.{key}=null)"

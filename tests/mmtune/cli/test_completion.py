@@ -40,6 +40,7 @@ def test_verbs(tab):
     "line, names",
     [
         ("mmtune list ", LISTS),
+        ("mmtune list keys lit", ["lit_tirg"]),
         ("mmtune data check ", DATASETS),
         ("mmtune data preview open", ["openclipart"]),
         ("mmtune data prepare ", [*DATASETS, *shipped_search_files()]),

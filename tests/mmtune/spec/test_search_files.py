@@ -60,10 +60,11 @@ def spec_of(name: str) -> SearchSpec:
 
 
 def header(name: str) -> list[str]:
-    """The comment at the top, a line each."""
+    """The comment at the top, a line each, without the last: where editors find the schema."""
     lines = FILES[name].read_text(encoding="utf-8").splitlines()
     end = next(at for at, line in enumerate(lines) if not line.startswith("#"))
-    return [line.removeprefix("#") for line in lines[:end]]
+    assert lines[end - 1] == "# yaml-language-server: $schema=../schema.json"
+    return [line.removeprefix("#") for line in lines[: end - 1]]
 
 
 def alternatives(name: str) -> list[SearchSpec]:
