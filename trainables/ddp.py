@@ -1,7 +1,7 @@
 """The model as training calls it: DDP over the ranks, compiled or not, and what of it is frozen in an epoch.
 
-DDP never synchronises what did not train when it wrapped: freeze first, wrap then, and wrap again whenever the
-family freezes or unfreezes a part.
+DDP never synchronises what did not train when it wrapped: freeze first, wrap then, and wrap again whenever a part
+freezes or thaws (:mod:`trainables.freezing`).
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.distributed
-from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from trainables import freezing
 from trainables.state import State
 
 
@@ -27,20 +27,15 @@ def wrap(state: State) -> None:
 
 
 def begin_epoch(state: State, epoch: int) -> None:
-    """Training mode, except for what the family keeps frozen in this epoch."""
+    """Training mode, with the family's schedules and with what it freezes in this epoch."""
     begin = getattr(state.model, "begin_epoch", None)
-    frozen: list[nn.Module] = list(begin(epoch)) if begin is not None else []
-    if {id(module) for module in frozen} != {id(module) for module in state.frozen}:
-        keep = {id(parameter) for module in frozen for parameter in module.parameters()}
-        for parameter in state.trainable:
-            parameter.requires_grad_(id(parameter) not in keep)
-        state.frozen = frozen
+    if begin is not None:
+        begin(epoch)
+    if freezing.begin_epoch(state.model, epoch):
         state.wrapped = state.model
         gc.collect()  # the old DDP takes its hooks off the parameters when it goes
         wrap(state)
     state.wrapped.train()
-    for module in frozen:
-        module.eval()
 
 
 def synchronised(state: State, *, is_last: bool) -> AbstractContextManager[object]:

@@ -5,7 +5,7 @@
  2. a checkpoint, if there is one, is restored after the optimiser exists;
  3. the ranks tell each other whether all that went well and which epoch they restored: until here a rank can
     fail alone, and nobody has written yet, so that all of them read the same checkpoint;
- 4. DDP wraps the model, in which locked encoders are frozen by now, see :mod:`trainables.ddp`;
+ 4. DDP wraps the model, in which locked modules are held by now, see :mod:`trainables.ddp`;
  5. every epoch: train, validate, save, and only then report, so that a reported epoch can be resumed.
 """
 

@@ -36,7 +36,6 @@ class State:
         depth: batches that a thread makes in advance; 0 makes each when it is needed.
         progress: epochs so far.
         wrapped: the model as training calls it (DDP, compiled).
-        frozen: modules of the model that do not train in this epoch.
     """
 
     config: TrialConfig
@@ -52,7 +51,6 @@ class State:
     depth: int
     progress: Progress = field(default_factory=Progress)
     wrapped: nn.Module = field(init=False)
-    frozen: list[nn.Module] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.wrapped = self.model

@@ -67,11 +67,10 @@ class _HybridVae(nn.Module):
         self.gamma = 0.0
         self.begin_epoch(1)
 
-    def begin_epoch(self, epoch: int) -> list[nn.Module]:
-        """Sets the weights of the KL and of the classifier for ``epoch``; freezes nothing."""
+    def begin_epoch(self, epoch: int) -> None:
+        """Sets the weights of the KL and of the classifier for ``epoch``, which counts from 1."""
         self.vae.begin_epoch(epoch)
         self.gamma = 0.0 if epoch <= self.config.warmup_cls_epochs else self.config.gamma
-        return []
 
     def forward(self, batch: Batch) -> ModelOutput:
         latent = self.vae(read_features(self.ports, batch, config=self.config))

@@ -24,6 +24,7 @@ from trainables.batch import Batch, ModelOutput
 from trainables.config import Section
 from trainables.encoders.port import Input, Port
 from trainables.encoders.weights import load_model, special_ids
+from trainables.freezing import freeze
 from trainables.layers.bert_blocks import image_block, load_bert_config, run_layers, text_block
 from trainables.task import Task
 
@@ -105,12 +106,8 @@ class _Mmbt(nn.Module):
         self.text_embeddings, self.text_layers, self.text_pooler = bert.embeddings, bert.encoder.layer, bert.pooler
         self.projection = nn.Linear(self.image.width, width)
         self.head = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(width, task.num_outputs))
-
-    def begin_epoch(self, epoch: int) -> list[nn.Module]:
-        """What is frozen in ``epoch``, which counts from 1."""
-        image: list[nn.Module] = [self.image] if epoch <= self.config.freeze_image_epochs else []
-        text: list[nn.Module] = [self.text_layers] if epoch <= self.config.freeze_text_epochs else []
-        return image + text
+        freeze(self.image, epochs=config.freeze_image_epochs)
+        freeze(self.text_layers, epochs=config.freeze_text_epochs)
 
     def forward(self, batch: Batch) -> ModelOutput:
         states_BTD, mask_BT = self.joint_input(batch)

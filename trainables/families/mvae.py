@@ -58,10 +58,9 @@ class _Mvae(nn.Module):
         self.vae = MultimodalVae(ports, config)
         self.probe = nn.Linear(config.z, task.num_outputs)
 
-    def begin_epoch(self, epoch: int) -> list[nn.Module]:
-        """Sets the KL's weight for ``epoch``; freezes nothing."""
+    def begin_epoch(self, epoch: int) -> None:
+        """Sets the KL's weight for ``epoch``, which counts from 1."""
         self.vae.begin_epoch(epoch)
-        return []
 
     def forward(self, batch: Batch) -> ModelOutput:
         latent = self.vae(read_features(self.ports, batch, config=self.config))
