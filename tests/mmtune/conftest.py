@@ -16,9 +16,12 @@ import pytest
 # A process that has imported what the verbs import; each job is a fork of it, with its own argv, folder and streams.
 SERVER = """
 import gc, json, os, sys
-import analysis.report, trainables.loop, trainables.model
+import analysis.report, mmtune.cli.app, mmtune.spec.search_spec, trainables.loop, trainables.model
 from mmtune.cli import main
 from trainables.config import TrialConfig
+from trainables.families import FAMILIES, family_module
+for family in FAMILIES:
+    family_module(family)
 tiny = {"text_encoder": "tiny-bert"}
 trainables.model.model_size(TrialConfig(family="text", dataset="openclipart", model=tiny))
 gc.freeze()
