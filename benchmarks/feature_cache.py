@@ -52,7 +52,7 @@ def main() -> None:
 def compare(name: str, params: dict[str, Any], args: argparse.Namespace, folder: Path) -> float:
     """Measures and prints one family; epoch time without the cache over epoch time with it."""
     from trainables.config import TrialConfig
-    from trainables.data.loader import requirements
+    from trainables.data.requirements import requirements
 
     base = TrialConfig.from_params({
         "dataset": "openclipart", "batch_size": args.batch_size, "precision": "fp32", "max_text_len": 32,

@@ -75,7 +75,7 @@ def main() -> None:
 def compare(name: str, params: dict[str, Any], args: argparse.Namespace, folder: Path) -> float:
     """Measures and prints one model; mmtune over plain with the seed's padding, the lesser of both orders."""
     from trainables.config import TrialConfig
-    from trainables.data.cache.prepare import prepare_tokens
+    from trainables.data.cache.tokens import prepare_tokens
     from trainables.data.reading.dataset import DatasetRef
     from trainables.evaluate import evaluate
     from trainables.families import family_module
@@ -117,7 +117,7 @@ def _print_side(side: str, speed: tuple[float, float], val_loss: float, target: 
 
 def run_ours(config: Any, folder: Path, *, is_bucketed: bool = True) -> tuple[tuple[float, float], float, State]:
     """(samples per second, last epoch's loss), seconds of preparation, and the trained trial."""
-    from trainables.data.loader import open_data
+    from trainables.data.open import open_data
     from trainables.loop import setup, train_epoch
     from trainables.ranks import Ranks, best_device
 

@@ -20,7 +20,7 @@ from trainables.batch import Batch
 from trainables.config import TrialConfig
 from trainables.data.formats import dataset_module
 from trainables.data.reading.tabular import Tabular
-from trainables.encoders.weights import load_tokenizer
+from trainables.encoders.tokenizers import load_tokenizer
 from trainables.families import family_inputs, family_module
 from trainables.model import load_port
 from trainables.seeds import derive_seed

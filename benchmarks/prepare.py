@@ -85,7 +85,8 @@ def prepare(folder: Path, size: int, threads: int) -> None:
     """Prints seconds for tokens, seconds for images, and peak memory in GiB."""
     import torch
 
-    from trainables.data.cache.prepare import prepare_images, prepare_tokens
+    from trainables.data.cache.images import prepare_images
+    from trainables.data.cache.tokens import prepare_tokens
     from trainables.data.reading.dataset import DatasetRef, load_table
 
     torch.set_num_threads(threads)

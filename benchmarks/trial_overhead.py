@@ -95,7 +95,7 @@ def _print_side(side: str, measured: tuple[float, list[float]]) -> None:
 def fill_cache(epochs: int) -> None:
     """Prepares the data, so that no side pays for it."""
     from mmtune.spec.search_spec import load_spec
-    from trainables.data.loader import open_data
+    from trainables.data.open import open_data
 
     config = load_spec(_SPEC.format(epochs=epochs, trials=1, workers=1)).trial_config({"optim.lr": 1e-3})
     open_data(config)

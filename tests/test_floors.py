@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,18 @@ LEAVES = tuple(f"trainables.{name}" for name in ("files", "messages", "task"))  
 FAMILIES_MAY = {
     f"trainables.{name}" for name in ("layers", "batch", "config", "freezing", "losses", "encoders", "task")
 }
+FLOORS = (  # of trainables, from the ground: a module imports from its own floor and from those below
+    ("files", "messages", "seeds", "task", "errors"),
+    ("config",),
+    ("batch",),
+    ("encoders", "layers", "augment", "losses", "freezing"),
+    ("families",),
+    ("data.padding", "data.reading", "data.formats"),
+    ("data.cache",),
+    ("data",),
+    ("",),  # the recipe
+)
+LOOKS_UP = ("trainables.config", "trainables.families")  # a config checks its model by its family's own Config
 
 
 def imports(tree: ast.AST, package: str) -> set[str]:
@@ -76,6 +89,27 @@ def test_imports_are_seen():
 @pytest.mark.parametrize("name", modules("trainables"))
 def test_trainables_know_nothing_above_them(name):
     assert not below(of(name), "ray", "optuna", "mmtune", "analysis")
+
+
+def inside(name: str) -> set[str]:
+    """The modules of trainables that one of them imports."""
+    return {other for other in of(name) & set(SOURCES) if below({other}, "trainables") and (name, other) != LOOKS_UP}
+
+
+def floor(name: str) -> int:
+    """The floor that names most of a module's path."""
+    part = name.removeprefix("trainables").removeprefix(".")
+    tops = {top: at for at, tops in enumerate(FLOORS) for top in tops}
+    return tops[max((top for top in tops if not top or below({part}, top)), key=len)]
+
+
+@pytest.mark.parametrize("name", modules("trainables"))
+def test_trainables_have_floors(name):
+    assert not {other for other in inside(name) if floor(other) > floor(name)}
+
+
+def test_trainables_have_no_circle():
+    list(TopologicalSorter({name: inside(name) for name in modules("trainables")}).static_order())
 
 
 @pytest.mark.parametrize("name", modules("analysis"))

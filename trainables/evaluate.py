@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from trainables.data.ahead import ahead
-from trainables.data.loader import Data, eval_batches
+from trainables.data.data import Data
+from trainables.data.order import eval_batches
 from trainables.ddp import share_buffers
 from trainables.errors import NonFiniteError
 from trainables.files import replacing

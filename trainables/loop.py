@@ -33,7 +33,7 @@ from trainables.checkpoint import (
 )
 from trainables.config import TrialConfig
 from trainables.data.ahead import ahead
-from trainables.data.loader import open_data
+from trainables.data.open import open_data
 from trainables.ddp import begin_epoch, synchronised, wrap
 from trainables.errors import NonFiniteError, OutOfMemoryError
 from trainables.evaluate import PREDICTIONS, Evaluation, evaluate, write_predictions

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from trainables.config import TrialConfig
-from trainables.data.loader import Data, load_tabular
+from trainables.data.data import Data
 from trainables.data.reading.dataset import DatasetRef, load_table, load_target
-from trainables.data.reading.tabular import Tabular
-from trainables.encoders.port import Input, Port, load_encoder
-from trainables.encoders.tabular import load_tabular_encoder
+from trainables.data.reading.tabular import Tabular, load_tabular
+from trainables.encoders.inputs import Input
+from trainables.encoders.port import Port, load_encoder
+from trainables.encoders.tabular import CategoricalEncoder, GraphEncoder, NumericEncoder
 from trainables.encoders.weights import load_config
 from trainables.families import family_inputs, family_module
 
@@ -88,6 +89,25 @@ def load_port(modality: str, input: Input, *, tabular: Tabular, dataset: str, ca
     else:
         width = 0  # pixels
     return Port(modality=modality, input=input, width=width, encoder=encoder)
+
+
+def load_tabular_encoder(
+    modality: str, tabular: Tabular, *, dataset: str
+) -> NumericEncoder | CategoricalEncoder | GraphEncoder:
+    """The encoder of 'numeric', 'categorical' or 'graph' for a dataset's columns.
+
+    Raises:
+        ValueError: the dataset has no such columns.
+    """
+    if modality == "numeric" and tabular.numeric is not None:
+        assert tabular.mean is not None and tabular.std is not None and tabular.has_missing is not None
+        return NumericEncoder(tabular.mean, tabular.std, tabular.has_missing)
+    if modality == "categorical" and tabular.codes is not None:
+        return CategoricalEncoder(tabular.sizes)
+    if modality == "graph" and tabular.graph is not None:
+        return GraphEncoder(tabular.graph.num_nodes)
+    what = {"numeric": "numeric columns", "categorical": "categorical columns", "graph": "graph"}[modality]
+    raise ValueError(f"model.modalities: '{modality}' was asked for, but dataset {dataset} has no {what}")
 
 
 @torch.no_grad()

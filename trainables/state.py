@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from trainables.config import TrialConfig
-from trainables.data.loader import Data
+from trainables.data.data import Data
 from trainables.losses import SupervisedLoss
 from trainables.precision import Precision
 from trainables.progress import Progress

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from trainables.batch import Batch, ModelOutput
 from trainables.config import TrialConfig
-from trainables.data.loader import Data, global_batches
+from trainables.data.data import Data
+from trainables.data.order import global_batches
 from trainables.errors import NonFiniteError
 from trainables.optim import lr_factor
 from trainables.precision import SMALLEST_SCALE

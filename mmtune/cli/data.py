@@ -127,8 +127,8 @@ def prepare(
     from trainables.data.formats import DATASETS
 
     if what in DATASETS:
-        from trainables.data.loader import dataset_requirements
         from trainables.data.reading.dataset import DatasetRef
+        from trainables.data.requirements import dataset_requirements
 
         if overrides:
             raise ValueError("--set changes a search file; of a dataset use the options")

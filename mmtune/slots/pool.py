@@ -34,7 +34,7 @@ from mmtune.slots.worker import serve
 if TYPE_CHECKING:
     from ray.train.torch import TorchTrainer
 
-    from trainables.data.loader import Requirement
+    from trainables.data.requirements import Requirement
 
 _MAX_BROKEN_STARTS = 3  # starts of one slot in a row that served nothing
 

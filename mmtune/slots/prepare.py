@@ -16,14 +16,14 @@ from mmtune.slots.cluster import ray_session
 if TYPE_CHECKING:
     from ray import ObjectRef
 
-    from trainables.data.loader import Requirement
+    from trainables.data.requirements import Requirement
 
 
 def prepare_caches(requirements: Sequence[Requirement], *, address: str | None, say: Callable[[str], None]) -> None:
     """Builds what the requirements name and the caches lack; interrupted, it goes on where it was.
 
     Args:
-        requirements: of :func:`trainables.data.loader.requirements`.
+        requirements: of :func:`trainables.data.requirements.requirements`.
         address: of a Ray cluster; None starts a local one.
         say: receives a line for each step.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mmtune.spec.search_spec import SearchSpec
 
 if TYPE_CHECKING:
-    from trainables.data.loader import Requirement
+    from trainables.data.requirements import Requirement
 
 
 def requirements_of(
@@ -19,7 +19,7 @@ def requirements_of(
     Raises:
         ValueError: an encoder or dataset that cannot be read.
     """
-    from trainables.data.loader import requirements
+    from trainables.data.requirements import requirements
 
     needed: dict[Requirement, None] = {}
     for params in rows:

@@ -32,7 +32,7 @@ from trainables.files import write_atomic
 
 if TYPE_CHECKING:
     from mmtune.search.journal import Journal
-    from trainables.data.loader import Requirement
+    from trainables.data.requirements import Requirement
 
 _MAX_CRASHES = 3  # Tuners in a row that ended with an exception and without a new report
 

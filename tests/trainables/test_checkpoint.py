@@ -14,7 +14,8 @@ from trainables.checkpoint import (
     save_checkpoint,
 )
 from trainables.config import OptimConfig
-from trainables.encoders.port import Input, Port
+from trainables.encoders.inputs import Input
+from trainables.encoders.port import Port
 from trainables.optim import build_optimizer
 
 

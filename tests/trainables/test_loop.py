@@ -8,7 +8,7 @@ import torch
 
 from trainables import loop
 from trainables.checkpoint import BEST, LAST, load_checkpoint
-from trainables.data.cache.prepare import dataset_key
+from trainables.data.reading.dataset import dataset_key
 from trainables.errors import NonFiniteError
 from trainables.evaluate import PREDICTIONS, evaluate
 from trainables.loop import setup

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from trainables.config import OptimConfig
-from trainables.encoders.port import Input, load_encoder
+from trainables.encoders.inputs import Input
+from trainables.encoders.port import load_encoder
 from trainables.optim import build_optimizer, lr_factor, part_of
 
 

@@ -1,1 +1,1 @@
-"""Augmented views for UDA: words replaced by their neighbours, images by RandAugment."""
+"""Augmented copies of texts and images."""

@@ -1,13 +1,11 @@
-"""Augmented views for UDA: words replaced by their nearest neighbour, images by RandAugment
-(docs/methods.md#augmentation).
+"""Augmented texts for UDA: words replaced by their nearest neighbour (docs/methods.md#augmentation).
 
-Text follows Monter-Aldana et al. 2023: a share of the words gives way to the closest word by cosine in an
-embedding, at word level, before the tokenizer. Neighbours include antonyms and siblings (good -> bad), as with
-the paper's Word2Vec. Images: Cubuk et al. 2020, torchvision's operations, before normalisation. Either is a
-function of a seed and of what comes in, so a static copy (the paper's) and a fresh one each epoch are a
-matter of the seed.
+After Monter-Aldana et al. 2023: a share of the words gives way to the closest word by cosine in an embedding, at
+word level, before the tokenizer. Neighbours include antonyms and siblings (good -> bad), as with the paper's
+Word2Vec. A copy is a function of a seed and of the text, so a static one (the paper's) and a fresh one each epoch
+are a matter of the seed.
 
-Letters: V words, D features, N images.
+Letters: V words, D features.
 """
 
 from __future__ import annotations
@@ -20,9 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
-from torchvision.transforms import v2
 
 from trainables.files import write_atomic
 from trainables.seeds import derive_seed
@@ -30,7 +26,7 @@ from trainables.seeds import derive_seed
 # A word with what belongs to it: "don't", "mp3" and accents written as combining marks stay whole, and as they
 # are not alphabetic nothing replaces them or half of them.
 _WORD = re.compile(r"[\w\u0300-\u036f]+(?:['’][\w\u0300-\u036f]+)*")
-_CHUNK = 512  # rows of similarities at a time: 45 MB at 22,000 words
+CHUNK = 512  # rows of similarities at a time: 45 MB at 22,000 words
 
 
 @dataclass(frozen=True)
@@ -181,46 +177,14 @@ class WordNeighbours:
         return self.nearest.get(word, self.nearest.get(word.lower())) if word.isalpha() else None
 
 
-def augment_images(
-    images: Tensor, *, ops: int, magnitude: int, seed: int, indices: Sequence[int] | None = None, fill: int = 255
-) -> Tensor:
-    """RandAugment on each image, which the module-level generators do not notice.
-
-    Args:
-        images: (N, 3, H, W) uint8.
-        ops: operations an image, one after the other.
-        magnitude: 0 .. 30.
-        seed: together with an image's index it decides its operations.
-        indices: of the images, so that a data set done in parts comes out as done at once; None counts from 0.
-        fill: value of the pixels that come in from outside, 0 .. 255; white by default.
-
-    Returns:
-        (N, 3, H, W) uint8.
-
-    Raises:
-        ValueError: ``magnitude`` is out of range.
-    """
-    assert images.dtype == torch.uint8 and images.ndim == 4
-    if not 0 <= magnitude <= 30:
-        raise ValueError(f"magnitude: {magnitude} is not in 0 .. 30")
-    augment = v2.RandAugment(num_ops=ops, magnitude=magnitude, num_magnitude_bins=31, fill=fill)
-    augmented = torch.empty_like(images)
-    with torch.random.fork_rng(devices=[]):  # torchvision draws from the CPU's generator, whatever the device
-        for row, image in enumerate(images):
-            index = row if indices is None else int(indices[row])
-            torch.default_generator.manual_seed(derive_seed(seed, index))  # manual_seed sets the GPUs' too
-            augmented[row] = augment(image)
-    return augmented
-
-
 def _nearest(words: list[str], unit_VD: np.ndarray[Any, Any]) -> dict[str, str]:
     variants: dict[str, list[int]] = {}
     for row, word in enumerate(words):
         variants.setdefault(word.lower(), []).append(row)
     nearest: dict[str, str] = {}
-    for start in range(0, len(words), _CHUNK):
-        similarity = unit_VD[start : start + _CHUNK] @ unit_VD.T
-        for row, word in enumerate(words[start : start + _CHUNK]):
+    for start in range(0, len(words), CHUNK):
+        similarity = unit_VD[start : start + CHUNK] @ unit_VD.T
+        for row, word in enumerate(words[start : start + CHUNK]):
             similarity[row, variants[word.lower()]] = -np.inf
         best = similarity.argmax(axis=1)
         found = similarity[np.arange(len(best)), best] > -np.inf  # not where every word is a case variant

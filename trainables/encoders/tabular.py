@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from trainables.batch import Batch
-from trainables.data.reading.tabular import Tabular
 
 _FARTHEST = 10.0  # deviations from the mean; prices and sizes have long tails
 _WIDEST = 64
@@ -79,22 +78,3 @@ class GraphEncoder(nn.Module):
         assert batch.neighbours is not None
         count_B1 = (batch.neighbours > 0).sum(dim=1, keepdim=True).clamp(min=1)
         return self.nodes(batch.neighbours).sum(dim=1) / count_B1
-
-
-def load_tabular_encoder(
-    modality: str, tabular: Tabular, *, dataset: str
-) -> NumericEncoder | CategoricalEncoder | GraphEncoder:
-    """The encoder of 'numeric', 'categorical' or 'graph' for a dataset's columns.
-
-    Raises:
-        ValueError: the dataset has no such columns.
-    """
-    if modality == "numeric" and tabular.numeric is not None:
-        assert tabular.mean is not None and tabular.std is not None and tabular.has_missing is not None
-        return NumericEncoder(tabular.mean, tabular.std, tabular.has_missing)
-    if modality == "categorical" and tabular.codes is not None:
-        return CategoricalEncoder(tabular.sizes)
-    if modality == "graph" and tabular.graph is not None:
-        return GraphEncoder(tabular.graph.num_nodes)
-    what = {"numeric": "numeric columns", "categorical": "categorical columns", "graph": "graph"}[modality]
-    raise ValueError(f"model.modalities: '{modality}' was asked for, but dataset {dataset} has no {what}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the table of families is read without torch
     from trainables.config import TrialConfig
-    from trainables.encoders.port import Input
+    from trainables.encoders.inputs import Input
 
 FAMILIES: dict[str, str] = {
     "text": "trainables.families.text",

@@ -21,9 +21,11 @@ from torch.nn import functional as F
 
 from trainables.batch import Batch, ModelOutput
 from trainables.config import Section
-from trainables.encoders.port import Input, Port
+from trainables.encoders.inputs import Input
+from trainables.encoders.port import Port
 from trainables.encoders.text import load_text_encoder
-from trainables.encoders.weights import load_config, load_model, load_tokenizer
+from trainables.encoders.tokenizers import load_tokenizer
+from trainables.encoders.weights import load_config, load_model
 from trainables.layers.mlp import mlp
 from trainables.task import Task
 

@@ -24,8 +24,9 @@ from torch import Tensor, nn
 from trainables.batch import Batch, ModelOutput
 from trainables.config import Section
 from trainables.encoders.image import PixelNorm
+from trainables.encoders.inputs import Input
 from trainables.encoders.joint import load_joint, pixels, token_ids
-from trainables.encoders.port import Input, Port
+from trainables.encoders.port import Port
 from trainables.encoders.weights import image_normalisation
 from trainables.freezing import lock
 from trainables.layers.mlp import mlp

@@ -22,7 +22,8 @@ from torch.nn import functional as F
 
 from trainables.batch import Batch, ModelOutput
 from trainables.config import Section
-from trainables.encoders.port import ImagePool, Input, Modalities, Port, TextPool
+from trainables.encoders.inputs import ImagePool, Input, Modalities, TextPool
+from trainables.encoders.port import Port
 from trainables.layers.gmu import Gmu
 from trainables.layers.mlp import mlp
 from trainables.task import Task

@@ -12,7 +12,8 @@ from pydantic import Field
 from torch import nn
 
 from trainables.batch import Batch, ModelOutput
-from trainables.encoders.port import Input, Port
+from trainables.encoders.inputs import Input
+from trainables.encoders.port import Port
 from trainables.layers.mlp import mlp
 from trainables.layers.multimodal_vae import (
     VAE_LOSS_TERMS,

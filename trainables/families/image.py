@@ -10,7 +10,8 @@ from torch import nn
 
 from trainables.batch import Batch, ModelOutput
 from trainables.config import Section
-from trainables.encoders.port import ImagePool, Input, Port
+from trainables.encoders.inputs import ImagePool, Input
+from trainables.encoders.port import Port
 from trainables.layers.mlp import mlp
 from trainables.task import Task
 

@@ -23,9 +23,11 @@ from torch import Tensor, nn
 
 from trainables.batch import Batch, ModelOutput
 from trainables.config import Section
-from trainables.encoders.port import Input, Port
+from trainables.encoders.inputs import Input
+from trainables.encoders.port import Port
 from trainables.encoders.text import pool_text
-from trainables.encoders.weights import load_model, special_ids
+from trainables.encoders.tokenizers import special_ids
+from trainables.encoders.weights import load_model
 from trainables.layers.bert_blocks import image_block, load_bert_config, run_layers, text_block
 from trainables.layers.gmu import Gmu
 from trainables.layers.mlp import mlp

@@ -27,8 +27,9 @@ from torch.nn import functional as F
 from trainables.batch import Batch, ModelOutput
 from trainables.config import Section
 from trainables.encoders.image import PixelNorm
+from trainables.encoders.inputs import Input
 from trainables.encoders.joint import pixels, token_ids
-from trainables.encoders.port import Input, Port
+from trainables.encoders.port import Port
 from trainables.encoders.weights import image_normalisation, load_config, load_model
 from trainables.layers.bert_blocks import additive_mask
 from trainables.task import Task

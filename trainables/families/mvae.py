@@ -15,7 +15,8 @@ from __future__ import annotations
 from torch import nn
 
 from trainables.batch import Batch, ModelOutput
-from trainables.encoders.port import Input, Port
+from trainables.encoders.inputs import Input
+from trainables.encoders.port import Port
 from trainables.layers.multimodal_vae import (
     VAE_LOSS_TERMS,
     MultimodalVae,

@@ -12,7 +12,8 @@ from torch import nn
 
 from trainables.batch import Batch, ModelOutput
 from trainables.config import Section
-from trainables.encoders.port import Input, Port, TextPool
+from trainables.encoders.inputs import Input, TextPool
+from trainables.encoders.port import Port
 from trainables.layers.mlp import mlp
 from trainables.task import Task
 

@@ -28,8 +28,9 @@ from torch import Tensor, nn
 
 from trainables.batch import Batch, ModelOutput
 from trainables.config import Section
+from trainables.encoders.inputs import Input
 from trainables.encoders.joint import joint_config, load_joint, token_ids
-from trainables.encoders.port import Input, Port
+from trainables.encoders.port import Port
 from trainables.freezing import lock
 from trainables.layers.bert_blocks import additive_mask
 from trainables.layers.co_attention import CoAttention, two_stream_schedule

@@ -24,9 +24,11 @@ from torch.nn import functional as F
 from trainables.batch import Batch, ModelOutput
 from trainables.config import Section
 from trainables.encoders.image import PixelNorm
+from trainables.encoders.inputs import Input
 from trainables.encoders.joint import lengthened, load_joint, pixels, token_ids
-from trainables.encoders.port import Input, Port
-from trainables.encoders.weights import image_normalisation, special_ids
+from trainables.encoders.port import Port
+from trainables.encoders.tokenizers import special_ids
+from trainables.encoders.weights import image_normalisation
 from trainables.task import Task
 
 MODALITIES = ("text", "image")

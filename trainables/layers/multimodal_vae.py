@@ -22,7 +22,8 @@ from torch.nn import functional as F
 
 from trainables.batch import Batch
 from trainables.config import Section
-from trainables.encoders.port import Input, Modalities, Port, TextPool
+from trainables.encoders.inputs import Input, Modalities, TextPool
+from trainables.encoders.port import Port
 from trainables.layers.mlp import mlp
 from trainables.layers.product_of_experts import product_of_experts
 from trainables.layers.vae import BetaSchedule, annealed, kl_to_prior, sample

@@ -13,8 +13,8 @@ from ray.cluster_utils import Cluster  # noqa: E402 (Ray reads its settings on i
 
 from mmtune.slots.prepare import prepare_caches  # noqa: E402
 from trainables.data.cache import features  # noqa: E402
-from trainables.data.loader import dataset_requirements  # noqa: E402
 from trainables.data.reading.dataset import DatasetRef  # noqa: E402
+from trainables.data.requirements import dataset_requirements  # noqa: E402
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from mmtune.slots.requirements import search_requirements
 from mmtune.spec.search_spec import load_spec
-from trainables.data.loader import requirements
+from trainables.data.requirements import requirements
 
 pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent

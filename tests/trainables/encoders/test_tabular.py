@@ -4,11 +4,12 @@ import torch
 from sklearn.preprocessing import StandardScaler
 
 from trainables.batch import Batch
-from trainables.data.loader import load_tabular, open_data
+from trainables.data.open import open_data
 from trainables.data.reading.dataset import DatasetRef, load_table
 from trainables.data.reading.table import Neighbours, Table
-from trainables.data.reading.tabular import Tabular, tabular_of
-from trainables.encoders.tabular import CategoricalEncoder, GraphEncoder, NumericEncoder, load_tabular_encoder
+from trainables.data.reading.tabular import Tabular, load_tabular, tabular_of
+from trainables.encoders.tabular import CategoricalEncoder, GraphEncoder, NumericEncoder
+from trainables.model import load_tabular_encoder
 
 
 def table(**given) -> Table:

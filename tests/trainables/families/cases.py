@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from trainables.data.loader import open_data
+from trainables.data.open import open_data
 from trainables.families import FAMILIES
 from trainables.losses import supervised_loss
 from trainables.model import build_model

@@ -3,7 +3,8 @@ import torch
 from cases import made
 from small import IMAGE, TEXT
 
-from trainables.encoders.weights import load_model, load_tokenizer
+from trainables.encoders.tokenizers import load_tokenizer
+from trainables.encoders.weights import load_model
 from trainables.families.clip import Config, inputs
 
 TINY = {"encoder": "tiny-clip"}

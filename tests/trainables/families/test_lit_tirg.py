@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from trainables.batch import Batch
-from trainables.encoders.port import Input, Port, load_encoder
+from trainables.encoders.inputs import Input
+from trainables.encoders.port import Port, load_encoder
 from trainables.encoders.weights import load_model
 from trainables.families.lit_tirg import Config, build, droppable, inputs
 from trainables.task import Task

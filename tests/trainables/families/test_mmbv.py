@@ -5,8 +5,9 @@ import torch
 from torch.nn import functional as F
 
 from trainables.batch import Batch
+from trainables.encoders.architectures import ARCHITECTURES
 from trainables.encoders.port import Port
-from trainables.encoders.weights import ARCHITECTURES, load_model
+from trainables.encoders.weights import load_model
 from trainables.families.mmbv import Config, build, droppable, inputs
 from trainables.task import Task
 

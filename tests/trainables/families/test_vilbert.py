@@ -159,7 +159,7 @@ def test_sizes(encoder, given, expected):
 def test_sizes_of_a_six_layer_bert(monkeypatch):
     from transformers import BertConfig
 
-    from trainables.encoders.weights import ARCHITECTURES
+    from trainables.encoders.architectures import ARCHITECTURES
 
     monkeypatch.setitem(ARCHITECTURES, "tiny-six", lambda: BertConfig(hidden_size=384, num_hidden_layers=6))
     with torch.device("meta"):

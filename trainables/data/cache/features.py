@@ -15,23 +15,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from trainables.augment.views import ImageView, TextView
 from trainables.batch import Batch
-from trainables.data.cache.prepare import (
-    ImageView,
-    Ragged,
-    Shared,
-    TextView,
-    Tokens,
-    dataset_key,
-    forget_pages,
-    open_shared,
-    prepare_images,
-    prepare_tokens,
-    view_key,
-)
+from trainables.data.cache.arrays import Ragged, Shared, forget_pages, open_shared
+from trainables.data.cache.images import prepare_images
+from trainables.data.cache.static import view_key
 from trainables.data.cache.store import build_if_free, build_once, folder_of, meta, remove
-from trainables.data.reading.dataset import DatasetRef, load_table
-from trainables.encoders.port import Input, encode, load_encoder
+from trainables.data.cache.tokens import Tokens, prepare_tokens
+from trainables.data.reading.dataset import DatasetRef, dataset_key, load_table
+from trainables.encoders.inputs import Input
+from trainables.encoders.port import encode, load_encoder
 from trainables.encoders.weights import fingerprint
 
 SHARD_ROWS = 1024
@@ -125,7 +118,7 @@ class FeatureJob:
             return self._assemble(folder)
 
         for index in range(self.num_shards) if has_shards else ():
-            build_if_free("shards", self._shard_key(index), partial(self._compute, index))
+            build_if_free("shards", self._shard_key(index), partial(self.compute_shard, index))
         folder = build_once("features", self.key, assemble)
         for index in range(self.num_shards) if has_shards else ():
             shard = folder_of("shards", self._shard_key(index))
@@ -139,46 +132,10 @@ class FeatureJob:
         Raises:
             ValueError: as :meth:`open`.
         """
-        return build_once("shards", self._shard_key(index), partial(self._compute, index))
+        return build_once("shards", self._shard_key(index), partial(self.compute_shard, index))
 
-    def put_shard(self, index: int, files: dict[str, bytes], facts: dict[str, Any]) -> None:
-        """Takes in a shard that another machine computed."""
-
-        def write(folder: Path) -> dict[str, Any]:
-            for name, content in files.items():
-                (folder / name).write_bytes(content)
-            return facts
-
-        build_once("shards", self._shard_key(index), write)
-
-    def _shard_key(self, index: int) -> dict[str, Any]:
-        return {**self.key, "shard": index, "rows": SHARD_ROWS}
-
-    @cached_property
-    def _encoder(self) -> Any:
-        return load_encoder(self.modality, self.input).eval().to(self._device)
-
-    @property
-    def _device(self) -> torch.device:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-    def _batch(self, rows: np.ndarray) -> Batch:
-        from trainables.data.loader import pad_tokens
-
-        no_labels = torch.zeros(0)
-        if isinstance(self._source, Tokens):
-            ids, mask = pad_tokens(self._source, rows, self.max_text_len)
-            return Batch(input_ids=ids, attention_mask=mask, labels=no_labels, ids=[])
-        pixels = self._source.values if isinstance(self._source, Shared) else self._source
-        return Batch(pixel_values=torch.from_numpy(pixels[rows]), labels=no_labels, ids=[])
-
-    def _lengths(self) -> np.ndarray | None:
-        """Tokens of each row where the features are ragged."""
-        if self.input.output == "tokens" and isinstance(self._source, Tokens):
-            return self._source.length(self.max_text_len)
-        return None
-
-    def _compute(self, index: int, folder: Path) -> dict[str, Any]:
+    def compute_shard(self, index: int, folder: Path) -> dict[str, Any]:
+        """Writes one shard into a folder, whatever the cache holds; its facts."""
         lengths, parts = self._lengths(), []
         seconds: list[float] = []
         shard = self._order[index * SHARD_ROWS : (index + 1) * SHARD_ROWS]
@@ -204,6 +161,41 @@ class FeatureJob:
             "encoder_ms": 1000 * float(np.median(seconds)),
             "device": torch.cuda.get_device_name() if self._device.type == "cuda" else "cpu",
         }
+
+    def put_shard(self, index: int, files: dict[str, bytes], facts: dict[str, Any]) -> None:
+        """Takes in a shard that another machine computed."""
+
+        def write(folder: Path) -> dict[str, Any]:
+            for name, content in files.items():
+                (folder / name).write_bytes(content)
+            return facts
+
+        build_once("shards", self._shard_key(index), write)
+
+    def _shard_key(self, index: int) -> dict[str, Any]:
+        return {**self.key, "shard": index, "rows": SHARD_ROWS}
+
+    @cached_property
+    def _encoder(self) -> Any:
+        return load_encoder(self.modality, self.input).eval().to(self._device)
+
+    @property
+    def _device(self) -> torch.device:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    def _batch(self, rows: np.ndarray) -> Batch:
+        no_labels = torch.zeros(0)
+        if isinstance(self._source, Tokens):
+            ids, mask = self._source.padded(rows, self.max_text_len)
+            return Batch(input_ids=ids, attention_mask=mask, labels=no_labels, ids=[])
+        pixels = self._source.values if isinstance(self._source, Shared) else self._source
+        return Batch(pixel_values=torch.from_numpy(pixels[rows]), labels=no_labels, ids=[])
+
+    def _lengths(self) -> np.ndarray | None:
+        """Tokens of each row where the features are ragged."""
+        if self.input.output == "tokens" and isinstance(self._source, Tokens):
+            return self._source.length(self.max_text_len)
+        return None
 
     def _assemble(self, folder: Path) -> dict[str, Any]:
         lengths, out, facts = self._lengths(), None, []

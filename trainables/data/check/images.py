@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from trainables.data.cache.prepare import rgb_image
+from trainables.data.reading.pictures import rgb_image
 from trainables.data.reading.table import ImageFiles
 
 _MOST_THREADS = 8

@@ -6,15 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from trainables.augment.views import ImageView, TextView
 from trainables.config import UdaConfig
-from trainables.data.cache.prepare import (
-    ImageView,
-    TextView,
-    augmented_images,
-    augmented_texts,
-    decode_image,
-)
+from trainables.data.cache.static import augmented_images, augmented_texts
 from trainables.data.reading.dataset import DatasetRef, dataset_texts, load_table
+from trainables.data.reading.pictures import decode_image
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainables.data.cache.prepare import decode_image
 from trainables.data.check.labels import Labels
 from trainables.data.check.rows import Look
+from trainables.data.reading.pictures import decode_image
 from trainables.data.reading.table import Table
 from trainables.seeds import derive_seed
 

@@ -20,7 +20,7 @@ from trainables.data.check.labels import Labels, check_target
 from trainables.data.check.result import BadImage, DatasetCheck, ImageCheck, TextCheck, TokenLengths
 from trainables.data.check.rows import Look, choose_rows
 from trainables.data.reading.table import Table
-from trainables.encoders.weights import load_tokenizer, max_text_tokens
+from trainables.encoders.tokenizers import load_tokenizer, max_text_tokens
 
 _PERCENTILES = (5, 25, 50, 75, 95, 100)
 _BATCH = 1024  # texts tokenised together

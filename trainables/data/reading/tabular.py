@@ -6,10 +6,13 @@ N rows, M numbers, K columns of categories.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
+from trainables.data.reading.dataset import DatasetRef, load_table
 from trainables.data.reading.table import Neighbours, Table
 
 
@@ -34,6 +37,28 @@ class Tabular:
     codes: np.ndarray | None = None
     sizes: tuple[int, ...] = ()
     graph: Neighbours | None = None
+
+    def only(self, modalities: Collection[str]) -> Tabular:
+        """What of it is one of 'numeric', 'categorical' and 'graph' among ``modalities``."""
+        names = [name for modality, fields in _FIELDS.items() if modality in modalities for name in fields]
+        return Tabular(**{name: getattr(self, name) for name in names})
+
+
+_FIELDS = {
+    "numeric": ("numeric", "mean", "std", "has_missing"),
+    "categorical": ("codes", "sizes"),
+    "graph": ("graph",),
+}
+
+
+@lru_cache(maxsize=2)
+def load_tabular(dataset: DatasetRef) -> Tabular:
+    """Numbers, categories and graph of a dataset.
+
+    Raises:
+        ValueError: unreadable files.
+    """
+    return tabular_of(load_table(dataset))
 
 
 def tabular_of(table: Table) -> Tabular:

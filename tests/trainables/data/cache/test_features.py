@@ -9,13 +9,17 @@ import numpy as np
 import pytest
 import torch
 
+from trainables.augment.views import ImageView
 from trainables.data.cache import features
+from trainables.data.cache.arrays import Ragged
 from trainables.data.cache.features import FeatureJob
-from trainables.data.cache.prepare import ImageView, Ragged, prepare_images, prepare_tokens
-from trainables.data.loader import open_data, pad_tokens
+from trainables.data.cache.images import prepare_images
+from trainables.data.cache.tokens import prepare_tokens
+from trainables.data.open import open_data
 from trainables.data.reading.dataset import DatasetRef
 from trainables.encoders import port as encoders
-from trainables.encoders.port import Input, load_encoder
+from trainables.encoders.inputs import Input
+from trainables.encoders.port import load_encoder
 from trainables.model import build_model
 
 HERE = Path(__file__).parents[2]
@@ -74,7 +78,7 @@ def test_text_features_are_the_encoders(cache):
         encoder = load_encoder("text", wanted).eval()
         for row in (0, 4, 33):
             with torch.no_grad():
-                states, pooled = encoder(*pad_tokens(tokens, np.array([row]), 32))
+                states, pooled = encoder(*tokens.padded(np.array([row]), 32))
             if isinstance(features.rows, Ragged):
                 close_in_float16(features.rows.row(row), states[0].numpy())
             else:
@@ -93,7 +97,7 @@ def test_image_features_are_the_encoders(cache):
     close_in_float16(features.rows[3], torch.cat([pooled, tokens[0]]).numpy())
 
 
-def test_of_an_augmented_view_the_training_rows_are_computed(cache):
+def test_of_an_augmented_view_the_training_rows_arecompute_shardd(cache):
     wanted = Input("tiny-cnn", is_locked=True)
     clean = features_of(modality="image", input=wanted).rows
     augmented = features_of(modality="image", input=wanted, view=ImageView(ops=2, magnitude=20)).rows
@@ -148,7 +152,7 @@ from trainables.encoders.port import Input
 
 DATASETS["toy"] = "toy_dataset"
 features.SHARD_ROWS = 8
-compute = features.FeatureJob._compute
+compute = features.FeatureJob.compute_shard
 
 def logged(job, index, folder):
     with open(os.environ["LOG"], "a") as log:
@@ -156,7 +160,7 @@ def logged(job, index, folder):
     time.sleep(float(os.environ["SECONDS"]))
     return compute(job, index, folder)
 
-features.FeatureJob._compute = logged
+features.FeatureJob.compute_shard = logged
 job = features.FeatureJob(DatasetRef("toy"), "text", Input("tiny-bert", True, "tokens"), max_text_len=32)
 print(job.open().rows.values.shape)
 """

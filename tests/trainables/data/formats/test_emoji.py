@@ -3,8 +3,8 @@ from collections import Counter
 import pyarrow.parquet
 import pytest
 
-from trainables.data.cache.prepare import decode_image
 from trainables.data.formats import emoji, emoji_es
+from trainables.data.reading.pictures import decode_image
 
 
 @pytest.fixture(scope="module")

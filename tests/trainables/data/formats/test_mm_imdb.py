@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from disk import by_id, classes, jsonl, png, write_files
 
-from trainables.data.cache.prepare import decode_image
 from trainables.data.formats import mm_imdb
+from trainables.data.reading.pictures import decode_image
 
 FILMS = {
     "0000001": ("train", ["Drama", "Comedy"], ["Short.", "The longest of the plots.", "Not the longest."]),

@@ -4,8 +4,8 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
-from trainables.data.cache.prepare import decode_image
 from trainables.data.formats import DATASETS, dataset_module
+from trainables.data.reading.pictures import decode_image
 
 OPENCLIPART = dataset_module("openclipart")
 

@@ -1,0 +1,70 @@
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from trainables.augment.views import ImageView
+from trainables.data.cache.arrays import Shared
+from trainables.data.cache.features import FeatureJob
+from trainables.data.cache.images import prepare_images
+from trainables.data.reading.dataset import DatasetRef, load_table
+from trainables.data.reading.pictures import decode_image
+from trainables.encoders.inputs import Input
+from trainables.encoders.port import load_encoder
+
+
+def test_prepared_images_are_the_decoded_ones_and_copies_are_their_own(cache):
+    clean = prepare_images(DatasetRef("toy"), size=16)
+    table = load_table(DatasetRef("toy"))
+    assert isinstance(clean, np.ndarray) and clean.shape == (68, 3, 16, 16) and clean.dtype == np.uint8
+    for row in range(0, 68, 9):
+        assert np.array_equal(clean[row], decode_image(table.images[row], size=16, where=""))
+    augmented = prepare_images(DatasetRef("toy"), size=16, view=ImageView(ops=2, magnitude=9))
+    assert augmented.shape == clean.shape and not np.array_equal(augmented, clean)
+    again = prepare_images(DatasetRef("toy"), size=16)
+    assert isinstance(clean, np.memmap) and isinstance(again, np.memmap) and again.filename == clean.filename
+    with pytest.raises(ValueError, match="read-only"):
+        clean[0] = 0
+
+
+def test_an_unreadable_image_names_its_row(dataset_of, cache):
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)).save(file, "PNG")
+    images = [file.getvalue(), file.getvalue()[:200], file.getvalue()]
+    dataset = dataset_of("broken", ["a", "b", "c"], images)
+    with pytest.raises(ValueError, match="broken row id-1: the image cannot be decoded"):
+        prepare_images(dataset, size=8)
+
+
+def test_rows_share_the_picture_that_they_share(cache, tmp_path):
+    """Questions on one picture: it is decoded once, and locked encoders see it once."""
+    rng = np.random.default_rng(0)
+    for name in ("one.png", "two.png"):
+        Image.fromarray(rng.integers(0, 255, (16, 16, 3), np.uint8)).save(tmp_path / name)
+    (tmp_path / "rows.csv").write_text(
+        "picture,label,split\n" + "".join(
+            f"{name},{label},{split}\n"
+            for name, label, split in [
+                ("two.png", "a", "train"), ("one.png", "b", "train"), ("two.png", "b", "train"),
+                ("two.png", "a", "val"), ("one.png", "b", "test"),
+            ]
+        )
+    )  # fmt: skip
+    (tmp_path / "table.yaml").write_text(
+        "files: rows.csv\nimage: picture\nlabels: {label: {column: label, kind: multiclass}}\nsplit: split\n"
+    )
+    dataset = DatasetRef("table", str(tmp_path))
+    images = prepare_images(dataset, size=16)
+    assert isinstance(images, Shared) and len(images.values) == 2 and images.shape == (5, 3, 16, 16)
+    table = load_table(dataset)
+    for row, picture in enumerate(table.images):
+        assert np.array_equal(images[row], decode_image(picture, size=16, where="here"))
+    job = FeatureJob(dataset, "image", Input("tiny-cnn", is_locked=True), image_size=16)
+    features = job.open().rows
+    assert isinstance(features, Shared) and len(features.values) == 2
+    encoder = load_encoder("image", Input("tiny-cnn", is_locked=True)).eval()
+    with torch.no_grad():
+        _, pooled = encoder(torch.from_numpy(images[np.arange(5)]))
+    np.testing.assert_allclose(features[np.arange(5)].astype(np.float32), pooled.numpy(), rtol=2e-3, atol=2e-3)

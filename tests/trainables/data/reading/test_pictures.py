@@ -1,0 +1,92 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from trainables.data.reading.pictures import decode_image
+
+
+def encoded(image, kind="PNG", **settings):
+    file = io.BytesIO()
+    image.save(file, kind, **settings)
+    return file.getvalue()
+
+
+def decoded(image, kind="PNG", *, size=8, **settings):
+    return decode_image(encoded(image, kind, **settings), size=size, where="row 1")
+
+
+def photo(mode="RGB", size=(40, 30)):
+    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    return Image.fromarray(pixels).convert(mode)
+
+
+def test_an_image_of_the_right_size_comes_out_as_it_is():
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    assert np.array_equal(decoded(Image.fromarray(pixels)), pixels.transpose(2, 0, 1))
+
+
+def test_transparency_lies_on_white():
+    pixels = np.zeros((8, 8, 4), np.uint8)
+    pixels[:, :, 0], pixels[:, 4:, 3] = 255, 255  # red where it is opaque, the right half
+    pixels[0, :, 3] = 51  # the top row a fifth
+    out = decoded(Image.fromarray(pixels, "RGBA"))
+    assert np.array_equal(out[:, 1, :], [[255] * 8, [255] * 4 + [0] * 4, [255] * 4 + [0] * 4])
+    assert np.array_equal(out[:, 0, 0], [255, 204, 204])
+
+
+def test_a_palette_with_a_transparent_colour_lies_on_white():
+    image = Image.new("P", (8, 8), 0)
+    image.putpalette([255, 0, 0, 0, 0, 255])
+    image.paste(1, (4, 0, 8, 8))
+    assert decoded(image)[:, 0, 0].tolist() == [255, 0, 0]
+    out = decoded(image, transparency=0)
+    assert out[:, 0, 0].tolist() == [255, 255, 255] and out[:, 0, 7].tolist() == [0, 0, 255]
+
+
+def test_grey_fills_all_channels():
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8)
+    assert (decoded(Image.fromarray(pixels)) == pixels).all()
+    assert (decoded(Image.fromarray(pixels > 127)) == 255 * (pixels > 127)).all()  # one bit
+    assert decoded(Image.merge("LA", [Image.fromarray(pixels), Image.new("L", (8, 8), 0)])).min() == 255
+
+
+def test_sixteen_bits_are_scaled_not_cut_off():
+    values = np.array([0, 257, 257 * 100, 65535], np.uint16).repeat(2)
+    out = decoded(Image.fromarray(np.tile(values, (8, 1))))
+    assert out[0, 0].tolist() == [0, 0, 1, 1, 100, 100, 255, 255]
+    assert (out[0] == out[1]).all() and (out[0] == out[2]).all()
+
+
+@pytest.mark.parametrize(("mode", "kind"), [("CMYK", "JPEG"), ("YCbCr", "JPEG"), ("RGB", "WEBP"), ("P", "GIF")])
+def test_other_modes_and_formats_decode(mode, kind):
+    out = decoded(photo(mode), kind)
+    assert out.shape == (3, 8, 8) and out.dtype == np.uint8 and 60 < out.mean() < 190
+
+
+@pytest.mark.parametrize("size", [(3, 9000), (9000, 3), (1, 60000), (1, 1), (7, 5)])
+def test_any_shape_becomes_a_square_at_once(size):
+    """Only the middle is resized: the whole of 1 x 60000 pixels at 64 wide would be 700 MB."""
+    image = Image.new("RGB", size, (10, 20, 30))
+    assert (decoded(image, size=64) == np.array([10, 20, 30]).reshape(3, 1, 1)).all()
+
+
+def test_the_middle_is_kept():
+    image = Image.new("RGB", (30, 10), (255, 0, 0))
+    image.paste((0, 0, 255), (10, 0, 20, 10))
+    assert decoded(image, size=10).transpose(1, 2, 0).reshape(-1, 3).tolist() == [[0, 0, 255]] * 100
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF"])
+def test_a_truncated_image_names_its_row(kind):
+    data = encoded(photo(), kind)
+    for share in (0.0, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9):
+        with pytest.raises(ValueError, match="toy row 7: the image cannot be decoded"):
+            decode_image(data[: int(share * len(data))], size=8, where="toy row 7")
+
+
+def test_bytes_that_are_no_image_name_their_row():
+    with pytest.raises(ValueError, match="row 1: the image cannot be decoded"):
+        decode_image(b"<html>404</html>", size=8, where="row 1")

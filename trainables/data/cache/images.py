@@ -1,0 +1,73 @@
+"""Images decoded and resized once a size; memory-mapped afterwards. A static augmented copy has a folder of its own."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from trainables.augment.views import ImageView
+from trainables.data.cache.arrays import Shared, forget_pages, open_shared
+from trainables.data.cache.static import augmented_images, view_key
+from trainables.data.cache.store import build_once
+from trainables.data.reading.dataset import DatasetRef, dataset_key, load_table
+from trainables.data.reading.exclude import NAME as EXCLUDE
+from trainables.data.reading.pictures import decode_image
+from trainables.data.reading.table import ImageFiles
+
+_CHUNK = 256  # rows at a time
+
+
+def images_key(dataset: DatasetRef, size: int, view: ImageView | None) -> dict[str, Any]:
+    """What the resized images depend on."""
+    return {**dataset_key(dataset), "size": size, "view": view_key(view)}
+
+
+def prepare_images(dataset: DatasetRef, *, size: int, view: ImageView | None = None) -> np.ndarray | Shared:
+    """Every image as uint8 (N, 3, size, size), memory-mapped, from the cache or built now; a file once.
+
+    Raises:
+        ValueError: images that cannot be decoded: how many, and the first.
+    """
+
+    def build(folder: Path) -> dict[str, Any]:
+        table = load_table(dataset)
+        images = table.images
+        if images is None:
+            raise ValueError(f"dataset {dataset.name} has no images")
+        units, index = np.arange(len(images)), None  # rows with an image of their own
+        if isinstance(images, ImageFiles):
+            _, units, index = np.unique(np.array(images.names), return_index=True, return_inverse=True)
+        shape = (len(units), 3, size, size)
+        out = np.lib.format.open_memmap(folder / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
+
+        broken: list[str] = []
+
+        def decode(row: int) -> np.ndarray:
+            try:
+                return decode_image(images[row], size=size, where=f"{dataset.name} row {table.ids[row]}")
+            except ValueError as error:
+                broken.append(str(error))
+                return np.zeros(shape[1:], np.uint8)
+
+        with ThreadPoolExecutor(max(1, torch.get_num_threads())) as pool:  # Pillow lets go of the interpreter
+            for at in range(0, len(units), _CHUNK):
+                rows = units[at : at + _CHUNK]
+                part = np.stack(list(pool.map(decode, rows)))
+                out[at : at + len(rows)] = part if view is None else augmented_images(part, view, rows)
+                forget_pages(out)
+        if broken:
+            others = f", and {len(broken) - 1} more" if len(broken) > 1 else ""
+            raise ValueError(
+                f"{sorted(broken)[0]}{others}. `mmtune data check {dataset.name}` lists them; replace the pictures, "
+                f"or leave the rows out: their ids, one a line, in {EXCLUDE} of the data folder"
+            )
+        if index is not None and len(units) < len(images):
+            np.save(folder / "index.npy", index)
+        augmented = "" if view is None else ", augmented"
+        return {"rows": shape[0], "about": f"{dataset.name}: images at {size} pixels{augmented}"}
+
+    return open_shared(build_once("images", images_key(dataset, size, view), build), "images")

@@ -1,0 +1,76 @@
+"""Opening the data of a trial: memory-mapped from the cache, and whatever is missing there is built first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from trainables.augment.views import ImageView
+from trainables.config import TrialConfig
+from trainables.data.cache.tokenizer import dataset_tokenizer
+from trainables.data.cache.words import word_neighbours
+from trainables.data.data import Data
+from trainables.data.reading.dataset import DatasetRef, dataset_fingerprint, dataset_texts, load_table, load_target
+from trainables.data.reading.table import SPLITS, Target
+from trainables.data.reading.tabular import load_tabular
+from trainables.data.requirements import augmentations, requirements
+from trainables.data.views import FreshImages, FreshText, View
+from trainables.families import family_inputs
+
+
+def open_data(config: TrialConfig) -> Data:
+    """The data of a trial.
+
+    Raises:
+        ValueError: an unknown dataset or target, unreadable files, a split without rows, or UDA views
+            that the family does not have.
+    """
+    dataset = DatasetRef.of(config)
+    target = load_target(dataset, config.target)
+    rows = _rows(config, load_table(dataset).split, target)
+    clean, augmented = _views(config)
+    return Data(
+        task=target.task, ids=load_table(dataset).ids, labels=target.labels, rows=rows, clean=clean,
+        augmented=augmented, max_text_len=config.max_text_len, lengths=clean.lengths(config.max_text_len),
+        tabular=load_tabular(dataset).only(family_inputs(config)), dataset=dataset.name,
+        fingerprint=dataset_fingerprint(dataset),
+    )  # fmt: skip
+
+
+def _rows(config: TrialConfig, split: np.ndarray, target: Target) -> dict[str, np.ndarray]:
+    """The labelled rows of each split."""
+    rows = {name: np.flatnonzero((split == name) & target.is_labelled) for name in SPLITS}
+    if config.max_train_rows is not None:
+        picked = np.random.default_rng(0).permutation(rows["train"])[: config.max_train_rows]  # files come sorted
+        rows["train"] = np.sort(picked)
+    for name in ("train", "val"):
+        if len(rows[name]) == 0:
+            raise ValueError(f"dataset {config.dataset}, target {config.target or 'default'}: no rows in split {name}")
+    return rows
+
+
+def _views(config: TrialConfig) -> tuple[View, View | None]:
+    """The clean view, and the augmented one: what is not augmented is the same in both."""
+    clean: dict[str, Any] = {}
+    augmented: dict[str, Any] = {}
+    for need in requirements(config):
+        (clean if need.view is None else augmented)[need.field] = need.build()
+    if config.uda.copies == "fresh":
+        augmented = _fresh(config, clean)
+    return View(**clean), View(**{**clean, **augmented}) if augmented else None
+
+
+def _fresh(config: TrialConfig, clean: dict[str, Any]) -> dict[str, FreshText | FreshImages]:
+    """Copies that are made while training."""
+    dataset, found = DatasetRef.of(config), {}
+    for modality, view in augmentations(config).items():
+        if isinstance(view, ImageView):
+            found["images"] = FreshImages(clean["images"], view, config.seed)
+        else:
+            found["tokens"] = FreshText(
+                texts=dataset_texts(dataset), ids=load_table(dataset).ids, neighbours=word_neighbours(dataset, view),
+                share=view.share, tokenizer=dataset_tokenizer(dataset, family_inputs(config)[modality].encoder),
+                like=clean["tokens"], seed=config.seed,
+            )  # fmt: skip
+    return found

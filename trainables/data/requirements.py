@@ -1,0 +1,148 @@
+"""Requirements: what the cache must hold before a trial can start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from trainables.augment.views import ImageView, TextView
+from trainables.config import TrialConfig
+from trainables.data.cache.arrays import Shared
+from trainables.data.cache.features import FeatureJob, Features
+from trainables.data.cache.images import images_key, prepare_images
+from trainables.data.cache.store import folder_of
+from trainables.data.cache.tokens import Tokens, prepare_tokens, tokens_key
+from trainables.data.reading.dataset import DatasetRef, load_table
+from trainables.encoders.inputs import Input
+from trainables.encoders.tokenizers import max_text_tokens
+from trainables.encoders.weights import find_weights
+from trainables.families import family_inputs
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """One thing the cache must hold before a trial can start; ``build`` makes it if it does not.
+
+    Attributes:
+        dataset: whose rows.
+        modality: 'text' or 'image'.
+        input: what the family reads of it.
+        uses_features: what the locked encoder gives, instead of tokens or pixels.
+        image_size: of images, pixels a side.
+        max_text_len: of features of text, tokens a text is cut to.
+        view: None for the clean data.
+    """
+
+    dataset: DatasetRef
+    modality: str
+    input: Input
+    uses_features: bool
+    image_size: int | None
+    max_text_len: int | None
+    view: TextView | ImageView | None
+
+    @property
+    def field(self) -> str:
+        """Which field of a :class:`trainables.data.views.View` it fills."""
+        if self.uses_features:
+            return f"{self.modality}_features"
+        return "tokens" if self.modality == "text" else "images"
+
+    def build(self) -> Features | Tokens | np.ndarray | Shared:
+        """From the cache, or computed now (under the cache's lock)."""
+        if self.uses_features:
+            return self.features.open()
+        if self.modality == "text":
+            assert not isinstance(self.view, ImageView)
+            return prepare_tokens(self.dataset, encoder=self.input.encoder, view=self.view)
+        assert not isinstance(self.view, TextView) and self.image_size is not None
+        return prepare_images(self.dataset, size=self.image_size, view=self.view)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the cache has it."""
+        if self.uses_features:
+            return self.features.is_done
+        if self.modality == "text":
+            assert not isinstance(self.view, ImageView)
+            return folder_of("tokens", tokens_key(self.dataset, self.input.encoder, self.view)).exists()
+        assert not isinstance(self.view, TextView) and self.image_size is not None
+        return folder_of("images", images_key(self.dataset, self.image_size, self.view)).exists()
+
+    @property
+    def features(self) -> FeatureJob:
+        """How the features are computed, where ``uses_features``."""
+        return FeatureJob(
+            self.dataset, self.modality, self.input, self.image_size or 0, self.max_text_len or 0, self.view
+        )
+
+
+def requirements(config: TrialConfig) -> list[Requirement]:
+    """What ``config`` needs prepared: the clean data first, then static augmented views.
+
+    Raises:
+        ValueError: UDA views that the family does not have, or more tokens than the text encoder takes.
+    """
+    dataset, inputs = DatasetRef.of(config), family_inputs(config)
+    copies = augmentations(config)
+    if "text" in inputs:
+        _check_text_length(config, inputs["text"])
+
+    def one(modality: str, view: TextView | ImageView | None) -> Requirement:
+        entry, is_text = inputs[modality], modality == "text"
+        is_constant = modality not in copies or config.uda.copies == "static"
+        uses_features = entry.has_encoder and entry.is_locked and config.cache_features and is_constant
+        return Requirement(
+            dataset=dataset, modality=modality, input=entry, uses_features=uses_features,
+            image_size=None if is_text else config.image_size,
+            max_text_len=config.max_text_len if is_text and uses_features else None, view=view,
+        )  # fmt: skip
+
+    needed = [one(modality, None) for modality in inputs if modality in ("text", "image")]
+    if config.uda.copies == "static":
+        needed += [one(modality, view) for modality, view in copies.items()]
+    return needed
+
+
+def augmentations(config: TrialConfig) -> dict[str, TextView | ImageView]:
+    """Modality -> how ``config`` augments it; empty without UDA.
+
+    Raises:
+        ValueError: UDA views that the family does not have.
+    """
+    uda, inputs = config.uda, family_inputs(config)
+    if uda.mode == "none":
+        return {}
+    views = ("text", "image") if uda.views == "both" else (uda.views,)
+    found = {modality: entry for modality, entry in inputs.items() if modality in views}
+    if not found:
+        raise ValueError(f"uda.views: '{uda.views}' augments no input of family '{config.family}'")
+    return {
+        modality: ImageView.of(uda) if modality == "image" else TextView.of(uda, encoder=entry.encoder)
+        for modality, entry in found.items()
+    }
+
+
+def dataset_requirements(
+    dataset: DatasetRef, *, text_encoder: str, image_encoder: str, image_size: int, max_text_len: int
+) -> list[Requirement]:
+    """Pooled features of a locked text and a locked image encoder, for what the dataset has.
+
+    Raises:
+        ValueError: an unknown dataset or encoder, or unreadable files.
+    """
+    table, needed = load_table(dataset), []
+    for name in (text_encoder, image_encoder):
+        find_weights(name)
+    if table.texts is not None:
+        needed.append(Requirement(dataset, "text", Input(text_encoder, is_locked=True), True, None, max_text_len, None))
+    if table.images is not None:
+        needed.append(Requirement(dataset, "image", Input(image_encoder, is_locked=True), True, image_size, None, None))
+    return needed
+
+
+def _check_text_length(config: TrialConfig, text: Input) -> None:
+    limit = text.max_tokens or max_text_tokens(text.encoder)
+    if limit is not None and config.max_text_len > limit:
+        raise ValueError(f"max_text_len: {config.max_text_len} is more than the {limit} that {text.encoder} takes")
