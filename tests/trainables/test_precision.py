@@ -7,7 +7,7 @@ from trainables import loop
 from trainables.checkpoint import LAST, load_checkpoint
 from trainables.errors import NonFiniteError
 from trainables.loop import setup
-from trainables.precision import Precision
+from trainables.precision import Precision, choose_precision
 from trainables.ranks import Ranks
 
 
@@ -43,3 +43,12 @@ def test_fp16_skips_an_overflow_but_not_for_ever(toy, tmp_path, monkeypatch):
     loop.fit_epoch(state)  # one overflow, then it trains
     once.remove()
     assert scaler.get_scale() == 2.0**9 and not weight.equal(before)
+
+
+def test_a_cpu_computes_in_what_it_is_told_and_by_default_in_float32():
+    cpu, x = torch.device("cpu"), torch.ones(2, 2)
+    for name, dtype in (("auto", torch.float32), ("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        precision = choose_precision(name, cpu)
+        with precision.autocast():
+            assert (x @ x).dtype == dtype
+        assert precision.scaler is None

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import pytest
@@ -6,7 +7,7 @@ from trainables import loop
 from trainables.checkpoint import BEST, load_checkpoint
 from trainables.evaluate import evaluate
 from trainables.loop import setup
-from trainables.progress import objective_mode
+from trainables.progress import Progress, objective_mode
 from trainables.ranks import Ranks
 
 
@@ -52,3 +53,16 @@ def test_the_training_metric_is_the_objectives_or_the_first(toy, tmp_path):
     assert "train_macro_f1" in rows[0] and "train_accuracy" not in rows[0]
     rows = loop.train(toy("image", objective="val_loss", target="many", epochs=1), folder=tmp_path / "b").reports
     assert "train_ap_micro" in rows[0]
+
+
+def test_progress_is_the_same_after_a_checkpoint_has_carried_it(toy):
+    optim = {"schedule": "plateau", "plateau_patience": 0}
+    config = toy("image", epochs=9, patience=2, optim=optim)
+    straight, carried = Progress(), Progress()
+    for epoch, value in enumerate([0.5, 0.4, 0.6, 0.6, 0.5], start=1):
+        row = {"epoch": epoch, "val_accuracy": value}
+        straight.advance(row, config)
+        carried = Progress(**json.loads(json.dumps(vars(carried))))
+        carried.advance(row, config)
+        assert straight == carried
+    assert (carried.reason, carried.best_epoch, carried.plateau_factor) == ("patience", 3, 0.5**3)

@@ -98,3 +98,12 @@ def test_three_ranks_evaluate_each_row_once_even_if_a_rank_has_none(toy, in_new_
         assert out["test_loss"] == pytest.approx(tested["test_loss"], rel=1e-5)
     ids = pyarrow.parquet.read_table(tmp_path / "three" / PREDICTIONS)["id"].to_pylist()
     assert ids == [f"row-{row}" for row in range(45, 66)]
+
+
+def test_a_rank_alone_needs_no_process_group():
+    ranks = Ranks()
+    assert ranks.gather("x") == ["x"] and ranks.broadcast("x") == "x"
+    ranks.raise_together(None)
+    ranks.check_same(3, name="epoch", where="the checkpoint")
+    with pytest.raises(ZeroDivisionError, match="as it was"):
+        ranks.raise_together(ZeroDivisionError("as it was"))
