@@ -41,6 +41,7 @@ def in_wheel(path: Path, folder: Path) -> list[str]:
         return wheel.namelist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("through_sdist", [False, True], ids=["checkout", "sdist"])
 def test_the_wheel_has_everything(checkout, tmp_path, through_sdist):
     source = checkout

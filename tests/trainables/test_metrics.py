@@ -1,3 +1,4 @@
+import itertools
 import time
 import warnings
 from typing import Any
@@ -143,10 +144,12 @@ def test_the_threshold_is_strict():
 
 
 @pytest.mark.parametrize("task", [multiclass(2), multiclass(5), multilabel(1), multilabel(5)], ids=str)
-@pytest.mark.parametrize("num_rows", [1, 2, 6])
-@pytest.mark.parametrize("scores", ["constant", "random", "huge"])
-@pytest.mark.parametrize("label", [0, 1])
-def test_degenerate_splits_give_finite_numbers_in_silence(task, num_rows, scores, label):
+def test_degenerate_splits_give_finite_numbers_in_silence(task):
+    for num_rows, scores, label in itertools.product((1, 2, 6), ("constant", "random", "huge"), (0, 1)):
+        check_degenerate_split(task, num_rows, scores, label)
+
+
+def check_degenerate_split(task, num_rows, scores, label):
     logits = random_logits(np.random.default_rng(0), num_rows, task.num_outputs, has_ties=False)
     logits = {"constant": np.zeros_like(logits), "random": logits, "huge": logits * np.float32(1e30)}[scores]
     shape = (num_rows,) if task.kind == "multiclass" else logits.shape

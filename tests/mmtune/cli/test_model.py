@@ -20,6 +20,7 @@ model: {text_encoder: tiny-bert, lock_text: false}
 """
 
 
+@pytest.mark.slow
 def test_train(mmtune):
     (mmtune.cwd / "tiny.yaml").write_text(CONFIG)
     done = mmtune("train", "tiny.yaml")

@@ -46,7 +46,13 @@ def test_good_file(write):
     )
 
 
-@pytest.mark.parametrize("name", list(shipped_search_files()))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name.startswith("smoke/") else pytest.mark.slow)
+        for name in shipped_search_files()
+    ],
+)
 def test_every_config_of_a_study_comes_back(name, write):
     spec = load_spec(shipped_search_files()[name])
     for params in spec.space.corners(20):

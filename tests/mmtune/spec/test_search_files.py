@@ -198,6 +198,7 @@ def batch_of(config: TrialConfig, task: Task) -> Batch:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_smoke_file_trains(family, tmp_path):
     small = ["fixed.max_train_rows=32", "fixed.epochs=1"]

@@ -128,6 +128,7 @@ def minilm() -> WordNeighbours:
     return WordNeighbours.from_text_encoder(AutoTokenizer.from_pretrained(folder), embeddings)
 
 
+@pytest.mark.slow
 def test_neighbours_in_real_embeddings_mean_something(minilm):
     assert 20_000 < len(minilm.nearest) < 25_000
     related = {
@@ -144,6 +145,7 @@ def test_neighbours_in_real_embeddings_mean_something(minilm):
     assert all(word != other and word.isalpha() and word.islower() for word, other in minilm.nearest.items())
 
 
+@pytest.mark.slow
 def test_real_replacement_changes_a_tenth_of_the_words(minilm):
     text = "The quick brown fox jumps over the lazy dog, and then it sleeps under a very old tree near the river."
     new = minilm.replace(text, share=0.1, seed=0)

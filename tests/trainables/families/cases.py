@@ -17,6 +17,7 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from trainables.data.open import open_data
@@ -33,9 +34,16 @@ def of(family: str) -> Any:
     return import_module(f"test_{family}")
 
 
-def variants(*families: str) -> list[tuple[str, Settings]]:
-    """(family, settings of its model) of these families, all without any; on top of their ``TINY``."""
-    return [(family, model) for family in families or FAMILIES for model in of(family).VARIANTS]
+def variants(*families: str) -> list[Any]:
+    """Parameters (family, settings of its model), on top of ``TINY``, of these families; of all, if there are none.
+
+    The first of each family stands for it in a quick run; the others are slow.
+    """
+    return [
+        pytest.param(family, model, marks=() if at == 0 else pytest.mark.slow)
+        for family in families or FAMILIES
+        for at, model in enumerate(of(family).VARIANTS)
+    ]
 
 
 def refusal(family: str, model: Settings, target: str) -> str | None:

@@ -43,9 +43,13 @@ def test_every_field_says_what_it_is(family):
         assert field.description is not None and field.description.endswith("."), name
 
 
-@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize(("family", "model"), ALL)
-def test_logits_have_a_column_for_each_output(family, model, target, toy):
+def test_logits_have_a_column_for_each_output(family, model, toy):
+    for target in TARGETS:
+        check_logits(family, model, target, toy)
+
+
+def check_logits(family, model, target, toy):
     refused = cases.refusal(family, model, target)
     if refused is not None:
         with pytest.raises(ValueError, match=refused):
@@ -61,9 +65,13 @@ def test_logits_have_a_column_for_each_output(family, model, target, toy):
             assert all(loss.ndim == 0 and loss.isfinite() for loss in out.losses.values())
 
 
-@pytest.mark.parametrize("cache_features", [True, False])
 @pytest.mark.parametrize(("family", "model"), cases.variants(*READ_TEXT))
-def test_padding_changes_nothing(family, model, cache_features, toy):
+def test_padding_changes_nothing(family, model, toy):
+    for cache_features in (True, False):
+        check_padding(family, model, cache_features, toy)
+
+
+def check_padding(family, model, cache_features, toy):
     net, _, batch = made(toy, family, model, cache_features=cache_features)
     rows = batch([0, 4, 9, 12])
     wider: dict[str, Any] = {"input_ids": None, "attention_mask": None, "text_features": rows.text_features}
@@ -102,7 +110,9 @@ def test_a_checkpoint_is_the_model(family, model, toy, tmp_path):
     assert all(value.equal(net.state_dict()[name]) for name, value in other.state_dict().items())
 
 
-@pytest.mark.parametrize("target", ["class", "many", "number"])
+@pytest.mark.parametrize(
+    "target", ["class", pytest.param("many", marks=pytest.mark.slow), pytest.param("number", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_eight_rows_are_learnt_by_heart(family, target, toy):
     model = dict(getattr(cases.of(family), "BY_HEART", {}))

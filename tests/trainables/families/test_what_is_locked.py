@@ -53,6 +53,7 @@ def test_what_does_not_train_has_no_dropout_and_is_in_no_checkpoint(family, mode
         assert states in (set(), {module.training}), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_resumed_trial_has_the_same_locked_parts(family, toy, unmeasured, tmp_path):
     """They come from the config, not from the checkpoint: same reports and same tensors as without a break."""

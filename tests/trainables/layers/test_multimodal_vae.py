@@ -118,6 +118,7 @@ def test_a_missing_expert_is_left_out(posterior):
     torch.testing.assert_close(alone.mean_BZ, model(features()).means["image"])
 
 
+@pytest.mark.slow
 def test_training_decodes_a_draw():
     model, given = vae(**GIVEN).train(), features()
     torch.manual_seed(5)
@@ -174,6 +175,7 @@ def test_beta_follows_the_epoch():
     assert kls[1] == pytest.approx(2 * kls[0])
 
 
+@pytest.mark.slow
 def test_training_reconstructs_better_than_the_mean_and_a_large_beta_collapses():
     """Standardised features have an error of 1 when nothing is known of them."""
     generator = torch.Generator().manual_seed(2)
