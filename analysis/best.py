@@ -14,6 +14,7 @@ import pandas as pd
 from analysis.studies import Paths, choose_objective, load_studies, study_cost, study_folders
 from mmtune import records
 from trainables.files import write_atomic
+from trainables.metrics import objective_names
 
 USABLE = (records.COMPLETE, records.PRUNED)
 SINGLE_MODALITY = ("text", "image")  # the families that a multimodal one has to beat
@@ -56,7 +57,7 @@ def best_trial(table: pd.DataFrame, metric: str, mode: str) -> pd.Series:
     if usable_trials(table, metric).empty:
         studies = ", ".join(dict.fromkeys(table["study"]))
         states = ", ".join(f"{count} {state}" for state, count in table["state"].value_counts().items())
-        known = [name for name in table.columns if name in records.METRICS and name != metric]
+        known = [name for name in table.columns if name in objective_names() and name != metric]
         other = "" if metric in table else f"; reported: {', '.join(known) or 'nothing'}"
         raise ValueError(f"{studies}: no finished trial with a finite {metric} yet ({states or 'no trial'}{other})")
     return rank_trials(table, metric, mode).iloc[0].drop("rank")

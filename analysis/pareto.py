@@ -46,7 +46,7 @@ def pareto_front(
         table: one row a trial.
         metric: what is gained.
         cost: what it takes; several make a front in as many more axes.
-        mode: of the metric; None takes the direction that records.METRICS gives.
+        mode: of the metric; None takes the metric's own direction.
 
     Raises:
         ValueError: an unknown metric or cost, or one of them twice.

@@ -21,6 +21,7 @@ import yaml
 
 from mmtune import records
 from trainables.messages import did_you_mean
+from trainables.metrics import metric_mode, objective_names
 
 Paths = str | Path | Sequence[str | Path]
 
@@ -141,13 +142,13 @@ def mode_of(name: str) -> str:
     Raises:
         ValueError: neither a metric nor a cost.
     """
-    known = {**records.METRICS, **records.COSTS}
-    if name not in known:
-        hint = did_you_mean(name, known) or "."
-        raise ValueError(
-            f"'{name}' is unknown{hint} Metrics: {', '.join(records.METRICS)}. Costs: {', '.join(records.COSTS)}"
-        )
-    return known[name][0]
+    metrics = objective_names()
+    if name in metrics:
+        return metric_mode(name)
+    if name not in records.COSTS:
+        hint = did_you_mean(name, (*metrics, *records.COSTS)) or "."
+        raise ValueError(f"'{name}' is unknown{hint} Metrics: {', '.join(metrics)}. Costs: {', '.join(records.COSTS)}")
+    return records.COSTS[name].mode
 
 
 def study_folders(paths: Paths) -> dict[str, records.StudyFolder]:

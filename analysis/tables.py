@@ -9,7 +9,7 @@ import pandas as pd
 from analysis.best import GAIN, best_by_family, rank_trials
 from analysis.figures import trial_label
 from analysis.pareto import EXTRA, marginal_cost, pareto_front
-from mmtune import records
+from trainables.metrics import objective_names
 
 Table = tuple[list[str], list[list[str]]]
 
@@ -62,7 +62,7 @@ def shown(name: str, value: Any) -> str:
         return str(value)
     if name == GAIN:
         return f"{value:+.4f}"
-    if name in records.METRICS:
+    if name in objective_names():
         return f"{value:.4f}"
     if name.endswith("_seconds"):
         return f"{value:.1f}"

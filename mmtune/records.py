@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from trainables.files import write_atomic
 
@@ -33,26 +33,26 @@ PRUNED, FAILED, INFEASIBLE = "PRUNED", "FAILED", "INFEASIBLE"
 STATES = (WAITING, RUNNING, COMPLETE, PRUNED, FAILED, INFEASIBLE)
 ENDED = (COMPLETE, PRUNED, FAILED, INFEASIBLE)
 
-# --- metrics: name -> (mode, what it is). Every one is a column of reports.csv or trials.csv -----
-METRICS: dict[str, tuple[str, str]] = {
-    "val_accuracy": ("max", "share of validation samples whose top class is right (multi-class)"),
-    "val_macro_f1": ("max", "F1 averaged over classes; multi-label at probability > 0.5"),
-    "val_micro_f1": ("max", "F1 over all decisions; equals accuracy when multi-class"),
-    "val_ap_macro": ("max", "average precision, mean over classes (a class without positives counts 0)"),
-    "val_ap_micro": ("max", "average precision over all (sample, class) pairs"),
-    "val_auroc": ("max", "area under the ROC curve, mean over the classes that occur"),
-    "val_loss": ("min", "supervised validation loss, sample-weighted"),
-    "val_rmse": ("min", "root mean squared error (regression)"),
-    "val_mae": ("min", "mean absolute error (regression)"),
-}
-COSTS: dict[str, tuple[str, str]] = {
-    "device_seconds": ("min", "wall_seconds x number of workers"),
-    "wall_seconds": ("min", "seconds of training and validation"),
-    "peak_memory_gib": ("min", "peak memory of the device (GPU) or the process (CPU), GiB"),
-    "inference_ms_per_sample": ("min", "median forward time a sample, milliseconds"),
-    "num_parameters": ("min", "parameters of the model, locked ones included"),
-    "num_trainable": ("min", "parameters that train"),
-    "epochs": ("min", "epochs trained"),
+
+# --- costs: columns of reports.csv and trials.csv beside the metrics, which trainables.metrics has ----------
+@dataclass(frozen=True)
+class Cost:
+    """What a trial takes."""
+
+    mode: Literal["max", "min"]
+    """Which way is better."""
+    about: str
+    unit: str
+
+
+COSTS: dict[str, Cost] = {
+    "device_seconds": Cost("min", "wall_seconds x number of workers", "s"),
+    "wall_seconds": Cost("min", "time of training and validation", "s"),
+    "peak_memory_gib": Cost("min", "peak memory of the device (GPU) or the process (CPU)", "GiB"),
+    "inference_ms_per_sample": Cost("min", "median time of a forward pass, a sample", "ms"),
+    "num_parameters": Cost("min", "parameters of the model, locked ones included", "parameters"),
+    "num_trainable": Cost("min", "parameters that train", "parameters"),
+    "epochs": Cost("min", "epochs trained", "epochs"),
 }
 
 SUMS = ("wall_seconds", "device_seconds")  # per epoch in reports.csv, totals in trials.csv

@@ -11,19 +11,61 @@ Sizes: N samples, C classes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
-from trainables.task import Task
+from trainables.messages import unknown
+from trainables.task import Task, TaskKind
 
 Array = np.ndarray[Any, Any]
 
 
+@dataclass(frozen=True)
+class Metric:
+    """A row of ``METRICS``, from which search files, the loop, lists and reports take what a metric is."""
+
+    name: str
+    """Without prefix: it is reported as val_<name> and test_<name>."""
+    kinds: tuple[TaskKind, ...]
+    """Of the tasks that have it."""
+    mode: Literal["max", "min"]
+    """Which way is better."""
+    about: str
+    unit: str
+    function: Callable[[Any], float] | None
+    """Of the split; None is what the loop has summed up anyway."""
+
+
+def metrics_of(kind: TaskKind) -> tuple[Metric, ...]:
+    """The rows for a kind of task; the first is what it is tuned by."""
+    return tuple(row for row in METRICS.values() if kind in row.kinds)
+
+
+def objective_names(kind: TaskKind | None = None) -> tuple[str, ...]:
+    """What can be an objective, e.g. 'val_accuracy': metrics of the validation split, of one kind of task or of all."""
+    rows = METRICS.values() if kind is None else metrics_of(kind)
+    return tuple(f"val_{row.name}" for row in rows)
+
+
+def metric_mode(name: str) -> Literal["max", "min"]:
+    """Which way a metric is better; 'accuracy', 'val_accuracy', 'test_accuracy' and 'train_accuracy' are one.
+
+    Raises:
+        ValueError: there is no such metric.
+    """
+    row = METRICS.get(re.sub("^(train|val|test)_", "", name))
+    if row is None:
+        raise ValueError(f"metric {unknown(name, objective_names())}")
+    return row.mode
+
+
 def compute_metrics(logits: Array, labels: Array, task: Task) -> dict[str, float]:
-    """Every metric of the task by its name without prefix, see ``METRICS``.
+    """Every metric of the task by its name without prefix, see ``METRICS``; without the loss.
 
     Args:
         logits: (N, C) raw outputs; a regression also takes (N,).
@@ -34,16 +76,16 @@ def compute_metrics(logits: Array, labels: Array, task: Task) -> dict[str, float
         ValueError: no rows, or an output that is not finite.
     """
     split = _checked_split(logits, labels, task)
-    return {name: metric(split) for name, metric in METRICS[task.kind].items()}
+    return {row.name: row.function(split) for row in metrics_of(task.kind) if row.function is not None}
 
 
 def tuning_metric(name: str, logits: Array, labels: Array, task: Task) -> float:
     """One metric in [0, 1] where more is better: M^T of dynamic lambda.
 
-    A regression's errors come as 1 / (1 + error); the others are what :func:`compute_metrics` gives.
+    Errors, of which less is better, come as 1 / (1 + error); the others are what :func:`compute_metrics` gives.
 
     Args:
-        name: a key of ``METRICS[task.kind]``; the first one is the usual choice.
+        name: of a row of ``METRICS`` with a function; the first of :func:`metrics_of` is the usual choice.
         logits: as for :func:`compute_metrics`.
         labels: as for :func:`compute_metrics`.
         task: which metrics there are.
@@ -51,11 +93,11 @@ def tuning_metric(name: str, logits: Array, labels: Array, task: Task) -> float:
     Raises:
         ValueError: a name that this kind of task does not have, no rows, or an output that is not finite.
     """
-    known = METRICS[task.kind]
+    known = {row.name: row.function for row in metrics_of(task.kind) if row.function is not None}
     if name not in known:
         raise ValueError(f"metric '{name}' does not exist for a {task.kind} task. Known: {', '.join(known)}")
     value = known[name](_checked_split(logits, labels, task))
-    return 1 / (1 + value) if task.kind == "regression" else value
+    return 1 / (1 + value) if metric_mode(name) == "min" else value
 
 
 def average_precision(scores: Array, is_positive: Array) -> Array:
@@ -206,15 +248,19 @@ def _mae(split: _Regressed) -> float:
     return float(np.abs(split.errors).mean())
 
 
-_LABELLED: dict[str, Callable[[Any], float]] = {
-    "ap_micro": _ap_micro,
-    "ap_macro": _ap_macro,
-    "micro_f1": _micro_f1,
-    "macro_f1": _macro_f1,
-    "auroc": _auroc,
-}
-METRICS: dict[str, dict[str, Callable[[Any], float]]] = {
-    "multiclass": {"accuracy": _accuracy, **_LABELLED},
-    "multilabel": _LABELLED,
-    "regression": {"rmse": _rmse, "mae": _mae},
-}
+_ONE: tuple[TaskKind, ...] = ("multiclass",)
+_CLASSES: tuple[TaskKind, ...] = ("multiclass", "multilabel")
+_NUMBER: tuple[TaskKind, ...] = ("regression",)
+_SHARE, _ERROR, _LOSS = "0 to 1", "the target's", "nats; of a regression the target's, squared"
+_ROWS = (  # of each kind of task the first is what it is tuned by
+    Metric("accuracy", _ONE, "max", "samples whose top class is right", _SHARE, _accuracy),
+    Metric("ap_micro", _CLASSES, "max", "average precision over all (sample, class) pairs", _SHARE, _ap_micro),
+    Metric("ap_macro", _CLASSES, "max", "average precision, mean over classes; 0 without positives", _SHARE, _ap_macro),
+    Metric("micro_f1", _CLASSES, "max", "F1 over all decisions; accuracy when multi-class", _SHARE, _micro_f1),
+    Metric("macro_f1", _CLASSES, "max", "F1, mean over classes; multi-label at probability > 0.5", _SHARE, _macro_f1),
+    Metric("auroc", _CLASSES, "max", "area under the ROC curve, mean over the classes that occur", _SHARE, _auroc),
+    Metric("rmse", _NUMBER, "min", "root mean squared error", _ERROR, _rmse),
+    Metric("mae", _NUMBER, "min", "mean absolute error", _ERROR, _mae),
+    Metric("loss", get_args(TaskKind), "min", "supervised loss, mean over samples", _LOSS, None),
+)
+METRICS: dict[str, Metric] = {row.name: row for row in _ROWS}

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainables.config import TrialConfig
-from trainables.metrics import METRICS
-
-_MINIMISED = {"loss", "rmse", "mae"}
+from trainables.metrics import metric_mode, metrics_of, objective_names
+from trainables.task import TaskKind
 
 Row = dict[str, Any]
 
@@ -42,7 +41,7 @@ class Progress:
         self.epoch = row["epoch"]
         self.reports.append(row)
         value, best = row[config.objective], self.best_value
-        is_min = objective_mode(config.objective) == "min"
+        is_min = metric_mode(config.objective) == "min"
         if best is None or (value < best if is_min else value > best):
             self.best_epoch, self.best_value = self.epoch, value
             self.bad_epochs = self.plateau_bad = 0
@@ -58,23 +57,18 @@ class Progress:
             self.reason = "patience"
 
 
-def objective_mode(objective: str) -> str:
-    """'min' for losses and errors, else 'max'; ``objective`` carries its val_ prefix."""
-    return "min" if objective.removeprefix("val_") in _MINIMISED else "max"
-
-
-def check_objective(objective: str, kind: str) -> None:
+def check_objective(objective: str, kind: TaskKind) -> None:
     """Refuses what this kind of task does not have.
 
     Raises:
         ValueError: with the objectives that there are.
     """
-    known = [f"val_{name}" for name in ("loss", *METRICS[kind])]
+    known = objective_names(kind)
     if objective not in known:
         raise ValueError(f"objective '{objective}' does not exist for a {kind} task. Known: {', '.join(known)}")
 
 
-def training_metric(objective: str, kind: str) -> str:
+def training_metric(objective: str, kind: TaskKind) -> str:
     """The metric that is also computed on training inputs: the objective, or the task's first if that is the loss."""
     name = objective.removeprefix("val_")
-    return next(iter(METRICS[kind])) if name == "loss" else name
+    return metrics_of(kind)[0].name if name == "loss" else name

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from trainables.errors import NonFiniteError
 from trainables.evaluate import gather_logits
-from trainables.metrics import compute_metrics, tuning_metric
+from trainables.metrics import compute_metrics, metric_mode, tuning_metric
 from trainables.progress import Row, training_metric
 from trainables.state import State
 from trainables.step import Loaded
@@ -66,6 +66,6 @@ class Tally:
             raise NonFiniteError(f"logits became nan or infinite in epoch {epoch}")
         name, labels = training_metric(state.config.objective, state.task.kind), state.data.labels[rows]
         tuning = metric = tuning_metric(name, logits, labels, state.task)
-        if state.task.kind == "regression":  # an error, which dynamic lambda takes as 1 / (1 + error)
+        if metric_mode(name) == "min":  # an error, which dynamic lambda takes as 1 / (1 + error)
             metric = compute_metrics(logits, labels, state.task)[name]
         return Trained({**terms, f"train_{name}": metric}, tuning, num_rows)

@@ -65,9 +65,9 @@ def families(incomplete: str) -> list[str]:
 
 def metrics(incomplete: str) -> list[str]:
     """Metrics."""
-    from mmtune.records import METRICS
+    from trainables.metrics import objective_names
 
-    return _beginning(incomplete, METRICS)
+    return _beginning(incomplete, objective_names())
 
 
 def costs(incomplete: str) -> list[str]:

@@ -80,9 +80,11 @@ def _schedulers() -> Listing:
 
 
 def _metrics() -> Listing:
-    rows = [[name, "metric", mode, text] for name, (mode, text) in records.METRICS.items()]
-    rows += [[name, "cost", mode, text] for name, (mode, text) in records.COSTS.items()]
-    return ["name", "use", "better", "what it is"], rows
+    from trainables.metrics import METRICS
+
+    rows = [[f"val_{row.name}", ", ".join(row.kinds), row.mode, row.unit, row.about] for row in METRICS.values()]
+    rows += [[name, "cost", row.mode, row.unit, row.about] for name, row in records.COSTS.items()]
+    return ["name", "tasks", "better", "unit", "what it is"], rows
 
 
 def _keys() -> Listing:

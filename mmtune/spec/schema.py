@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from mmtune.records import COSTS, METRICS
+from mmtune.records import COSTS
 from mmtune.spec.domains import KINDS
 from mmtune.spec.keys import Key, config_groups, family_group, model_keys
 from mmtune.spec.sections import (
@@ -28,7 +28,9 @@ from mmtune.spec.sections import (
     SamplerSpec,
     SchedulerSpec,
     SearchFile,
+    mode_of,
 )
+from trainables.metrics import objective_names
 
 Schema = dict[str, Any]
 SCHEMA_FILE = Path(__file__).parents[1] / "search_spaces" / "schema.json"  # the one that comes with mmtune
@@ -202,12 +204,12 @@ def _with_options(model: type[BaseModel], options: Mapping[str, type[BaseModel]]
 
 def _objectives() -> Schema:
     """The first is a metric; the mode is the metric's own."""
-    both = {**METRICS, **COSTS}
-    modes = []
+    metrics, modes = objective_names(), []
+    both = (*metrics, *COSTS)
     for mode in ("max", "min"):
-        metrics = [name for name in both if both[name][0] == mode]
-        modes.append(_if("metric", {"enum": metrics}, {"properties": {"mode": {"const": mode}}}))
-    first, other = (_section(Objective, metric={"enum": [*names]}) | {"allOf": modes} for names in (METRICS, both))
+        names = [name for name in both if mode_of(name) == mode]
+        modes.append(_if("metric", {"enum": names}, {"properties": {"mode": {"const": mode}}}))
+    first, other = (_section(Objective, metric={"enum": [*names]}) | {"allOf": modes} for names in (metrics, both))
     return {"type": ["array", "null"], "minItems": 1, "items": [first], "additionalItems": other}
 
 

@@ -7,12 +7,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationInfo, create_model, field_validator, model_validator
 
-from mmtune.records import COSTS, METRICS
+from mmtune.records import COSTS
 from mmtune.space.domains import Domain, Number
 from mmtune.spec.document import Document
 from mmtune.spec.domains import CategoricalDomain
 from mmtune.spec.validation import FileSection, Model, read_model
 from trainables.messages import describe, show, unknown
+from trainables.metrics import metric_mode, objective_names
 
 _Count: Any = Annotated[int | None, Field(ge=0)]
 _Share: Any = Annotated[float | None, Field(ge=0)]
@@ -42,13 +43,13 @@ class Objective(FileSection):
 
     metric: str
     """A validation metric; but for the first also a cost. `mmtune list metrics`."""
-    mode: Literal["max", "min"] = Field(default_factory=lambda data: _mode(data["metric"]))
+    mode: Literal["max", "min"] = Field(default_factory=lambda data: mode_of(data["metric"]))
     """Always the metric's own direction, so it may be left out."""
 
     @field_validator("metric")
     @classmethod
     def _is_known(cls, value: str) -> str:
-        known = {**METRICS, **COSTS}
+        known = (*objective_names(), *COSTS)
         if value not in known:
             raise ValueError(unknown(value, known))
         return value
@@ -57,7 +58,7 @@ class Objective(FileSection):
     @classmethod
     def _is_the_metrics_own(cls, value: Any, info: ValidationInfo) -> Any:
         metric = info.data.get("metric")
-        if metric is not None and value != (own := _mode(metric)):
+        if metric is not None and value != (own := mode_of(metric)):
             better = "larger" if own == "max" else "smaller"
             raise ValueError(f"{show(value)} is wrong: '{metric}' is better when {better}, write {own}")
         return value
@@ -187,6 +188,11 @@ class SearchFile(FileSection):
     """What one trial takes, and how many run at the same time; null: one worker on one CPU."""
 
 
+def mode_of(name: str) -> Literal["max", "min"]:
+    """Which way a metric or a cost is better."""
+    return COSTS[name].mode if name in COSTS else metric_mode(name)
+
+
 def read_objectives(document: Document) -> tuple[Objective, ...]:
     """``objectives:``, a list of metrics; without it val_accuracy."""
     default = (Objective(metric="val_accuracy"),)
@@ -205,10 +211,10 @@ def read_objectives(document: Document) -> tuple[Objective, ...]:
         metric = entry.get("metric")
         if metric is None:
             if not document.has_problem(path):
-                document.bad(path, f"has no metric. Known: {', '.join((*METRICS, *COSTS))}")
+                document.bad(path, f"has no metric. Known: {', '.join((*objective_names(), *COSTS))}")
             continue
         if i == 0 and isinstance(metric, str) and metric in COSTS:
-            allowed = ", ".join(METRICS)
+            allowed = ", ".join(objective_names())
             document.bad((*path, "metric"), f"'{metric}' is a cost; the first objective is one of {allowed}")
         if any(metric == other.metric for other in objectives):
             document.bad((*path, "metric"), f"'{metric}' is there already")
@@ -272,7 +278,3 @@ def _read(document: Document, name: str, model: type[Model]) -> Model:
 
 def _is_endless(domain: Domain) -> bool:
     return isinstance(domain, Number) and not domain.is_int and domain.step is None
-
-
-def _mode(metric: str) -> Any:
-    return {**METRICS, **COSTS}[metric][0]

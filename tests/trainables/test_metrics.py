@@ -1,14 +1,23 @@
 import itertools
 import time
 import warnings
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from trainables.metrics import METRICS, average_precision, compute_metrics, roc_areas, tuning_metric
-from trainables.task import Task
+from trainables.metrics import (
+    METRICS,
+    average_precision,
+    compute_metrics,
+    metric_mode,
+    metrics_of,
+    objective_names,
+    roc_areas,
+    tuning_metric,
+)
+from trainables.task import Task, TaskKind
 
 REGRESSION = Task("regression")
 
@@ -157,16 +166,20 @@ def check_degenerate_split(task, num_rows, scores, label):
     with warnings.catch_warnings(), np.errstate(all="raise", under="ignore"):
         warnings.simplefilter("error")
         found = compute_metrics(logits, labels, task)
-    assert list(found) == list(METRICS[task.kind])
+    assert list(found) == [row.name for row in metrics_of(task.kind) if row.function is not None]
     assert all(type(value) is float and 0 <= value <= 1 for value in found.values())
     assert found["auroc"] == 0.5  # one kind only, everywhere
 
 
-def test_names_are_those_of_the_study_columns():
-    from mmtune.records import METRICS as COLUMNS  # the test may know both; trainables itself may not
-
-    names = {name for metrics in METRICS.values() for name in metrics}
-    assert {f"val_{name}" for name in names} == set(COLUMNS) - {"val_loss"}
+def test_a_row_is_all_that_a_metric_is():
+    assert all(name == row.name and row.about and row.unit and row.kinds for name, row in METRICS.items())
+    for kind in get_args(TaskKind):
+        assert metrics_of(kind)[0].function is not None and METRICS["loss"] in metrics_of(kind)
+        assert {*objective_names(kind)} == {f"val_{row.name}" for row in METRICS.values() if kind in row.kinds}
+    for name, row in METRICS.items():
+        assert {metric_mode(f"{split}{name}") for split in ("", "train_", "val_", "test_")} == {row.mode}
+    with pytest.raises(ValueError, match="'val_acuracy' is unknown, did you mean 'val_accuracy'"):
+        metric_mode("val_acuracy")
 
 
 @pytest.mark.parametrize("task", [multiclass(4), multilabel(4), REGRESSION], ids=lambda task: task.kind)

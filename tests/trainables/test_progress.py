@@ -7,7 +7,8 @@ from trainables import loop
 from trainables.checkpoint import BEST, load_checkpoint
 from trainables.evaluate import evaluate
 from trainables.loop import setup
-from trainables.progress import Progress, objective_mode
+from trainables.metrics import metric_mode
+from trainables.progress import Progress
 from trainables.ranks import Ranks
 
 
@@ -36,7 +37,7 @@ def test_losses_are_minimised(toy, tmp_path, monkeypatch):
     config = toy("image", epochs=4, objective="val_loss")
     outcome = scripted(monkeypatch, config, tmp_path, [0.5, 0.4, 0.4, 0.6], name="loss")
     assert (outcome.reason, outcome.best_epoch) == ("epochs", 2)
-    modes = {name: objective_mode(name) for name in ("val_loss", "val_rmse", "val_mae", "val_ap_micro")}
+    modes = {name: metric_mode(name) for name in ("val_loss", "val_rmse", "val_mae", "val_ap_micro")}
     assert modes == {"val_loss": "min", "val_rmse": "min", "val_mae": "min", "val_ap_micro": "max"}
 
 
