@@ -20,6 +20,7 @@ from mmtune import records
 from mmtune.search.journal import Journal
 from mmtune.search.samplers import make_sampler
 from mmtune.search.trials import TrialRecord
+from mmtune.space.optuna_names import suggest
 
 if TYPE_CHECKING:
     from mmtune.slots.messages import TrialJob
@@ -73,7 +74,7 @@ class StudySearcher(Searcher):
             if self._spec.budget.trials is not None and self._num_asked() >= self._spec.budget.trials:
                 return Searcher.FINISHED
             trial = self._journal.ask(self._sampler(self._journal.next_number()))
-        params = self._spec.space.suggest(trial)
+        params = suggest(self._spec.space, trial)
         name = records.trial_id(trial.number)
         self._live[trial_id] = trial
         job = self._job(name, params)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from mmtune.space.corners import corners
 from mmtune.spec.search_spec import SearchSpec
 
 if TYPE_CHECKING:
@@ -34,4 +35,4 @@ def search_requirements(spec: SearchSpec, data_dir: str | None) -> list[Requirem
         ValueError: an encoder or dataset that cannot be read.
     """
     rows = [params for params in spec.try_first if spec.family or "family" in params]
-    return requirements_of(spec, [*rows, *spec.space.corners(limit=256)], data_dir)
+    return requirements_of(spec, [*rows, *corners(spec.space, limit=256)], data_dir)

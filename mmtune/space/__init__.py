@@ -1,1 +1,1 @@
-"""What may vary: domains, conditions between them, corners; to and from Optuna's words."""
+"""What may vary: domains, conditions between them, what is wrong with either; corners; Optuna's names for it all."""

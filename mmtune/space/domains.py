@@ -1,9 +1,8 @@
-"""Domains: what one parameter of a search space can be, and how a value is drawn from it. Standard library only."""
+"""Domains: what one parameter of a search space can be. Standard library only."""
 
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -87,63 +86,6 @@ Domain = Number | Categorical
 def same(a: Any, b: Any) -> bool:
     """Equal, and both or neither a bool: 1 is not true."""
     return isinstance(a, bool) == isinstance(b, bool) and a == b
-
-
-def suggest_value(trial: Any, name: str, domain: Domain, high: Any) -> Any:
-    """A value from Optuna's ``trial`` under ``name``.
-
-    Args:
-        high: the upper end as ``at_most`` leaves it; None for a categorical.
-    """
-    if isinstance(domain, Categorical):
-        return trial.suggest_categorical(name, domain.choices)
-    if domain.is_int:
-        return trial.suggest_int(name, domain.low, high, log=domain.log, step=int(domain.step or 1))
-    if domain.at_most is not None:
-        return _at_position(domain, high, trial.suggest_float(name, 0.0, 1.0))
-    return trial.suggest_float(name, domain.low, high, log=domain.log, step=domain.step)
-
-
-def position_in(domain: Number, high: float, value: float) -> float:
-    """Where ``value`` lies from low (0) to ``high`` (1), as :func:`suggest_value` asks Optuna for it, to rounding."""
-    if value <= domain.low or high <= domain.low:
-        return 0.0
-    if domain.log:
-        position = (math.log(value) - math.log(domain.low)) / (math.log(high) - math.log(domain.low))
-    else:
-        position = (value - domain.low) / (high - domain.low)
-    near = (position, math.nextafter(position, 0), math.nextafter(position, 1))
-    exact = [p for p in near if _at_position(domain, high, min(p, 1.0)) == value]
-    return min((exact or [position])[0], 1.0)
-
-
-def draw_value(domain: Domain, high: Any, rng: random.Random) -> Any:
-    """A value drawn at random: uniform, or log-uniform, up to ``high``."""
-    if isinstance(domain, Categorical):
-        return rng.choice(domain.choices)
-    low = domain.low
-    if domain.is_int:
-        if not domain.log:
-            return rng.randrange(int(low), int(high) + 1, int(domain.step or 1))
-        value = round(math.exp(rng.uniform(math.log(low - 0.5), math.log(high + 0.5))))
-        return int(min(max(value, low), high))
-    if domain.step is not None:
-        steps = int((_exact(high) - _exact(low)) / _exact(domain.step))
-        return float(_exact(low) + rng.randint(0, steps) * _exact(domain.step))
-    if domain.log:
-        return float(min(max(math.exp(rng.uniform(math.log(low), math.log(high))), low), high))
-    return float(min(max(rng.uniform(low, high), low), high))
-
-
-def _at_position(domain: Number, high: float, position: float) -> float:
-    """The float that lies ``position`` (0 to 1) of the way from low to ``high``, by logarithm where log is set."""
-    if position in (0, 1):
-        return float(high if position else domain.low)
-    if domain.log:
-        value = math.exp(math.log(domain.low) + position * (math.log(high) - math.log(domain.low)))
-    else:
-        value = domain.low + position * (high - domain.low)
-    return float(min(max(value, domain.low), high))
 
 
 def _exact(value: float) -> Fraction:

@@ -14,7 +14,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from mmtune.space.corners import corners
 from mmtune.space.domains import Categorical, Number
+from mmtune.space.problems import unreachable
 from mmtune.space.space import Space
 from mmtune.spec.configfile import load_config
 from mmtune.spec.configkeys import ConfigKeys, config_problems, flat_fields, known_names
@@ -231,7 +233,7 @@ class _Reader:
     def _check_corners(self, spec: SearchSpec) -> None:
         """A TrialConfig for each corner of the space; the first thing wrong with each key is noted."""
         seen: set[str] = set()
-        for corner in spec.space.corners():
+        for corner in corners(spec.space):
             params = spec.config_params(corner)
             for key, message in config_problems(params, flat_fields(params["family"])):
                 if key in seen or message == UNKNOWN_KEY:  # keys are checked by now
@@ -250,7 +252,7 @@ def _epochs(fixed: Mapping[str, Any]) -> int:
 
 
 def _warnings(spec: SearchSpec) -> Iterator[str]:
-    for key, index in spec.space.unreachable:
+    for key, index in unreachable(spec.space):
         which = f", alternative {index + 1}," if len(spec.space.domains[key]) > 1 else ""
         yield f"space.{key}{which} never exists: nothing that is searched or fixed fulfils its `when`"
     modes: list[Any] = [spec.fixed.get("uda.mode")]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mmtune.space.assignments import check
 from mmtune.space.domains import Categorical, Domain, Number
+from mmtune.space.problems import problems_of
 from mmtune.space.space import Space
 from mmtune.spec.configkeys import ConfigKeys
 from mmtune.spec.document import Document
@@ -117,7 +119,7 @@ class SpaceSection:
         """Notes what is wrong with domains and conditions; whether the space can be used."""
         asked = {*self.data, *(["family"] if self.is_family_searched else [])}
         broken = asked - set(self.domains)  # have their problems already; a reference to them is no new one
-        problems = space.problems()
+        problems = problems_of(space)
         doubtful = {key for key in self.data if self.document.has_problem(("space", key))}
         doubtful |= broken | {problem.key for problem in problems if problem.refers_to is None}
         for key, index, part, message, refers_to in problems:
@@ -166,7 +168,7 @@ class SpaceSection:
                 continue
             if not row:
                 self.bad(path, "is empty")
-            for key, message in space.check(row) if space is not None else self._not_searched(row):
+            for key, message in check(space, row) if space is not None else self._not_searched(row):
                 if not self.document.has_problem(("space", key)):
                     self.bad((*path, key), message + self._quote_it((*path, key)))
             good.append({key: self._as_number(key, value) for key, value in row.items()})

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmtune.slots.cluster import Node, workers_that_fit
+from mmtune.space.corners import corners
 from mmtune.spec.search_spec import SearchSpec
 
 
@@ -106,7 +107,7 @@ def _model_sizes(spec: SearchSpec, data_dir: str | None) -> Iterator[tuple[str, 
     from trainables.model import model_size
 
     sizes: dict[str, tuple[int, int]] = {}
-    for params in spec.space.corners(limit=24):
+    for params in corners(spec.space, limit=24):
         config = spec.trial_config(params, data_dir)
         sizes[config.family] = max(sizes.get(config.family, (0, 0)), model_size(config))
     for family, (total, trainable) in sorted(sizes.items()):

@@ -21,6 +21,8 @@ from mmtune.records import StudyFolder
 from mmtune.slots.cluster import cluster_nodes, local_node, ray_session, starts_local
 from mmtune.slots.messages import TrialJob
 from mmtune.slots.requirements import requirements_of
+from mmtune.space.corners import corners
+from mmtune.space.optuna_names import to_optuna
 from mmtune.spec.search_spec import SearchSpec, load_spec
 from mmtune.study.budget import Account
 from mmtune.study.ledger import Ledger
@@ -143,7 +145,7 @@ class Session:
         rows leave open takes its default here.
         """
         first = [row for row in self.spec.try_first[: self.slots] if self.spec.family or "family" in row]
-        rows = first or self.spec.space.corners(limit=64)
+        rows = first or corners(self.spec.space, limit=64)
         needed = [need for need in requirements_of(self.spec, rows, self._data_dir) if need.uses_features]
         return needed[: 2 * self.slots]
 
@@ -154,7 +156,7 @@ class Session:
         journal = Journal(self.folder.optuna_log, name=self.spec.study, objectives=names)
         if not journal.trials():
             for params in self.spec.try_first:
-                journal.enqueue(self.spec.space.to_optuna(params))
+                journal.enqueue(to_optuna(self.spec.space, params))
         return journal
 
     def _recovered(self) -> str | None:

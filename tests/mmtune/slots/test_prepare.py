@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from mmtune.slots.requirements import search_requirements
+from mmtune.space.corners import corners
 from mmtune.spec.search_spec import load_spec
 from trainables.data.requirements import requirements
 
@@ -66,7 +67,7 @@ def test_everything_that_the_search_could_need_is_prepared(data, prepared, monke
     needed = search_requirements(spec, None)
     assert len(needed) == 4  # texts, their copies, and two image encoders
     assert all(need.features.is_done for need in needed)
-    for params in spec.space.corners(limit=10):
+    for params in corners(spec.space, limit=10):
         config = spec.trial_config(params, None)
         assert set(requirements(config)) <= set(needed)
 

@@ -14,7 +14,11 @@ from pathlib import Path
 import optuna
 import pytest
 
+from mmtune.space.assignments import check
+from mmtune.space.corners import corners
 from mmtune.space.domains import Categorical, Number
+from mmtune.space.optuna_names import suggest, to_optuna
+from mmtune.space.problems import problems_of, unreachable
 from mmtune.space.space import Space
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -103,16 +107,27 @@ def lies_in(space: Space, params: dict) -> bool:
     return True
 
 
+def samples(space: Space, num: int) -> list[dict]:
+    """Full assignments as Optuna draws them at random."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    return [suggest(space, study.ask()) for _ in range(num)]
+
+
+def said(space: Space, params: dict) -> list[str]:
+    """What is wrong with an assignment, a line each."""
+    return [f"{key}: {message}" for key, message in check(space, params)]
+
+
 SEEDS = range(40)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_samples_and_corners_lie_in_the_space(seed):
-    space, rng = random_space(seed), random.Random(seed)
-    assert space.problems() == []
-    for params in [*(space.sample(rng) for _ in range(30)), *itertools.islice(space.corners(), 200), *space.corners(5)]:
+    space = random_space(seed)
+    assert problems_of(space) == []
+    for params in [*samples(space, 30), *itertools.islice(corners(space), 200), *corners(space, 5)]:
         assert lies_in(space, params), params
-        assert space.contains(params) == []
+        assert said(space, params) == []
         assert list(params) == [key for key in space.keys if key in params]
 
 
@@ -131,17 +146,17 @@ def test_few_corners_have_all_the_ends_that_all_corners_have(seed):
                             found.add((key, i, value))
         return found
 
-    everything = list(space.corners(limit=10**6))
+    everything = list(corners(space, limit=10**6))
     assert len({repr(corner) for corner in everything}) == len(everything)
-    assert ends(space.corners(limit=30)) == ends(everything)
-    assert list(space.corners(limit=30)) == list(space.corners(limit=30))
+    assert ends(corners(space, limit=30)) == ends(everything)
+    assert list(corners(space, limit=30)) == list(corners(space, limit=30))
 
 
 def test_corners_of_a_huge_space_stay_few():
     space = Space({f"k{i}": (Number(0.0, 1.0),) for i in range(60)})
-    corners = list(space.corners())
-    assert len(corners) <= 4 * 60
-    assert all({corner[key] for corner in corners} == {0.0, 1.0} for key in space.keys)
+    few = list(corners(space))
+    assert len(few) <= 4 * 60
+    assert all({corner[key] for corner in few} == {0.0, 1.0} for key in space.keys)
 
 
 def tpe(seed):
@@ -157,22 +172,22 @@ def test_suggest_stays_in_the_space(seed, sampler):
     study = optuna.create_study(sampler=sampler(seed))
     for _ in range(12):
         trial = study.ask()
-        params = space.suggest(trial)
+        params = suggest(space, trial)
         assert lies_in(space, params), params
-        assert space.contains(params) == []
-        assert space.from_optuna(trial.params) == params
+        assert said(space, params) == []
+        assert suggest(space, optuna.trial.FixedTrial(trial.params)) == params
         study.tell(trial, rng.random())
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_enqueued_params_come_back(seed):
-    space, rng = random_space(seed), random.Random(seed)
+    space = random_space(seed)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    samples = [space.sample(rng) for _ in range(10)] + list(itertools.islice(space.corners(), 10))
-    for params in samples:
-        study.enqueue_trial(space.to_optuna(params))
-    for params in samples:
-        suggested = space.suggest(study.ask())
+    rows = [*samples(space, 10), *itertools.islice(corners(space), 10)]
+    for params in rows:
+        study.enqueue_trial(to_optuna(space, params))
+    for params in rows:
+        suggested = suggest(space, study.ask())
         assert suggested.keys() == params.keys()
         for key, value in params.items():
             is_placed = isinstance(value, float) and any(getattr(d, "at_most", None) for d in space.domains[key])
@@ -182,22 +197,22 @@ def test_enqueued_params_come_back(seed):
 
 def test_partial_rows_enqueue_what_they_say():
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    study.enqueue_trial(PAPER.to_optuna({"uda.mode": "dynamic", "uda.n": 2, "uda.k": 1}))
-    params = PAPER.suggest(study.ask())
+    study.enqueue_trial(to_optuna(PAPER, {"uda.mode": "dynamic", "uda.n": 2, "uda.k": 1}))
+    params = suggest(PAPER, study.ask())
     assert (params["uda.mode"], params["uda.n"], params["uda.k"]) == ("dynamic", 2, 1)
-    assert PAPER.to_optuna({"uda.mode": "none", "uda.lam": 1.0}) == {"uda.mode": "none"}
+    assert to_optuna(PAPER, {"uda.mode": "none", "uda.lam": 1.0}) == {"uda.mode": "none"}
 
 
 def test_bounded_range_does_not_stick_at_the_first_one_seen():
     """Optuna's grouped TPE keeps the first range of a name: with n = 1 first, k would stay below 2 for good."""
     study = optuna.create_study(sampler=tpe(1), direction="maximize")
     study.enqueue_trial(
-        PAPER.to_optuna({"optim.lr": 1e-4, "uda.mode": "dynamic", "uda.lam": 1.0, "uda.n": 1, "uda.k": 0})
+        to_optuna(PAPER, {"optim.lr": 1e-4, "uda.mode": "dynamic", "uda.lam": 1.0, "uda.n": 1, "uda.k": 0})
     )
     best = []
     for _ in range(60):
         trial = study.ask()
-        params = PAPER.suggest(trial)
+        params = suggest(PAPER, trial)
         best.append(params.get("uda.k", -1))
         study.tell(trial, float(params.get("uda.k", -1)))
     assert Counter(best[20:]).most_common(1)[0][0] == 4
@@ -213,12 +228,12 @@ def test_alternatives_and_bounds_have_their_own_optuna_names():
             "x": (Number(0.0, 8.0, at_most="n"),),
         }
     )
-    assert space.problems() == []
+    assert problems_of(space) == []
     low = {"family": "b", "lr": 6, "n": 2, "k": 2, "x": 1.0}
-    assert space.to_optuna(low) == {"family": "b", "lr#1": 6, "n": 2, "k<=2": 2, "x/n": 0.5}
+    assert to_optuna(space, low) == {"family": "b", "lr#1": 6, "n": 2, "k<=2": 2, "x/n": 0.5}
     high = {"family": "a", "lr": 2, "n": 9, "k": 2, "x": 1.0}
-    assert space.to_optuna(high) == {"family": "a", "lr": 2.0, "n": 9, "k": 2, "x/n": 0.125}
-    assert space.from_optuna(space.to_optuna(low)) == low
+    assert to_optuna(space, high) == {"family": "a", "lr": 2.0, "n": 9, "k": 2, "x/n": 0.125}
+    assert suggest(space, optuna.trial.FixedTrial(to_optuna(space, low))) == low
 
 
 def test_order_is_topological_then_as_in_the_file():
@@ -234,32 +249,13 @@ def test_order_is_topological_then_as_in_the_file():
                 assert all(place[other] < place[key] for other in needs)
 
 
-def test_float_samples_are_log_uniform():
-    space, rng, count = Space({"lr": (Number(1e-5, 1e-1, log=True),)}), random.Random(0), 4000
-    logs = sorted((math.log(space.sample(rng)["lr"]) - math.log(1e-5)) / math.log(1e4) for _ in range(count))
-    distance = max(abs(value - (i + 0.5) / count) for i, value in enumerate(logs))
-    assert distance < 1.95 / math.sqrt(count)  # Kolmogorov-Smirnov, p = 0.001
-
-
-def test_int_samples_follow_optunas_log_uniform():
-    """P(v) is proportional to log(v + 1/2) - log(v - 1/2)."""
-    space, rng, count = Space({"n": (Number(1, 8, is_int=True, log=True),)}), random.Random(0), 20_000
-    counts = Counter(space.sample(rng)["n"] for _ in range(count))
-    for value in range(1, 9):
-        share = math.log((value + 0.5) / (value - 0.5)) / math.log(8.5 / 0.5)
-        assert counts[value] / count == pytest.approx(share, abs=4 * math.sqrt(share / count))
-
-
 def test_steps_reach_both_ends():
-    space, rng = (
-        Space({"x": (Number(0.1, 0.7, step=0.2),), "n": (Number(3, 9, is_int=True, step=3),)}),
-        random.Random(0),
-    )
-    samples = [space.sample(rng) for _ in range(200)]
-    assert {params["x"] for params in samples} == {0.1, 0.3, 0.5, 0.7}
-    assert {params["n"] for params in samples} == {3, 6, 9}
+    space = Space({"x": (Number(0.1, 0.7, step=0.2),), "n": (Number(3, 9, is_int=True, step=3),)})
+    drawn = samples(space, 200)
+    assert {round(params["x"], 9) for params in drawn} == {0.1, 0.3, 0.5, 0.7}
+    assert {params["n"] for params in drawn} == {3, 6, 9}
     bounded = Space({"n": (Number(2, 9, is_int=True),), "k": (Number(0, 8, is_int=True, step=4, at_most="n"),)})
-    assert {(c["n"], c["k"]) for c in bounded.corners()} == {(2, 0), (9, 0), (9, 8)}
+    assert {(c["n"], c["k"]) for c in corners(bounded)} == {(2, 0), (9, 0), (9, 8)}
 
 
 FULL = {"optim.lr": 1e-4, "uda.mode": "dynamic", "uda.lam": 1.0, "uda.n": 3, "uda.k": 2}
@@ -282,25 +278,25 @@ FULL = {"optim.lr": 1e-4, "uda.mode": "dynamic", "uda.lam": 1.0, "uda.n": 3, "ud
     ],
 )
 def test_contains_says_what_is_wrong(change, message):
-    found = PAPER.contains({**FULL, **change})
+    found = said(PAPER, {**FULL, **change})
     assert found == [] if message is None else found[0].startswith(message)
 
 
 def test_contains_of_partial_assignments():
-    assert PAPER.contains({}) == []
-    assert PAPER.contains({"optim.lr": 1e-4}) == []
-    assert PAPER.contains({"uda.mode": "dynamic", "uda.k": 0}) == ["uda.k: give uda.n as well, it is the upper end"]
-    assert PAPER.contains({"uda.lam": 1.0}) == ["uda.lam: exists only when uda.mode is fixed or dynamic"]
-    assert PAPER.contains({"uda.mode": "none", "uda.n": 1}) == ["uda.n: exists only when uda.mode is dynamic"]
+    assert said(PAPER, {}) == []
+    assert said(PAPER, {"optim.lr": 1e-4}) == []
+    assert said(PAPER, {"uda.mode": "dynamic", "uda.k": 0}) == ["uda.k: give uda.n as well, it is the upper end"]
+    assert said(PAPER, {"uda.lam": 1.0}) == ["uda.lam: exists only when uda.mode is fixed or dynamic"]
+    assert said(PAPER, {"uda.mode": "none", "uda.n": 1}) == ["uda.n: exists only when uda.mode is dynamic"]
     fixed = Space({"x": (Number(0.0, 1.0),)}, {"epochs": 3})
-    assert fixed.contains({"epochs": 4}) == ["epochs: is fixed at 3, not searched"]
+    assert said(fixed, {"epochs": 4}) == ["epochs: is fixed at 3, not searched"]
 
 
 def test_true_is_not_one():
     flags = Space({"flag": (Categorical((True, False)),), "x": (Number(0.0, 1.0, when={"flag": (True,)}),)})
-    assert flags.contains({"flag": 1}) == ["flag: 1 is unknown. Known: true, false"]
+    assert said(flags, {"flag": 1}) == ["flag: 1 is unknown. Known: true, false"]
     ones = Space({"x": (Categorical((0, 1)),)})
-    assert ones.contains({"x": True}) != [] and ones.contains({"x": 1.0}) == []
+    assert said(ones, {"x": True}) != [] and said(ones, {"x": 1.0}) == []
 
 
 def test_conditions_on_constants_are_evaluated():
@@ -309,10 +305,10 @@ def test_conditions_on_constants_are_evaluated():
         "y": (Number(0.0, 1.0, when={"mode": ("b",)}),),
     }
     space = Space(domains, {"family": "text", "mode": "a"})
-    assert space.problems() == []
-    assert space.unreachable == [("y", 0)]
-    assert list(space.sample(random.Random(0))) == ["x"]
-    assert list(space.corners()) == [{"x": 0.0}, {"x": 1.0}]
+    assert problems_of(space) == []
+    assert unreachable(space) == [("y", 0)]
+    assert [list(params) for params in samples(space, 3)] == [["x"]] * 3
+    assert list(corners(space)) == [{"x": 0.0}, {"x": 1.0}]
 
 
 def test_a_condition_fails_when_what_it_names_does_not_exist():
@@ -323,9 +319,9 @@ def test_a_condition_fails_when_what_it_names_does_not_exist():
             "c": (Number(0.0, 1.0, when={"b": ("yes", "no")}),),
         }
     )
-    assert space.problems() == []
-    assert space.contains({"a": "no", "b": "yes", "c": 0.5}) == ["b: exists only when a is yes"]
-    assert {frozenset(corner) for corner in space.corners()} == {frozenset("a"), frozenset("abc")}
+    assert problems_of(space) == []
+    assert said(space, {"a": "no", "b": "yes", "c": 0.5}) == ["b: exists only when a is yes"]
+    assert {frozenset(corner) for corner in corners(space)} == {frozenset("a"), frozenset("abc")}
 
 
 cat, num = Categorical, Number
@@ -377,7 +373,7 @@ cat, num = Categorical, Number
     ],
 )
 def test_problems_are_located(domains, where, message):
-    (problem,) = Space(domains).problems()
+    (problem,) = problems_of(Space(domains))
     assert problem[:3] == where
     assert message in problem.message
 
@@ -391,14 +387,17 @@ def test_alternatives_may_exclude_each_other_through_other_keys():
             "x": (num(0.0, 1.0, when={"y": ("p",)}), num(2.0, 3.0, when={"m": ("b",)})),
         }
     )
-    assert space.problems() == []
+    assert problems_of(space) == []
 
 
-@pytest.mark.parametrize("name", ["mmtune.space.space", "mmtune.space.domains", "trainables.messages"])
+SPACE = [f"mmtune.space.{name}" for name in ("domains", "space", "corners", "problems", "assignments", "optuna_names")]
+
+
+@pytest.mark.parametrize("name", [*SPACE, "trainables.messages"])
 def test_needs_only_the_standard_library(name):
     path = Path(sys.modules[name].__file__ or "")
     for node in ast.walk(ast.parse(path.read_text())):
         names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
         names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-        allowed = {*sys.stdlib_module_names, "mmtune.space.domains", "trainables.messages"}
+        allowed = {*sys.stdlib_module_names, *SPACE, "trainables.messages"}
         assert all(name.split(".")[0] in allowed or name in allowed for name in names)

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from mmtune.space.corners import corners
 from mmtune.spec.search_spec import SpecError, load_config, load_spec, shipped_search_files
 from trainables.config import TrialConfig
 
@@ -55,7 +56,7 @@ def test_good_file(write):
 )
 def test_every_config_of_a_study_comes_back(name, write):
     spec = load_spec(shipped_search_files()[name])
-    for params in spec.space.corners(20):
+    for params in corners(spec.space, 20):
         config = spec.trial_config(params)
         assert load_config(write(yaml.safe_dump(config.to_dict(), sort_keys=False))) == config
 

@@ -15,6 +15,8 @@ import torch
 import transformers
 
 from mmtune.records import COSTS
+from mmtune.space.corners import corners
+from mmtune.space.optuna_names import suggest, to_optuna
 from mmtune.spec.search_spec import SearchSpec, load_spec, shipped_search_files
 from trainables.batch import Batch
 from trainables.config import TrialConfig
@@ -79,14 +81,14 @@ def tried_first(spec: SearchSpec) -> list[dict[str, Any]]:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
     rows = []
     for row in spec.try_first:
-        study.enqueue_trial(spec.space.to_optuna(row))
-        rows.append(spec.space.suggest(study.ask()))
+        study.enqueue_trial(to_optuna(spec.space, row))
+        rows.append(suggest(spec.space, study.ask()))
     return rows
 
 
-def configs(name: str, *, corners: int) -> Iterator[TrialConfig]:
+def configs(name: str, *, num_corners: int) -> Iterator[TrialConfig]:
     for spec in alternatives(name):
-        for params in [*tried_first(spec), *spec.space.corners(limit=corners)]:
+        for params in [*tried_first(spec), *corners(spec.space, limit=num_corners)]:
             yield spec.trial_config(params, None if dataset_module(spec.dataset).IS_EMBEDDED else "/data")
 
 
@@ -144,7 +146,7 @@ def test_the_scheduler_waits_for_what_begins_late(name):
     """docs/methods.md#grace: no rung before frozen parts train and annealed weights are there."""
     for spec in alternatives(name):
         late = [0]
-        for params in spec.space.corners(limit=64):
+        for params in corners(spec.space, limit=64):
             late += [int(value) for key, value in params.items() if re.fullmatch(r"model\.\w+_epochs", key)]
         assert spec.scheduler.name == "none" or spec.scheduler.grace_epochs > max(late)
 
@@ -152,7 +154,7 @@ def test_the_scheduler_waits_for_what_begins_late(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_data_can_serve_every_corner(name):
     """Inputs exist, the encoder has so many positions, and UDA augments a modality that the family reads."""
-    for config in configs(name, corners=64):
+    for config in configs(name, num_corners=64):
         requirements(config)
 
 
@@ -161,7 +163,7 @@ def test_the_data_can_serve_every_corner(name):
 def test_models_of_the_space_predict(name):
     """What is tried first, and eight other models of the space at most."""
     spec, by_model = spec_of(name), {}
-    for config in configs(name, corners=8):
+    for config in configs(name, num_corners=8):
         by_model.setdefault((config.family, repr(config.model)), config)
     first, others = list(by_model.values())[: len(spec.try_first)], list(by_model.values())[len(spec.try_first) :]
     for config in [*first, *others[:: -(-len(others) // 8) or 1]]:
@@ -203,7 +205,7 @@ def batch_of(config: TrialConfig, task: Task) -> Batch:
 def test_a_smoke_file_trains(family, tmp_path):
     small = ["fixed.max_train_rows=32", "fixed.epochs=1"]
     spec = load_spec(FILES[f"smoke/{family}"], overrides=small)
-    config = spec.trial_config(next(spec.space.corners()))
+    config = spec.trial_config(next(corners(spec.space)))
     outcome = train(config, folder=tmp_path)
     assert outcome.reason == "epochs" and len(outcome.reports) == 1
     assert 0 <= outcome.reports[0][config.objective] <= 1

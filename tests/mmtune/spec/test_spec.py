@@ -12,10 +12,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
+import optuna
 import pytest
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from mmtune.space.corners import corners
+from mmtune.space.optuna_names import suggest
 from mmtune.spec import searchfile
 from mmtune.spec.search_spec import SpecError, find_search_file, load_spec, shipped_search_files
 from trainables.config import TrialConfig
@@ -153,8 +156,8 @@ def test_searched_family():
     assert spec.family is None and spec.families == ("text", "image", "fusion")
     assert spec.space.keys[0] == "family"
     assert (spec.budget.trials, spec.objectives[0].metric) == (None, "val_accuracy")
-    rng = random.Random(0)
-    for params in [*(spec.space.sample(rng) for _ in range(100)), *spec.space.corners()]:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for params in [*(suggest(spec.space, study.ask()) for _ in range(100)), *corners(spec.space)]:
         config = spec.trial_config(params)
         assert config.family == params["family"]
         assert ("model.dropout" in params) == (params["family"] == "fusion" and params["model.kind"] == "early")
@@ -163,7 +166,7 @@ def test_searched_family():
 
 def test_smallest_file():
     spec = load_spec("study: s\nfamily: text\ndataset: openclipart\nbudget: {trials: 1}\n")
-    assert spec.space.keys == () and list(spec.space.corners()) == [{}]
+    assert spec.space.keys == () and list(corners(spec.space)) == [{}]
     assert spec.trial_config({}).family == "text"
 
 
@@ -502,7 +505,7 @@ def test_family_of_one_choice_less_by_override():
         "space.model.kind",
         "space.model.dropout",
     ]
-    assert all("model.kind" not in params for params in spec.space.corners())
+    assert all("model.kind" not in params for params in corners(spec.space))
 
 
 def test_a_key_that_the_family_needs():
@@ -659,7 +662,7 @@ def test_to_yaml_loads_as_an_equal_spec(text, overrides, name):
     spec = load_spec(text, overrides=overrides, name=name)
     again = load_spec(spec.to_yaml())
     assert again == spec
-    assert again.space.keys == spec.space.keys and list(again.space.corners()) == list(spec.space.corners())
+    assert again.space.keys == spec.space.keys and list(corners(again.space)) == list(corners(spec.space))
     assert again.to_yaml() == spec.to_yaml()
     assert pickle.loads(pickle.dumps(spec)) == spec
     if text is GOOD:
@@ -794,7 +797,7 @@ def test_any_document_loads_or_gives_a_spec_error(start):
             continue
         loaded += 1
         assert load_spec(spec.to_yaml()) == spec
-        for params in spec.space.corners(20):
+        for params in corners(spec.space, 20):
             spec.trial_config(params)
     assert loaded > 0  # some changes do no harm
 
