@@ -12,10 +12,11 @@ from trainables.data.cache.tokenizer import dataset_tokenizer
 from trainables.data.cache.words import word_neighbours
 from trainables.data.data import Data
 from trainables.data.reading.dataset import DatasetRef, dataset_fingerprint, dataset_texts, load_table, load_target
-from trainables.data.reading.table import SPLITS, Target
+from trainables.data.reading.table import SPLITS, Table, Target
 from trainables.data.reading.tabular import load_tabular
 from trainables.data.requirements import augmentations, requirements
 from trainables.data.views import FreshImages, FreshText, View
+from trainables.encoders.inputs import Input
 from trainables.families import family_inputs
 
 
@@ -26,21 +27,21 @@ def open_data(config: TrialConfig) -> Data:
         ValueError: an unknown dataset or target, unreadable files, a split without rows, or UDA views
             that the family does not have.
     """
-    dataset = DatasetRef.of(config)
-    target = load_target(dataset, config.target)
-    rows = _rows(config, load_table(dataset).split, target)
-    clean, augmented = _views(config)
+    dataset, inputs = DatasetRef.of(config), family_inputs(config)
+    table, target = load_table(dataset), load_target(dataset, config.target)
+    rows = _rows(config, table, target)
+    clean, augmented = _views(config, inputs)
     return Data(
-        task=target.task, ids=load_table(dataset).ids, labels=target.labels, rows=rows, clean=clean,
+        task=target.task, ids=table.ids, labels=target.labels, rows=rows, clean=clean,
         augmented=augmented, max_text_len=config.max_text_len, lengths=clean.lengths(config.max_text_len),
-        tabular=load_tabular(dataset).only(family_inputs(config)), dataset=dataset.name,
+        tabular=load_tabular(dataset).only(inputs), dataset=dataset.name,
         fingerprint=dataset_fingerprint(dataset),
     )  # fmt: skip
 
 
-def _rows(config: TrialConfig, split: np.ndarray, target: Target) -> dict[str, np.ndarray]:
+def _rows(config: TrialConfig, table: Table, target: Target) -> dict[str, np.ndarray]:
     """The labelled rows of each split."""
-    rows = {name: np.flatnonzero((split == name) & target.is_labelled) for name in SPLITS}
+    rows = {name: np.flatnonzero((table.split == name) & target.is_labelled) for name in SPLITS}
     if config.max_train_rows is not None:
         picked = np.random.default_rng(0).permutation(rows["train"])[: config.max_train_rows]  # files come sorted
         rows["train"] = np.sort(picked)
@@ -50,27 +51,27 @@ def _rows(config: TrialConfig, split: np.ndarray, target: Target) -> dict[str, n
     return rows
 
 
-def _views(config: TrialConfig) -> tuple[View, View | None]:
+def _views(config: TrialConfig, inputs: dict[str, Input]) -> tuple[View, View | None]:
     """The clean view, and the augmented one: what is not augmented is the same in both."""
     clean: dict[str, Any] = {}
     augmented: dict[str, Any] = {}
     for need in requirements(config):
         (clean if need.view is None else augmented)[need.field] = need.build()
     if config.uda.copies == "fresh":
-        augmented = _fresh(config, clean)
+        augmented = _fresh(config, inputs, clean)
     return View(**clean), View(**{**clean, **augmented}) if augmented else None
 
 
-def _fresh(config: TrialConfig, clean: dict[str, Any]) -> dict[str, FreshText | FreshImages]:
+def _fresh(config: TrialConfig, inputs: dict[str, Input], clean: dict[str, Any]) -> dict[str, FreshText | FreshImages]:
     """Copies that are made while training."""
     dataset, found = DatasetRef.of(config), {}
-    for modality, view in augmentations(config).items():
+    for modality, view in augmentations(config, inputs).items():
         if isinstance(view, ImageView):
             found["images"] = FreshImages(clean["images"], view, config.seed)
         else:
             found["tokens"] = FreshText(
                 texts=dataset_texts(dataset), ids=load_table(dataset).ids, neighbours=word_neighbours(dataset, view),
-                share=view.share, tokenizer=dataset_tokenizer(dataset, family_inputs(config)[modality].encoder),
+                share=view.share, tokenizer=dataset_tokenizer(dataset, inputs[modality].encoder),
                 like=clean["tokens"], seed=config.seed,
             )  # fmt: skip
     return found

@@ -85,7 +85,7 @@ def requirements(config: TrialConfig) -> list[Requirement]:
         ValueError: UDA views that the family does not have, or more tokens than the text encoder takes.
     """
     dataset, inputs = DatasetRef.of(config), family_inputs(config)
-    copies = augmentations(config)
+    copies = augmentations(config, inputs)
     if "text" in inputs:
         _check_text_length(config, inputs["text"])
 
@@ -105,13 +105,16 @@ def requirements(config: TrialConfig) -> list[Requirement]:
     return needed
 
 
-def augmentations(config: TrialConfig) -> dict[str, TextView | ImageView]:
+def augmentations(config: TrialConfig, inputs: dict[str, Input]) -> dict[str, TextView | ImageView]:
     """Modality -> how ``config`` augments it; empty without UDA.
+
+    Args:
+        inputs: what its family reads.
 
     Raises:
         ValueError: UDA views that the family does not have.
     """
-    uda, inputs = config.uda, family_inputs(config)
+    uda = config.uda
     if uda.mode == "none":
         return {}
     views = ("text", "image") if uda.views == "both" else (uda.views,)

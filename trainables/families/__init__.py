@@ -5,10 +5,9 @@ from __future__ import annotations
 
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:  # the table of families is read without torch
-    from trainables.config import TrialConfig
     from trainables.encoders.inputs import Input
 
 FAMILIES: dict[str, str] = {
@@ -27,6 +26,15 @@ FAMILIES: dict[str, str] = {
 }
 
 
+class Chosen(Protocol):
+    """A family and its own Config: what a TrialConfig is to a family."""
+
+    @property
+    def family(self) -> str: ...
+    @property
+    def model(self) -> Any: ...
+
+
 def family_module(name: str) -> ModuleType:
     """The module of family ``name``; KeyError if there is none (TrialConfig checks first)."""
     return import_module(FAMILIES[name])
@@ -37,7 +45,7 @@ def family_config(name: str) -> Any:
     return family_module(name).Config
 
 
-def family_inputs(config: TrialConfig) -> dict[str, Input]:
+def family_inputs(config: Chosen) -> dict[str, Input]:
     """Modality -> what the config's family reads from it, in the family's order.
 
     Raises:

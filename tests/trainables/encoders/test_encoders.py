@@ -1,9 +1,7 @@
-import copy
 import importlib.util
 import json
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -22,13 +20,10 @@ from transformers import (
     ViTModel,
 )
 
-from trainables.batch import Batch
 from trainables.encoders import weights
-from trainables.encoders.grid import pool_grid
 from trainables.encoders.image import load_image_encoder
 from trainables.encoders.inputs import Input
-from trainables.encoders.port import Port, encode, load_encoder
-from trainables.encoders.text import pool_text
+from trainables.encoders.port import load_encoder
 from trainables.encoders.tokenizers import load_tokenizer, max_text_tokens, special_ids
 from trainables.encoders.weights import fingerprint, load_model
 
@@ -250,60 +245,6 @@ def test_fingerprints_follow_the_files(saved, tmp_path):
     (tmp_path / "tokenizer_config.json").write_text("{}")
     assert fingerprint(str(tmp_path)) != fingerprint(str(folder))
     assert fingerprint("tiny-bert") == "tiny-bert"
-
-
-# --- pools and ports -----------------------------------------------------------------------------
-def test_pool_text():
-    states = torch.tensor([[[1.0], [3.0], [100.0]]])
-    mask = torch.tensor([[1, 1, 0]])
-    assert pool_text(states, mask, pool="mean").tolist() == [[2.0]]
-    assert pool_text(states, mask, pool="cls").tolist() == [[1.0]]
-    assert pool_text(states, torch.zeros_like(mask), pool="mean").tolist() == [[0.0]]
-
-
-def test_pool_grid_averages_cells():
-    tokens = torch.arange(16.0).view(1, 16, 1)  # a 4 x 4 map, row by row
-    assert pool_grid(tokens, num_tokens=1).flatten().tolist() == [7.5]
-    assert pool_grid(tokens, num_tokens=2).flatten().tolist() == [3.5, 11.5]  # upper and lower half
-    assert pool_grid(tokens, num_tokens=4).flatten().tolist() == [2.5, 4.5, 10.5, 12.5]
-    assert pool_grid(tokens, num_tokens=16).equal(tokens)
-    for num_tokens in range(1, 10):
-        assert pool_grid(tokens, num_tokens=num_tokens).shape == (1, num_tokens, 1)
-    with pytest.raises(ValueError, match="11 is neither 1 to 9 nor a square number"):
-        pool_grid(tokens, num_tokens=11)
-    with pytest.raises(ValueError, match="15 image tokens form no square grid"):
-        pool_grid(tokens[:, 1:], num_tokens=4)
-
-
-def test_encode_gives_what_the_input_asks_for():
-    encoder = load_image_encoder("tiny-vit")
-    batch = Batch(pixel_values=PIXELS, labels=torch.zeros(2), ids=["a", "b"])
-    tokens, pooled = encoder(PIXELS)
-    outs = {
-        output: encode(encoder, batch, modality="image", input=Input("tiny-vit", is_locked=True, output=output))
-        for output in ("pooled", "tokens", "pooled+tokens")
-    }
-    assert outs["pooled"].equal(pooled) and outs["tokens"].equal(tokens)
-    assert outs["pooled+tokens"].equal(torch.cat([pooled[:, None], tokens], dim=1))
-    few = encode(encoder, batch, modality="image", input=Input("tiny-vit", True, "pooled+tokens", num_tokens=1))
-    torch.testing.assert_close(few[:, 1], tokens.mean(dim=1))
-
-
-def test_a_locked_port_stays_in_eval_mode_and_has_no_gradient():
-    encoder = torch.nn.Sequential(torch.nn.BatchNorm2d(3), torch.nn.Dropout(0.5))
-    other = copy.deepcopy(encoder)
-    port = Port(modality="image", input=Input("x", is_locked=True), width=3, encoder=encoder).train()
-    assert port.training and not any(module.training for module in encoder.modules())
-    assert not any(parameter.requires_grad for parameter in port.parameters())
-    free = Port(modality="image", input=Input("x", is_locked=False), width=3, encoder=other).train()
-    assert all(module.training for module in free.modules())
-
-
-def test_cached_features_replace_the_encoder():
-    port = Port(modality="image", input=Input("x", is_locked=True), width=2, encoder=None)
-    features = torch.from_numpy(np.array([[1.5, 2.5]], np.float16))
-    out = port(Batch(image_features=features, labels=torch.zeros(1), ids=["a"]))
-    assert out.dtype == torch.float32 and out.tolist() == [[1.5, 2.5]]
 
 
 @pytest.mark.parametrize(

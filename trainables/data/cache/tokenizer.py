@@ -5,14 +5,11 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
-
-from trainables.data.reading.dataset import DatasetRef, dataset_texts, load_table
+from trainables.data.reading.dataset import DatasetRef, training_texts
 from trainables.encoders.tokenizers import load_tokenizer
 
 
 @lru_cache(maxsize=4)
 def dataset_tokenizer(dataset: DatasetRef, encoder: str) -> Any:
     """The encoder's tokenizer; one without weights gets its vocabulary from the training texts."""
-    split, texts = load_table(dataset).split, dataset_texts(dataset)
-    return load_tokenizer(encoder, texts=[texts[row] for row in np.flatnonzero(split == "train")])
+    return load_tokenizer(encoder, texts=training_texts(dataset))

@@ -15,7 +15,7 @@ from trainables.data.cache.static import augmented_texts, view_key
 from trainables.data.cache.store import build_once, meta
 from trainables.data.cache.tokenizer import dataset_tokenizer
 from trainables.data.padding import pad_rows
-from trainables.data.reading.dataset import DatasetRef, dataset_key, dataset_texts, load_table
+from trainables.data.reading.dataset import DatasetRef, dataset_key, dataset_texts
 from trainables.encoders.weights import fingerprint
 
 _CHUNK = 10_000  # rows at a time
@@ -56,11 +56,11 @@ def prepare_tokens(dataset: DatasetRef, *, encoder: str, view: TextView | None =
 
     def build(folder: Path) -> dict[str, Any]:
         tokenizer = dataset_tokenizer(dataset, encoder)
-        texts, num_rows = dataset_texts(dataset), len(load_table(dataset).ids)
-        lengths = np.zeros(num_rows, np.int64)
+        texts = dataset_texts(dataset)
+        lengths = np.zeros(len(texts), np.int64)
         with NpyWriter(folder / "ids.npy", np.dtype(np.int32)) as out:  # in parts: all ids at once are much memory
-            for at in range(0, num_rows, _CHUNK):
-                rows = np.arange(at, min(at + _CHUNK, num_rows))
+            for at in range(0, len(texts), _CHUNK):
+                rows = np.arange(at, min(at + _CHUNK, len(texts)))
                 part = [texts[row] for row in rows] if view is None else augmented_texts(dataset, view, rows)
                 encoded = tokenizer(part, add_special_tokens=False, verbose=False)["input_ids"]
                 lengths[rows] = [len(ids) for ids in encoded]

@@ -43,13 +43,13 @@ def augmented_examples(
     rows = np.sort(np.random.default_rng(seed).permutation(train)[:num])
     texts = new_texts = images = new_images = [None] * len(rows)
     if table.texts is not None:
-        view = TextView(uda.text_replace, uda.vectors or text_encoder, is_file=uda.vectors is not None)
+        view = TextView.of(uda, encoder=text_encoder)
         texts = [dataset_texts(dataset)[row] for row in rows]
         new_texts = augmented_texts(dataset, view, rows)
     if table.images is not None:
         where = f"{dataset.name} row "
         images = [decode_image(table.images[row], size=image_size, where=f"{where}{table.ids[row]}") for row in rows]
-        view = ImageView(uda.randaug_ops, uda.randaug_magnitude)
+        view = ImageView.of(uda)
         new_images = list(augmented_images(np.stack(images), view, rows).transpose(0, 2, 3, 1))
         images = [image.transpose(1, 2, 0) for image in images]
     parts = zip([table.ids[row] for row in rows], texts, new_texts, images, new_images, strict=True)

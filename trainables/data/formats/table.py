@@ -1,51 +1,34 @@
-"""Any CSV, TSV, Parquet or JSON-lines file, described by a ``table.yaml`` in the data folder.
+"""Any CSV, TSV, Parquet or JSON-lines file, described by a ``table.yaml`` in the data folder
+(:mod:`trainables.data.reading.tablefile`).
 
-    files: reviews.csv                # or a list, or {train: a.csv, val: b.csv, test: c.csv}
-    text: [title, body]               # one column or several, joined
-    image: picture                    # paths below the folder, or (Parquet) bytes
-    labels:                           # the first is the default target
-      topic: {column: topic, kind: multiclass}
-      tags: {column: tags, kind: multilabel, separator: "|"}
-      score: {column: score, kind: regression}
-    numeric: [price]
-    categorical: [brand]
-    id: review_id
-    group: author                     # its rows stay in one split
-    split: part                       # train, val (dev, valid, validation) or test
-
-Only ``files`` and ``labels`` must be there. Files are read row by row; columns that are not named are not kept.
+Files are read row by row; columns that are not named are not kept.
 Without splits the rows are divided 80/10/10 by the hash of id or group, evenly over the first target's classes.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any
 
 import numpy as np
-import yaml
 
-from trainables.data.reading.folder import data_folder, missing, unsafe
+from trainables.data.reading.folder import data_folder, missing
 from trainables.data.reading.parquet import ParquetImages, holds_pictures, open_parquet, parquet_rows
 from trainables.data.reading.rows import BadRow, Rows, clean, show
 from trainables.data.reading.splits import hash_split
-from trainables.data.reading.table import SPLITS, Table, Target
+from trainables.data.reading.table import Table, Target
+from trainables.data.reading.tablefile import SPLIT_NAMES, LabelSpec, TableSpec, load_table_spec, raise_problems
 from trainables.data.reading.targets import multiclass, multilabel, regression
 from trainables.data.reading.textfiles import csv_header, csv_rows, json_lines
 from trainables.messages import from_known
-from trainables.task import TaskKind
 
 SUMMARY = "any csv, tsv, parquet or jsonl file, described by a table.yaml beside it"
 IS_EMBEDDED = False
 TARGETS: dict[str, str] = {}  # those of table.yaml
 
 _NAME = "table"
-_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".jsonl", ".jsonl.gz")
-_KEYS = ("files", "text", "image", "labels", "numeric", "categorical", "id", "group", "split")
-_SPLITS = {name: name for name in SPLITS} | {"dev": "val", "valid": "val", "validation": "val"}
 _LAYOUTS = ("table.yaml and the files that it names; see docs/datasets.md",)
 
 
@@ -56,7 +39,7 @@ def sources(data_dir: str | None) -> list[Path]:
         ValueError: no folder, no table.yaml, or something wrong with it.
     """
     root = data_folder(_NAME, data_dir)
-    return [root / "table.yaml", *(path for path, _ in _load(root).files)]
+    return [root / "table.yaml", *(path for path, _ in _spec_of(root).files)]
 
 
 def read(data_dir: str | None) -> Table:
@@ -66,7 +49,7 @@ def read(data_dir: str | None) -> Table:
         ValueError: as for :func:`sources`, a file that cannot be read at all, or a group that is in two splits.
     """
     root = data_folder(_NAME, data_dir)
-    spec, rows = _load(root), Rows(_NAME, root)
+    spec, rows = _spec_of(root), Rows(_NAME, root)
     picture_column = _check_columns(root, spec)
     known: dict[str, str] = {}  # one string for each different label or category
     for file, (path, file_split) in enumerate(spec.files):
@@ -103,162 +86,11 @@ def read(data_dir: str | None) -> Table:
     )
 
 
-# --- table.yaml -------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class _Label:
-    column: str
-    kind: TaskKind
-    separator: str | None
-
-
-@dataclass(frozen=True)
-class _Spec:
-    files: list[tuple[Path, str | None]]  # and the split that all rows of a file are in
-    text: tuple[str, ...]
-    image: str | None
-    labels: dict[str, _Label]
-    numeric: tuple[str, ...]
-    categorical: tuple[str, ...]
-    id: str | None
-    group: str | None
-    split: str | None
-
-    @property
-    def columns(self) -> dict[str, str]:
-        """Column -> the key that names it first."""
-        named = [
-            *(("text", name) for name in self.text),
-            ("image", self.image),
-            *((f"labels.{name}.column", label.column) for name, label in self.labels.items()),
-            *(("numeric", name) for name in self.numeric),
-            *(("categorical", name) for name in self.categorical),
-            ("id", self.id),
-            ("group", self.group),
-            ("split", self.split),
-        ]
-        return {column: key for key, column in reversed(named) if column is not None}
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that is given twice, of which YAML would keep the last."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for at, key in enumerate(keys):
-            if key in keys[:at]:
-                raise yaml.MarkedYAMLError(problem=f"{key!r} is given twice", problem_mark=node.value[at][0].start_mark)
-        return super().construct_mapping(node, deep)
-
-
-def _load(root: Path) -> _Spec:
+def _spec_of(root: Path) -> TableSpec:
     path = root / "table.yaml"
     if not path.exists():
         raise missing(_NAME, root, "table.yaml", _LAYOUTS)
-    try:
-        document = yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)  # noqa: S506 (a SafeLoader)
-    except (yaml.YAMLError, UnicodeDecodeError, TypeError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = "" if mark is None else f" line {mark.line + 1}"
-        raise ValueError(f"{path}{where}: not YAML ({getattr(error, 'problem', None) or error})") from None
-    problems: list[str] = []
-    if not isinstance(document, dict):
-        raise ValueError(f"{path}: not a mapping of keys such as files and labels")
-    for key in document:
-        if key not in _KEYS:
-            problems.append(f"{key!r} is no key{from_known(str(key), _KEYS)}")
-    spec = _Spec(
-        files=_files(root, document.get("files"), problems),
-        text=_names(document, "text", problems),
-        image=_one(document, "image", problems),
-        labels=_labels(document.get("labels"), problems),
-        numeric=_names(document, "numeric", problems),
-        categorical=_names(document, "categorical", problems),
-        id=_one(document, "id", problems),
-        group=_one(document, "group", problems),
-        split=_one(document, "split", problems),
-    )
-    if spec.split is not None and any(split is not None for _, split in spec.files):
-        problems.append("split: the files are given by split already")
-    for name, label in spec.labels.items():
-        for key, columns in (("text", spec.text), ("numeric", spec.numeric), ("categorical", spec.categorical)):
-            if label.column in columns:
-                problems.append(f"{key}: column {label.column!r} is the label '{name}'")
-    _raise(path, problems)
-    return spec
-
-
-def _raise(path: Path, problems: Sequence[str]) -> None:
-    if len(problems) == 1:
-        raise ValueError(f"{path}: {problems[0]}")
-    if problems:
-        raise ValueError(f"{path} has {len(problems)} problems:\n" + "\n".join(f"  {problem}" for problem in problems))
-
-
-def _files(root: Path, value: Any, problems: list[str]) -> list[tuple[Path, str | None]]:
-    by_split = value if isinstance(value, dict) else {None: value}
-    found: list[tuple[Path, str | None]] = []
-    for split, names in by_split.items():
-        if split is not None and split not in _SPLITS:
-            problems.append(f"files: {split!r} is no split{from_known(str(split), [*_SPLITS])}")
-            continue
-        for name in names if isinstance(names, list) else [names]:
-            if not isinstance(name, str):
-                problems.append("files: missing" if name is None else f"files: {name!r} is no file name")
-            elif (reason := unsafe(name)) is not None:
-                problems.append(f"files: {name!r} {reason}; files must be in the folder of table.yaml")
-            elif not name.endswith(_SUFFIXES):
-                problems.append(f"files: {name!r} ends in none of {', '.join(_SUFFIXES)}")
-            elif not (root / name).is_file():
-                problems.append(f"files: {root / name} is missing")
-            else:
-                found.append((root / name, None if split is None else _SPLITS[split]))
-    if not found and not problems:
-        problems.append("files: none")
-    return found
-
-
-def _names(document: dict[Any, Any], key: str, problems: list[str]) -> tuple[str, ...]:
-    value = document.get(key)
-    values = [] if value is None else value if isinstance(value, list) else [value]
-    for name in values:
-        if not isinstance(name, str):
-            problems.append(f"{key}: {name!r} is no column name; quote it")
-    names = [name for name in values if isinstance(name, str)]
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        problems.append(f"{key}: column {name!r} is named twice")
-    return tuple(dict.fromkeys(names))
-
-
-def _one(document: dict[Any, Any], key: str, problems: list[str]) -> str | None:
-    value = document.get(key)
-    if value is not None and not isinstance(value, str):
-        problems.append(f"{key}: {value!r} is no column name")
-    return value if isinstance(value, str) else None
-
-
-def _labels(value: Any, problems: list[str]) -> dict[str, _Label]:
-    if not isinstance(value, dict) or not value:
-        problems.append("labels: missing; write 'labels: {topic: {column: topic, kind: multiclass}}'")
-        return {}
-    found = {}
-    for name, entry in value.items():
-        if not isinstance(name, str) or not isinstance(entry, dict):
-            problems.append(f"labels.{name}: not a name with a column and a kind")
-            continue
-        for key in entry:
-            if key not in ("column", "kind", "separator"):
-                known = ("column", "kind", "separator")
-                problems.append(f"labels.{name}: {key!r} is no key{from_known(str(key), known)}")
-        column, kind, separator = entry.get("column", name), entry.get("kind"), entry.get("separator")
-        if kind not in get_args(TaskKind):
-            problems.append(f"labels.{name}.kind: {kind!r} is none{from_known(str(kind), get_args(TaskKind))}")
-        elif not isinstance(column, str):
-            problems.append(f"labels.{name}.column: {column!r} is no column name")
-        elif separator is not None and (kind != "multilabel" or not isinstance(separator, str) or not separator):
-            problems.append(f"labels.{name}.separator: a text that stands between the names of a multilabel column")
-        else:
-            found[name] = _Label(column, cast(TaskKind, kind), separator)
-    return found
+    return load_table_spec(path)
 
 
 # --- files ------------------------------------------------------------------------------------------
@@ -266,7 +98,7 @@ def _delimiter(path: Path) -> str:
     return "\t" if ".tsv" in path.suffixes else ","
 
 
-def _check_columns(root: Path, spec: _Spec) -> str | None:
+def _check_columns(root: Path, spec: TableSpec) -> str | None:
     """The column of Parquet files that holds pictures themselves, if there is one.
 
     Raises:
@@ -289,11 +121,13 @@ def _check_columns(root: Path, spec: _Spec) -> str | None:
                 problems.append(f"{key}: {path.name} has no column {column!r}{from_known(column, names)}")
     if holding and len(holding) < len(spec.files):
         problems.append(f"image: {spec.image!r} has bytes in {holding[0].name} and not in all files")
-    _raise(root / "table.yaml", problems)
+    raise_problems(root / "table.yaml", problems)
     return spec.image if holding else None
 
 
-def _rows_of(path: Path, spec: _Spec, rows: Rows, picture_column: str | None) -> Iterator[tuple[int, dict[str, Any]]]:
+def _rows_of(
+    path: Path, spec: TableSpec, rows: Rows, picture_column: str | None
+) -> Iterator[tuple[int, dict[str, Any]]]:
     columns = spec.columns
     if path.suffix == ".parquet":
         yield from parquet_rows(path, [name for name in columns if name != picture_column], picture_column)
@@ -341,7 +175,7 @@ def _number(row: dict[str, Any], column: str, rows: Rows) -> float:
     return number
 
 
-def _label(row: dict[str, Any], label: _Label, rows: Rows, known: dict[str, str]) -> Any:
+def _label(row: dict[str, Any], label: LabelSpec, rows: Rows, known: dict[str, str]) -> Any:
     if label.kind == "regression":
         return _number(row, label.column, rows)
     if label.kind == "multiclass":
@@ -361,13 +195,13 @@ def _split(row: dict[str, Any], column: str | None) -> str:
     if column is None:
         return ""
     value = _text(row, column)
-    if value not in _SPLITS:
-        raise BadRow(f"{column!r} is {value!r}, none of {', '.join(_SPLITS)}")
-    return _SPLITS[value]
+    if value not in SPLIT_NAMES:
+        raise BadRow(f"{column!r} is {value!r}, none of {', '.join(SPLIT_NAMES)}")
+    return SPLIT_NAMES[value]
 
 
 # --- the whole table --------------------------------------------------------------------------------
-def _target(root: Path, name: str, label: _Label, values: list[Any]) -> Target:
+def _target(root: Path, name: str, label: LabelSpec, values: list[Any]) -> Target:
     try:
         if label.kind == "regression":
             return regression(values)
@@ -376,7 +210,7 @@ def _target(root: Path, name: str, label: _Label, values: list[Any]) -> Target:
         raise ValueError(f"{root / 'table.yaml'}: labels.{name}: column {label.column!r}: {error}") from None
 
 
-def _splits(root: Path, spec: _Spec, rows: Rows) -> np.ndarray:
+def _splits(root: Path, spec: TableSpec, rows: Rows) -> np.ndarray:
     groups = rows.column("group") if spec.group is not None else None
     if spec.split is None and all(split is None for _, split in spec.files):
         name, first = next(iter(spec.labels.items()))

@@ -9,6 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from trainables.config import TrialConfig
 from trainables.data.formats import dataset_module
 from trainables.data.reading.exclude import exclude_file, without_excluded
@@ -81,6 +83,16 @@ def dataset_key(dataset: DatasetRef) -> dict[str, Any]:
     if isinstance(images, ImageFiles):
         key["images"] = images.stamp
     return key
+
+
+def training_texts(dataset: DatasetRef) -> list[str]:
+    """The texts of the training rows.
+
+    Raises:
+        ValueError: the dataset has no text.
+    """
+    texts = dataset_texts(dataset)
+    return [texts[row] for row in np.flatnonzero(load_table(dataset).split == "train")]
 
 
 def dataset_fingerprint(dataset: DatasetRef) -> str:
