@@ -13,11 +13,14 @@ import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from mmtune.search.trials import Trials
 
 if TYPE_CHECKING:
+    from ray.tune.execution.tune_controller import TuneController
+
     from mmtune.spec.search_spec import SearchSpec
 
 
@@ -55,12 +58,12 @@ class StudyAsha(ASHAScheduler):
         for trial in trials.over():
             self._fill_rungs(self._bracket_of(trial), trial, key=trial)
 
-    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+    def on_trial_add(self, tune_controller: TuneController, trial: Trial) -> None:
         name = trial.config["trial"]
         self._trial_info[trial.trial_id] = self._bracket_of(name)
         self._fill_rungs(self._trial_info[trial.trial_id], name, key=trial.trial_id)
 
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+    def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
         if "epoch" not in result:
             return TrialScheduler.CONTINUE
         decision = super().on_trial_result(tune_controller, trial, result)
@@ -68,10 +71,10 @@ class StudyAsha(ASHAScheduler):
             return TrialScheduler.CONTINUE
         return TrialScheduler.STOP if self._is_spent() else decision
 
-    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+    def on_trial_complete(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> None:
         self._trial_info.pop(trial.trial_id, None)
 
-    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+    def on_trial_remove(self, tune_controller: TuneController, trial: Trial) -> None:
         self._trial_info.pop(trial.trial_id, None)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -95,7 +98,7 @@ class StudyFifo(FIFOScheduler):
         super().__init__()
         self._epochs, self._is_spent = epochs, is_spent
 
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+    def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
         is_last = result.get("epoch", self._epochs) >= self._epochs
         return TrialScheduler.STOP if self._is_spent() and not is_last else TrialScheduler.CONTINUE
 

@@ -64,7 +64,7 @@ class StudySearcher(Searcher):
         """Trials of earlier sessions that are still to be handed out."""
         return len(self._unfinished)
 
-    def suggest(self, trial_id: str) -> Any:
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next trial for Tune as {"trial": id, "job": ...}, or FINISHED."""
         if self._is_spent():
             return Searcher.FINISHED
