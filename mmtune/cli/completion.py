@@ -78,16 +78,22 @@ def costs(incomplete: str) -> list[str]:
 
 
 def keys(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Keys of the search files on the command line, with the = that follows."""
+    """Keys of the search files on the command line, then all others but families' own; with the = that follows."""
     import yaml
 
+    from mmtune.spec.keys import config_groups, file_groups
     from mmtune.spec.searchfile import find_search_file
+    from mmtune.spec.sections import NOT_FIXED
 
     found: dict[str, None] = {}
     for file in ctx.args:  # the words before an option that has no value yet
         with suppress(ValueError, OSError, yaml.YAMLError):  # `check` says what is wrong with it
             text = find_search_file(file).read_text(encoding="utf-8")
             found |= dict.fromkeys(_leaves(yaml.load(text, yaml.CSafeLoader)))
+    sections = [group for group in file_groups() if group.title in ("sampler", "scheduler", "budget", "resources")]
+    found |= dict.fromkeys(key.name for group in sections for key in group.keys)
+    fixed = [key.name for group in config_groups() for key in group.keys if key.name not in NOT_FIXED]
+    found |= dict.fromkeys(f"fixed.{name}" for name in fixed)
     return [f"{key}=" for key in _beginning(incomplete, found)]
 
 
