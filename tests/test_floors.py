@@ -24,7 +24,7 @@ FAMILIES_MAY = {
     f"trainables.{name}" for name in ("layers", "batch", "config", "freezing", "losses", "encoders", "task")
 }
 FLOORS = (  # of trainables, from the ground: a module imports from its own floor and from those below
-    ("files", "messages", "seeds", "task", "errors"),
+    ("files", "messages", "seeds", "task", "errors", "metrics"),
     ("config",),
     ("batch",),
     ("encoders", "layers", "augment", "losses", "freezing"),
