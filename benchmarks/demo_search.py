@@ -65,7 +65,8 @@ def main() -> None:
     if args.plain_side is not None:
         return run_plain_side(Path(args.plain_side), args)
 
-    from mmtune.spec.search_spec import find_search_file, load_spec
+    from mmtune.spec.search_spec import load_spec
+    from mmtune.spec.searchfile import find_search_file
 
     load_spec(find_search_file(_SEARCH), overrides=_overrides(args))  # says what is wrong before anything runs
     print_setting()
@@ -185,7 +186,8 @@ def run_plain_side(folder: Path, args: argparse.Namespace) -> None:
     from ray.tune.schedulers import ASHAScheduler
     from ray.tune.search.optuna import OptunaSearch
 
-    from mmtune.spec.search_spec import find_search_file, load_spec
+    from mmtune.spec.search_spec import load_spec
+    from mmtune.spec.searchfile import find_search_file
 
     spec = load_spec(find_search_file(_SEARCH), overrides=_overrides(args))
     fixed = {key: value for key, value in spec.fixed.items() if not key.startswith("uda.")}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mmtune.records import COSTS
-from mmtune.spec.search_spec import SAMPLER_NAMES, SCHEDULER_NAMES
+from mmtune.spec.sections import SAMPLER_NAMES, SCHEDULER_NAMES
 from trainables.data.formats import DATASETS
 from trainables.families import FAMILIES, family_module
 from trainables.metrics import METRICS

@@ -46,7 +46,7 @@ def _datasets() -> Listing:
 
 
 def _spaces() -> Listing:
-    from mmtune.spec.search_spec import shipped_search_files
+    from mmtune.spec.searchfile import shipped_search_files
 
     rows = []
     for name, path in sorted(shipped_search_files().items()):
@@ -64,7 +64,7 @@ def _samplers() -> Listing:
         "gp": "Gaussian process; few trials, few parameters",
         "brute_force": "every combination of a finite space",
     }
-    from mmtune.spec.search_spec import SAMPLER_NAMES
+    from mmtune.spec.sections import SAMPLER_NAMES
 
     return ["sampler", "what it is"], [[name, texts[name]] for name in SAMPLER_NAMES]
 
@@ -74,7 +74,7 @@ def _schedulers() -> Listing:
         "asha": "stops what is below the top 1/reduction_factor of its rung; the default",
         "none": "trains every trial to its end",
     }
-    from mmtune.spec.search_spec import SCHEDULER_NAMES
+    from mmtune.spec.sections import SCHEDULER_NAMES
 
     return ["scheduler", "what it is"], [[name, texts[name]] for name in SCHEDULER_NAMES]
 

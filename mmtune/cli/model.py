@@ -25,7 +25,7 @@ def train(
 
     for key in ("OMP_WAIT_POLICY", "TOKENIZERS_PARALLELISM"):  # read when torch is imported, below
         os.environ.setdefault(key, ENVIRONMENT[key])
-    from mmtune.spec.search_spec import load_config
+    from mmtune.spec.configfile import load_config
     from mmtune.study.plan import data_notes
     from mmtune.study.single import train_single
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import EllipsisType
 from typing import Any, NamedTuple, TypeGuard
 
 from mmtune.spec.yamltree import Tree, YamlPath
@@ -28,14 +29,14 @@ class SpecError(ValueError):
 
     def __init__(self, source: str, found: Sequence[Problem], places: Sequence[str | None] | None = None) -> None:
         self.source, self.problems = source, list(found)
-        self.places = list(places) if places is not None else [None] * len(found)
+        self.places: list[str | None] = list(places) if places is not None else [None] * len(found)
         lines = [f"{source} has {len(found)} problem{'s' if len(found) != 1 else ''}:"]
         for problem, place in zip(self.problems, self.places, strict=True):
             where = place if place is not None else None if problem.line is None else f"line {problem.line}"
             lines.append(f"  {problem.key}{f' ({where})' if where else ''}: {problem.message}")
         super().__init__("\n".join(lines))
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[type[SpecError], tuple[str, list[Problem], list[str | None]]]:
         return SpecError, (self.source, self.problems, self.places)
 
 
@@ -87,9 +88,16 @@ class Document:
             self.bad((), f"is {describe(tree.data)}; {expected}")
 
     # --- problems -------------------------------------------------------------------------------------
-    def bad(self, path: YamlPath, message: str, *, key: str | None = None, place: Any = ...) -> None:
+    def bad(
+        self,
+        path: YamlPath,
+        message: str,
+        *,
+        key: str | None = None,
+        place: int | str | EllipsisType | None = ...,
+    ) -> None:
         """Notes a problem at ``path``, or ``place`` where that has none."""
-        self.problems.append((path, message, self.place(path) if place is ... else place, key))
+        self.problems.append((path, message, self.place(path) if isinstance(place, EllipsisType) else place, key))
 
     def place(self, path: YamlPath) -> int | str:
         """The line or the override that ``path``, or what contains it, comes from."""

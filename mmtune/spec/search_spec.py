@@ -18,16 +18,13 @@ from mmtune.space.corners import corners
 from mmtune.space.domains import Categorical, Number
 from mmtune.space.problems import unreachable
 from mmtune.space.space import Space
-from mmtune.spec.configfile import load_config
 from mmtune.spec.configkeys import ConfigKeys, config_problems, flat_fields, known_names
-from mmtune.spec.document import Document, Problem, SpecError, read_text
+from mmtune.spec.document import Document, read_text
 from mmtune.spec.domains import read_domain
 from mmtune.spec.overrides import apply_override
-from mmtune.spec.searchfile import SEARCH_KEYS, final_text, find_search_file, is_config, shipped_search_files
+from mmtune.spec.searchfile import SEARCH_KEYS, final_text, is_config
 from mmtune.spec.sections import (
     NOT_FIXED,
-    SAMPLER_NAMES,
-    SCHEDULER_NAMES,
     STUDY_NAME,
     Budget,
     Objective,
@@ -44,18 +41,6 @@ from mmtune.spec.space_section import SpaceSection
 from mmtune.spec.validation import UNKNOWN_KEY, with_floats
 from trainables.config import TrialConfig
 from trainables.messages import show, unknown
-
-__all__ = [  # what others need to read files, beside what is defined here
-    "SAMPLER_NAMES",
-    "SCHEDULER_NAMES",
-    "Problem",
-    "SearchSpec",
-    "SpecError",
-    "find_search_file",
-    "load_config",
-    "load_spec",
-    "shipped_search_files",
-]
 
 _UDA_GRACE = 4  # docs/methods.md#grace
 

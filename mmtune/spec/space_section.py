@@ -150,7 +150,7 @@ class SpaceSection:
         return "".join(f" (YAML reads {word}; quote it)" for word in self.document.odd_words(path))
 
     # --- try_first --------------------------------------------------------------------------------------
-    def read_try_first(self, space: Space | None, *, most: Any) -> tuple[Mapping[str, Any], ...]:
+    def read_try_first(self, space: Space | None, *, most: int | None) -> tuple[Mapping[str, Any], ...]:
         """The rows of ``try_first:``.
 
         Args:
@@ -158,7 +158,7 @@ class SpaceSection:
             most: the trials of the budget.
         """
         rows = self.document.entries("try_first", example="{optim.lr: 5.0e-5}") or []
-        if isinstance(most, int) and len(rows) > max(most, 1):
+        if most is not None and len(rows) > max(most, 1):
             self.bad(("try_first",), f"has {len(rows)} trials, more than budget.trials ({most})")
         good = []
         for i, row in enumerate(rows):

@@ -9,7 +9,10 @@ import yaml
 from pydantic import ValidationError
 
 from mmtune.space.corners import corners
-from mmtune.spec.search_spec import SpecError, load_config, load_spec, shipped_search_files
+from mmtune.spec.configfile import load_config
+from mmtune.spec.document import SpecError
+from mmtune.spec.search_spec import load_spec
+from mmtune.spec.searchfile import shipped_search_files
 from trainables.config import TrialConfig
 
 GOOD = """\

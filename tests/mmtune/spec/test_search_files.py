@@ -17,7 +17,8 @@ import transformers
 from mmtune.records import COSTS
 from mmtune.space.corners import corners
 from mmtune.space.optuna_names import suggest, to_optuna
-from mmtune.spec.search_spec import SearchSpec, load_spec, shipped_search_files
+from mmtune.spec.search_spec import SearchSpec, load_spec
+from mmtune.spec.searchfile import shipped_search_files
 from trainables.batch import Batch
 from trainables.config import TrialConfig
 from trainables.data.formats import dataset_module

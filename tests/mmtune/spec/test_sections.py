@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from mmtune.spec.document import SpecError
 from mmtune.spec.domains import KINDS
-from mmtune.spec.search_spec import SpecError, load_spec
+from mmtune.spec.search_spec import load_spec
 from mmtune.spec.sections import Budget, Objective, Resources, SamplerSpec, SchedulerSpec
 
 MODELS = [Objective, SamplerSpec, SchedulerSpec, Budget, Resources, *KINDS.values()]

@@ -20,7 +20,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from mmtune.space.corners import corners
 from mmtune.space.optuna_names import suggest
 from mmtune.spec import searchfile
-from mmtune.spec.search_spec import SpecError, find_search_file, load_spec, shipped_search_files
+from mmtune.spec.document import SpecError
+from mmtune.spec.search_spec import load_spec
+from mmtune.spec.searchfile import find_search_file, shipped_search_files
 from trainables.config import TrialConfig
 
 GOOD = """\
