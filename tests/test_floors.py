@@ -155,8 +155,10 @@ def loaded(*names: str) -> set[str]:
     [
         (modules("trainables"), {"ray", "optuna", "mmtune", "analysis"}),
         (modules("analysis"), {"ray", "optuna", "torch", "transformers"}),
-        (["mmtune.spec.search_spec", "mmtune.cli.app", "mmtune.study.session", "mmtune.slots.cluster",
-          "mmtune.slots.requirements", "mmtune.study.create", "mmtune.study.single", "mmtune.cli.listing"],
+        ([*modules("mmtune.spec"), *modules("mmtune.space"),
+          *(name for name in modules("mmtune.cli") if name != "mmtune.cli.__main__"),
+          "mmtune.study.session", "mmtune.study.create", "mmtune.study.single", "mmtune.slots.cluster",
+          "mmtune.slots.requirements"],
          {"ray", "optuna", "torch", "transformers", "pandas", "analysis"}),
     ],
     ids=["trainables", "analysis", "mmtune"],
