@@ -32,7 +32,7 @@ def train(
     path = Path(config)
     target = Path(out) if out is not None else Path("trained") / path.stem
     chosen = load_config(path, data_dir=data)
-    for note in data_notes(chosen.dataset, chosen.data_dir):
+    for note in data_notes(chosen.dataset, chosen.data_dir, chosen.target):
         typer.echo(f"note: {note}")
     result = train_single(chosen, folder=target, say=typer.echo)
     for key, value in result.items():

@@ -90,7 +90,7 @@ def run(
     for spec in specs:
         check_data(spec, data)
         new_folder(spec, storage)
-        notes |= dict.fromkeys([*spec.warnings, *data_notes(spec.dataset, data)])
+        notes |= dict.fromkeys([*spec.warnings, *data_notes(spec.dataset, data, spec.fixed.get("target"))])
     twice = sorted({spec.study for spec in specs if [other.study for other in specs].count(spec.study) > 1})
     if twice:
         raise ValueError(f"two search files name the same study: {', '.join(twice)}")

@@ -37,7 +37,7 @@ def make_plan(spec: SearchSpec, nodes: Sequence[Node], *, data_dir: str | None =
     largest = max((4 * total + 12 * trainable for _, total, trainable in sizes), default=0)
     checkpoint = max((16 * trainable for _, _, trainable in sizes), default=0)
     trials = spec.budget.trials
-    notes = [*spec.warnings, *data_notes(spec.dataset, data_dir)]
+    notes = [*spec.warnings, *data_notes(spec.dataset, data_dir, spec.fixed.get("target"))]
     return Plan(
         slots=slots,
         workers_fit=fit,
@@ -61,22 +61,16 @@ def check_data(spec: SearchSpec, data_dir: str | None) -> None:
             raise ValueError(f"dataset {spec.dataset}: {path} is missing")
 
 
-def data_notes(dataset: str, data_dir: str | None) -> list[str]:
-    """A line if the reader left rows of the dataset out.
+def data_notes(dataset: str, data_dir: str | None, target: str | None = None) -> list[str]:
+    """What a user should know of the dataset: see :func:`trainables.data.reading.notes.dataset_notes`.
 
     Raises:
-        ValueError: files that cannot be read.
+        ValueError: files that cannot be read, or labels that nothing can be learnt from.
     """
-    from trainables.data.reading.dataset import DatasetRef, load_table
+    from trainables.data.reading.dataset import DatasetRef
+    from trainables.data.reading.notes import dataset_notes
 
-    problems = load_table(DatasetRef(dataset, data_dir)).problems
-    if not problems:
-        return []
-    where = "" if data_dir is None else f" --data {data_dir}"
-    return [
-        f"dataset {dataset}: rows left out or repaired: {len(problems)}, the first: {problems[0]} "
-        f"(all: mmtune data check {dataset}{where})"
-    ]
+    return dataset_notes(DatasetRef(dataset, data_dir), target)
 
 
 def count_slots(spec: SearchSpec, nodes: Sequence[Node]) -> tuple[int, int]:

@@ -30,6 +30,8 @@ def findings_of(check: DatasetCheck) -> list[Finding]:
         add(f"{_num(problems, 'row')} left out or repaired by the reader", problems, is_strict=True)
     if excluded:
         add(f"{_num(excluded, 'row')} left out by {EXCLUDE}")
+    for note in check.notes:
+        add(note)
     if check.duplicate_ids:
         add(f"{_num(check.duplicate_ids, 'id')} given twice or more", list(check.duplicate_ids), is_strict=True)
     for split, num in check.rows.items():

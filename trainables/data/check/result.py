@@ -238,6 +238,7 @@ class DatasetCheck:
         num_read: rows that the reader gave; more than ``rows`` if only some were looked at.
         rows: looked at, by split.
         problems: of the reader, all: file, line, why.
+        notes: of the reader: what it read otherwise than it is written.
         duplicate_ids: id -> rows that have it.
     """
 
@@ -245,6 +246,7 @@ class DatasetCheck:
     num_read: int
     rows: Splits
     problems: list[str]
+    notes: list[str]
     duplicate_ids: dict[str, int]
     targets: dict[str, TargetCheck]
     text: TextCheck | None

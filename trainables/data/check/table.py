@@ -69,6 +69,7 @@ def check_table(
         num_read=len(table.ids),
         rows=look.count(np.ones(len(rows), bool)),
         problems=list(table.problems),
+        notes=list(table.notes),
         duplicate_ids={id: num for id, num in Counter(look.ids).items() if num > 1},
         targets={name: check_target(look, one, texts, pixels) for name, one in targets.items()},
         text=text,

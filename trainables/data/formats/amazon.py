@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trainables.data.reading.fields import BadRow, clean, id_of, show, text_of
 from trainables.data.reading.folder import data_folder, missing
-from trainables.data.reading.rows import BadRow, Rows, clean, id_of, show, text_of
+from trainables.data.reading.rows import Rows
 from trainables.data.reading.splits import hash_split
 from trainables.data.reading.table import Table
 from trainables.data.reading.targets import multiclass, regression

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
+from trainables.data.reading.fields import BadRow
 from trainables.data.reading.folder import data_folder, missing
-from trainables.data.reading.rows import BadRow, Rows
+from trainables.data.reading.rows import Rows
 from trainables.data.reading.splits import hash_split, held_out
 from trainables.data.reading.table import Table
-from trainables.data.reading.targets import multiclass
 from trainables.data.reading.textfiles import csv_rows
 
 SUMMARY = "pictures of garments; eight attributes, each a target"
@@ -69,7 +69,7 @@ def read(data_dir: str | None) -> Table:
     root = data_folder(_NAME, data_dir)
     rows, answered = Rows(_NAME, root), set()
     for path, part in _lists(root):
-        for line, row in csv_rows(path, rows.note, names=("image", "attribute", "value")):
+        for line, row in csv_rows(path, rows.note, names=("image", "attribute", "value"), remark=rows.remark):
             with rows.at(path, line):
                 attribute, value = row["attribute"].strip().removesuffix("_labels"), row["value"].strip().lower()
                 if attribute not in _CLASSES:
@@ -84,7 +84,7 @@ def read(data_dir: str | None) -> Table:
     rows.check()
     attributes, labels = rows.column("attribute"), rows.column("label")
     targets = {
-        name: multiclass(
+        name: rows.multiclass(
             [label if there == name else None for there, label in zip(attributes, labels, strict=True)], classes
         )
         for name, classes in _CLASSES.items()

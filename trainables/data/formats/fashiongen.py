@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
+from trainables.data.reading.fields import BadRow
 from trainables.data.reading.folder import data_folder, missing
 from trainables.data.reading.hdf5 import Hdf5Images, columns_of, open_hdf5, strings
-from trainables.data.reading.rows import BadRow, Rows
+from trainables.data.reading.rows import Rows
 from trainables.data.reading.splits import held_out
 from trainables.data.reading.table import Table
-from trainables.data.reading.targets import multiclass
 
 SUMMARY = "garments, several poses each, and their descriptions; 121 sub-categories or 48 categories"
 IS_EMBEDDED = False
@@ -73,7 +73,7 @@ def read(data_dir: str | None) -> Table:
     rows.check()
     split = np.array(rows.splits, "<U5")
     train = np.flatnonzero(split == "train")
-    products, kinds = rows.column("product"), rows.column("subcategory")
+    products, kinds = rows.column("product"), rows.names("subcategory", rows.column("subcategory"), unit="label")
     is_val = held_out(
         [rows.ids[row] for row in train],
         share=_VAL,
@@ -82,7 +82,12 @@ def read(data_dir: str | None) -> Table:
     )
     split[train[is_val]] = "val"
     return rows.table(
-        {"subcategory": multiclass(kinds), "category": multiclass([name or None for name in rows.column("category")])},
+        {
+            "subcategory": rows.multiclass(kinds),
+            "category": rows.multiclass(
+                rows.names("category", [name or None for name in rows.column("category")], unit="label")
+            ),
+        },
         split=split,
         images=Hdf5Images(paths, "input_image", np.array(rows.column("place")), _pixels),
         numeric={"price": rows.column("price")},

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
+from trainables.data.reading.fields import BadRow, id_of, text_of
 from trainables.data.reading.folder import data_folder, missing
-from trainables.data.reading.rows import BadRow, Rows, id_of, text_of
+from trainables.data.reading.rows import Rows
 from trainables.data.reading.splits import held_out
 from trainables.data.reading.table import Table
-from trainables.data.reading.targets import multiclass
 from trainables.data.reading.textfiles import csv_rows, json_lines
 
 SUMMARY = "pictures of dishes and titles or texts of their web pages; 101 dishes"
@@ -60,12 +60,12 @@ def read(data_dir: str | None) -> Table:
     kind, rows = _layout(root), Rows(_NAME, root)
     {"mmbt": _read_mmbt, "titles": _read_titles, "pages": _read_pages}[kind](rows)
     rows.check()
-    labels, split = rows.column("label"), np.array(rows.splits, "<U5")
+    labels, split = rows.names("label", rows.column("label"), unit="label"), np.array(rows.splits, "<U5")
     if kind != "mmbt":
         train = np.flatnonzero(split == "train")
         ids, strata = [rows.ids[row] for row in train], [labels[row] for row in train]
         split[train[held_out(ids, count=min(_VAL, max(1, len(train) // 10)), strata=strata)]] = "val"
-    return rows.table({"label": multiclass(labels)}, split=split)
+    return rows.table({"label": rows.multiclass(labels)}, split=split)
 
 
 def _layout(root: Path) -> str:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from trainables.data.reading.fields import class_of, id_of, is_missing, text_of
 from trainables.data.reading.folder import data_folder, first_there, missing
-from trainables.data.reading.rows import Rows, class_of, id_of, text_of
+from trainables.data.reading.rows import Rows
 from trainables.data.reading.table import Table
-from trainables.data.reading.targets import multiclass
 from trainables.data.reading.textfiles import json_lines
 
 SUMMARY = "memes and the text in them; hateful or not"
@@ -53,14 +53,14 @@ def read(data_dir: str | None) -> Table:
         before = {id for id, there in zip(rows.ids, rows.splits, strict=True) if there == split}
         for line, row in json_lines(path, rows.note):
             with rows.at(path, line):
-                has_label = split != "test" or row.get("label") is not None
+                has_label = split != "test" or not is_missing(row, "label")
                 label = class_of(row, "label", _LABELS) if has_label else None
                 id = id_of(row).zfill(5)  # 8291 and "08291" are one meme
                 if id not in before:
                     image = pictures + text_of(row, "img")
                     rows.add(id=id, split=split, text=text_of(row, "text"), image=image, label=label)
     rows.check()
-    return rows.table({"label": multiclass(rows.column("label"), _CLASSES)})
+    return rows.table({"label": rows.multiclass(rows.column("label"), _CLASSES)})
 
 
 def _annotations(root: Path) -> dict[Path, str]:

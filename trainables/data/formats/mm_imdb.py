@@ -8,15 +8,16 @@ keeps (films tagged News left out, and held-out films with a genre that no train
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from trainables.data.reading.fields import BadRow, id_of, names_of, text_of
 from trainables.data.reading.folder import data_folder, first_there, missing
 from trainables.data.reading.hdf5 import Hdf5Images, columns_of, open_hdf5, strings
-from trainables.data.reading.rows import BadRow, Rows, id_of, names_of, text_of
+from trainables.data.reading.rows import Rows
 from trainables.data.reading.table import SPLITS, Table, Target
 from trainables.data.reading.targets import multilabel
 from trainables.data.reading.textfiles import json_document, json_lines
@@ -68,7 +69,7 @@ def read(data_dir: str | None) -> Table:
         return _read_hdf5(rows, path)
     (_read_raw if kind == "raw" else _read_jsonl)(rows, path)
     rows.check()
-    genres = rows.column("genres")
+    genres = rows.sets("genres", rows.column("genres"))
     return rows.table({"genres23": _genres23(genres), "genres_mmbt": _genres_mmbt(genres, rows.splits)})
 
 
@@ -153,22 +154,22 @@ def _read_jsonl(rows: Rows, root: Path) -> None:
 
 
 # --- genres -----------------------------------------------------------------------------------------
-def _genres23(genres: list[list[str]]) -> Target:
+def _genres23(genres: Sequence[Collection[str] | None]) -> Target:
     """Films with none of the 23 are not labelled."""
     known = set(_GENRES)
-    return multilabel([names if known & {*names} else None for names in genres], _GENRES)
+    return multilabel([names if known & {*(names or ())} else None for names in genres], _GENRES)
 
 
-def _genres_mmbt(genres: list[list[str]], splits: list[str]) -> Target:
-    is_kept = ["News" not in names for names in genres]
+def _genres_mmbt(genres: Sequence[Collection[str] | None], splits: list[str]) -> Target:
+    is_kept = ["News" not in (names or ()) for names in genres]
     in_train = {
         name
         for names, split, kept in zip(genres, splits, is_kept, strict=True)
         if split == SPLITS[0] and kept
-        for name in names
+        for name in names or ()
     }
     return multilabel(
-        [names if kept and in_train >= {*names} else None for names, kept in zip(genres, is_kept, strict=True)],
+        [names if kept and in_train >= {*(names or ())} else None for names, kept in zip(genres, is_kept, strict=True)],
         sorted(in_train),
     )
 

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
+from trainables.data.reading.fields import BadRow
 from trainables.data.reading.folder import data_folder
 from trainables.data.reading.movielens_files import Movie, MovieLens, User
-from trainables.data.reading.rows import BadRow, Rows
+from trainables.data.reading.rows import Rows
 from trainables.data.reading.splits import hash_split
 from trainables.data.reading.table import Neighbours, Table
 from trainables.data.reading.targets import multiclass, regression

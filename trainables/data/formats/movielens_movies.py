@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from trainables.data.reading.fields import BadRow
 from trainables.data.reading.folder import data_folder
 from trainables.data.reading.movielens_files import MovieLens
-from trainables.data.reading.rows import BadRow, Rows
+from trainables.data.reading.rows import Rows
 from trainables.data.reading.splits import hash_split
 from trainables.data.reading.table import Table
-from trainables.data.reading.targets import multilabel
 
 SUMMARY = "the films of MovieLens, with title, plot and poster; 18 or 19 genres"
 IS_EMBEDDED = False
@@ -57,9 +57,9 @@ def read(data_dir: str | None) -> Table:
             text = ". ".join(part for part in (movie.title, plots.get(id, "")) if part)
             rows.add(id=id, text=text, image=posters.get(id), genres=movie.genres or None, year=movie.year)
     rows.check()
-    genres, years = rows.column("genres"), rows.column("year")
+    genres, years = rows.sets("genres", rows.column("genres")), rows.column("year")
     return rows.table(
-        {"genres": multilabel(genres)},
+        {"genres": rows.multilabel(genres)},
         split=hash_split(rows.ids, strata=[names[0] if names else None for names in genres]),
         numeric=None if all(map(math.isnan, years)) else {"year": years},
     )

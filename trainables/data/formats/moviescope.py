@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from trainables.data.reading.fields import BadRow, id_of, names_of, text_of
 from trainables.data.reading.folder import data_folder, first_there, missing
-from trainables.data.reading.rows import BadRow, Rows, id_of, names_of, text_of
+from trainables.data.reading.rows import Rows
 from trainables.data.reading.table import Table
-from trainables.data.reading.targets import multilabel
 from trainables.data.reading.textfiles import json_lines
 
 SUMMARY = "synopses and posters of films; 13 genres"
@@ -56,4 +56,4 @@ def read(data_dir: str | None) -> Table:
                 text = text_of(row, "synopsis" if "synopsis" in row else "text")
                 rows.add(id=id, split=split, text=text, image=image, genres=names_of(row, "label"))
     rows.check()
-    return rows.table({"genres": multilabel(rows.column("genres"))})
+    return rows.table({"genres": rows.multilabel(rows.sets("genres", rows.column("genres")))})

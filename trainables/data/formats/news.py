@@ -7,18 +7,18 @@ evenly over topics; the same article from two agencies (title and text alike but
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from trainables.data.reading.cells import composed
+from trainables.data.reading.fields import BadRow, id_of, text_of
 from trainables.data.reading.folder import data_folder, first_there, missing
-from trainables.data.reading.rows import BadRow, Rows, id_of, text_of
-from trainables.data.reading.splits import hash_split
+from trainables.data.reading.rows import Rows
+from trainables.data.reading.splits import hash_split, with_validation
 from trainables.data.reading.table import SPLITS, Table
-from trainables.data.reading.targets import multiclass
 from trainables.data.reading.textfiles import csv_rows, json_lines
 
 SUMMARY = "your own news with a picture each, e.g. in Spanish; topics"
@@ -49,26 +49,26 @@ def read(data_dir: str | None) -> Table:
         ValueError: as for :func:`sources`, a file that cannot be read at all, or splits for some articles only.
     """
     root = data_folder(_NAME, data_dir)
-    rows = Rows(_NAME, root)
+    rows = Rows(_NAME, root, has_local_ids=True)
     for path, file_split in _files(root):
         for line, row in _lines(path, rows):
             with rows.at(path, line):
-                title, body = (_composed(text_of(row, key, default="")) for key in ("title", "text"))
-                topic = _composed(text_of(row, "topic"))
-                if not topic or not (title or body):
-                    raise BadRow("no 'topic'" if not topic else "neither 'title' nor 'text'")
+                title, body = (composed(text_of(row, key, default="")) for key in ("title", "text"))
+                topic = composed(id_of(row, "topic"))
+                if rows.cells.is_missing(topic) or not (title or body):
+                    raise BadRow("no 'topic'" if rows.cells.is_missing(topic) else "neither 'title' nor 'text'")
                 rows.add(
                     id=id_of(row) if row.get("id") not in (None, "") else f"{path.stem}-{line}",
                     split=file_split or _split(row),
                     text=f"{title}. {body}" if title and body else title or body,
                     image=text_of(row, "image"),
                     topic=topic,
-                    source=_composed(text_of(row, "source", default="")) or None,
+                    source=composed(text_of(row, "source", default="")) or None,
                 )
     rows.check()
-    topics, sources = rows.column("topic"), rows.column("source")
+    topics, sources = rows.names("topic", rows.column("topic"), unit="label"), rows.column("source")
     return rows.table(
-        {"topic": multiclass(topics)},
+        {"topic": rows.multiclass(topics)},
         split=_splits(rows, topics),
         categorical={"source": sources} if any(source is not None for source in sources) else None,
     )
@@ -81,6 +81,8 @@ def _files(root: Path) -> list[tuple[Path, str | None]]:
     found = []
     for names, split in ((("train",), "train"), (("val", "dev"), "val"), (("test",), "test")):
         path = first_there(root, [f"{name}{suffix}" for name in names for suffix in (".jsonl", ".jsonl.gz", ".csv")])
+        if path is None and split == "val":
+            continue  # held out of the training rows
         if path is None:
             raise missing(_NAME, root, f"news.jsonl, news.csv or {names[0]}.jsonl", _LAYOUTS)
         found.append((path, split))
@@ -89,29 +91,29 @@ def _files(root: Path) -> list[tuple[Path, str | None]]:
 
 def _lines(path: Path, rows: Rows) -> Iterator[tuple[int, dict[str, Any]]]:
     if path.suffix == ".csv":
-        return csv_rows(path, rows.note, required=("topic", "image"))
+        return csv_rows(path, rows.note, required=("topic", "image"), remark=rows.remark)
     return json_lines(path, rows.note)
 
 
-def _composed(text: str) -> str:
-    """Accents as one character each (NFC): half of the world's files have them as two."""
-    return unicodedata.normalize("NFC", text)
-
-
 def _split(row: dict[str, Any]) -> str:
-    value = text_of(row, "split", default="")
+    value = text_of(row, "split", default="").lower()
     if value and value not in _SPLITS:
         raise BadRow(f"split {value!r} is none of {', '.join(_SPLITS)}")
     return _SPLITS.get(value, "")
 
 
-def _splits(rows: Rows, topics: list[str]) -> np.ndarray:
+def _splits(rows: Rows, topics: list[str | None]) -> np.ndarray:
     has_split = [bool(split) for split in rows.splits]
     if all(has_split):
-        return np.array(rows.splits, "<U5")
+        split, note = with_validation(np.array(rows.splits, "<U5"), rows.ids, strata=topics, groups=_articles(rows))
+        rows.notes += [] if note is None else [note]
+        return split
     if any(has_split):
         where = rows.ids[has_split.index(False)]
         raise ValueError(f"dataset {_NAME}: {rows.root}: some articles have a split and article {where} has none")
-    return hash_split(
-        rows.ids, strata=topics, groups=[" ".join((text or "").casefold().split()) for text in rows.texts]
-    )
+    return hash_split(rows.ids, strata=topics, groups=_articles(rows))
+
+
+def _articles(rows: Rows) -> list[str]:
+    """Equal for the same article."""
+    return [" ".join((text or "").casefold().split()) for text in rows.texts]

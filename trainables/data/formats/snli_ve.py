@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from trainables.data.reading.fields import BadRow, class_of, id_of, text_of
 from trainables.data.reading.folder import data_folder, first_there, missing
-from trainables.data.reading.rows import BadRow, Rows, class_of, id_of, text_of
+from trainables.data.reading.rows import Rows
 from trainables.data.reading.table import Table
-from trainables.data.reading.targets import multiclass
 from trainables.data.reading.textfiles import json_lines
 
 SUMMARY = "Flickr30k pictures and sentences; entailment, neutral or contradiction"
@@ -61,7 +61,7 @@ def read(data_dir: str | None) -> Table:
                     label=class_of(row, "gold_label", classes),
                 )
     rows.check()
-    return rows.table({"label": multiclass(rows.column("label"), _CLASSES)})
+    return rows.table({"label": rows.multiclass(rows.column("label"), _CLASSES)})
 
 
 def _picture(row: dict[str, object]) -> str:

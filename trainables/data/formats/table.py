@@ -7,19 +7,23 @@ Without splits the rows are divided 80/10/10 by the hash of id or group, evenly 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from trainables.data.reading.cells import composed
+from trainables.data.reading.dialect import Dialect, find_dialect
+from trainables.data.reading.fields import BadRow
 from trainables.data.reading.folder import data_folder, missing
+from trainables.data.reading.lines import is_kind
 from trainables.data.reading.parquet import ParquetImages, holds_pictures, open_parquet, parquet_rows
-from trainables.data.reading.rows import BadRow, Rows, clean, show
-from trainables.data.reading.splits import hash_split
+from trainables.data.reading.rows import Rows
+from trainables.data.reading.splits import hash_split, with_validation
 from trainables.data.reading.table import Table, Target
 from trainables.data.reading.tablefile import SPLIT_NAMES, LabelSpec, TableSpec, load_table_spec, raise_problems
+from trainables.data.reading.tablevalues import TableValues, separator_note
 from trainables.data.reading.targets import multiclass, multilabel, regression
 from trainables.data.reading.textfiles import csv_header, csv_rows, json_lines
 from trainables.messages import from_known
@@ -46,43 +50,47 @@ def read(data_dir: str | None) -> Table:
     """All rows whose id, picture and split can be used.
 
     Raises:
-        ValueError: as for :func:`sources`, a file that cannot be read at all, or a group that is in two splits.
+        ValueError: as for :func:`sources`, a file that cannot be read at all, a column that cannot be what it is said
+            to be, or a group that is in two splits.
     """
     root = data_folder(_NAME, data_dir)
-    spec, rows = _spec_of(root), Rows(_NAME, root)
-    picture_column = _check_columns(root, spec)
-    known: dict[str, str] = {}  # one string for each different label or category
+    spec = _spec_of(root)
+    rows = Rows(_NAME, root, cells=spec.cells, has_local_ids=True)
+    picture_column, dialects = _check_columns(root, spec)
+    values, categorical = TableValues(rows), {f"categorical {name}": name for name in spec.categorical}
     for file, (path, file_split) in enumerate(spec.files):
         place = path.relative_to(root).as_posix()
-        for line, row in _rows_of(path, spec, rows, picture_column):
+        for line, row in _rows_of(path, spec, rows, picture_column, dialects.get(path)):
             with rows.at(path, line):
-                id = f"{place}-{line}" if spec.id is None else _text(row, spec.id)
+                id = f"{place}-{line}" if spec.id is None else spec.cells.id(values.text(row, spec.id))
                 if not id:
                     raise BadRow(f"no {spec.id!r}")
                 if picture_column and not row[picture_column]:
                     raise BadRow(f"no bytes in {picture_column!r}")
                 rows.add(
                     id=id,
-                    split=file_split or _split(row, spec.split),
-                    text=" ".join(filter(None, (_text(row, name) for name in spec.text))) if spec.text else None,
-                    image=_text(row, spec.image) if spec.image and not picture_column else None,
+                    split=file_split or _split(values, row, spec.split),
+                    text=" ".join(filter(None, (values.text(row, name) for name in spec.text))) if spec.text else None,
+                    image=values.text(row, spec.image) if spec.image and not picture_column else None,
                     place=(file, line - 1) if picture_column else None,
-                    group=None if spec.group is None else _text(row, spec.group) or id,
-                    **{f"label {name}": _label(row, label, rows, known) for name, label in spec.labels.items()},
-                    **{f"numeric {name}": _number(row, name, rows) for name in spec.numeric},
-                    **{f"categorical {name}": _category(row, name, known) for name in spec.categorical},
+                    group=None if spec.group is None else _group(values, row, spec) or id,
+                    **{f"label {name}": values.label(row, name, label) for name, label in spec.labels.items()},
+                    **{f"numeric {name}": values.number(row, name, f"numeric {name}") for name in spec.numeric},
+                    **{what: values.category(row, name, what) for what, name in categorical.items()},
                 )
     rows.check()
-    targets = {name: _target(root, name, label, rows.column(f"label {name}")) for name, label in spec.labels.items()}
+    _check_rows(root, spec, rows, values)
+    labels = {name: _labels(name, label, rows) for name, label in spec.labels.items()}
+    targets = {name: _target(root, name, label, labels[name], rows) for name, label in spec.labels.items()}
     places = np.array(rows.column("place"), np.int64) if picture_column else None
     return rows.table(
         targets,
-        split=_splits(root, spec, rows),
+        split=_splits(root, spec, rows, labels),
         images=None
         if places is None
         else ParquetImages([path for path, _ in spec.files], picture_column or "", places),
         numeric={name: rows.column(f"numeric {name}") for name in spec.numeric},
-        categorical={name: rows.column(f"categorical {name}") for name in spec.categorical},
+        categorical={name: rows.column(what) for what, name in categorical.items()},
     )
 
 
@@ -94,46 +102,45 @@ def _spec_of(root: Path) -> TableSpec:
 
 
 # --- files ------------------------------------------------------------------------------------------
-def _delimiter(path: Path) -> str:
-    return "\t" if ".tsv" in path.suffixes else ","
-
-
-def _check_columns(root: Path, spec: TableSpec) -> str | None:
-    """The column of Parquet files that holds pictures themselves, if there is one.
+def _check_columns(root: Path, spec: TableSpec) -> tuple[str | None, dict[Path, Dialect]]:
+    """The column of Parquet files that holds pictures themselves, if there is one, and how text files are read.
 
     Raises:
         ValueError: columns that a file does not have.
     """
-    problems, holding = [], []
+    problems, holding, dialects = [], [], {}
     for path, _ in spec.files:
-        if ".jsonl" in path.suffixes:
+        if is_kind(path, ".jsonl"):
             continue  # seen when read
-        if path.suffix == ".parquet":
+        if is_kind(path, ".parquet"):
             with open_parquet(path) as file:
                 schema = file.schema_arrow
             names = schema.names
             if spec.image in names and holds_pictures(schema.field(spec.image).type):
                 holding.append(path)
         else:
-            names = csv_header(path, delimiter=_delimiter(path))
+            dialects[path] = find_dialect(path, needed=spec.columns, separator=spec.separator, quote=spec.quote)
+            names = csv_header(path, dialect=dialects[path])
         for column, key in spec.columns.items():
             if column not in names:
                 problems.append(f"{key}: {path.name} has no column {column!r}{from_known(column, names)}")
     if holding and len(holding) < len(spec.files):
         problems.append(f"image: {spec.image!r} has bytes in {holding[0].name} and not in all files")
     raise_problems(root / "table.yaml", problems)
-    return spec.image if holding else None
+    return spec.image if holding else None, dialects
 
 
 def _rows_of(
-    path: Path, spec: TableSpec, rows: Rows, picture_column: str | None
+    path: Path, spec: TableSpec, rows: Rows, picture_column: str | None, dialect: Dialect | None
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     columns = spec.columns
-    if path.suffix == ".parquet":
+    if is_kind(path, ".parquet"):
         yield from parquet_rows(path, [name for name in columns if name != picture_column], picture_column)
-    elif ".jsonl" in path.suffixes:
+    elif is_kind(path, ".jsonl"):
         seen: dict[str, None] = {}
         for line, row in json_lines(path, rows.note):
+            if not all(map(str.isascii, row)):
+                row = {composed(name): value for name, value in row.items()}
             seen.update(dict.fromkeys(row))
             yield line, row
         for column, key in columns.items():
@@ -141,83 +148,85 @@ def _rows_of(
                 where = rows.root / "table.yaml"
                 raise ValueError(f"{where}: {key}: {path.name} has no column {column!r}{from_known(column, [*seen])}")
     else:
-        yield from csv_rows(path, rows.note, delimiter=_delimiter(path))
+        yield from csv_rows(path, rows.note, dialect=dialect, remark=rows.remark)
 
 
-# --- values -----------------------------------------------------------------------------------------
-def _text(row: dict[str, Any], column: str) -> str:
-    """A value as text: 3.0 is '3' (a column of whole numbers with gaps), nothing is ''."""
-    value = row.get(column)
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, bytes | dict | list):
-        raise BadRow(f"{column!r} is no single value: {show(value)}")
-    return clean(str(value)).strip()
+# --- rows -------------------------------------------------------------------------------------------
+def _group(values: TableValues, row: dict[str, Any], spec: TableSpec) -> str | None:
+    """None where it is missing: such rows do not belong together."""
+    assert spec.group is not None
+    group = values.text(row, spec.group)
+    return None if spec.cells.is_missing(group) else spec.cells.id(group)
 
 
-def _category(row: dict[str, Any], column: str, known: dict[str, str]) -> str | None:
-    value = _text(row, column)
-    return known.setdefault(value, value) if value else None
-
-
-def _number(row: dict[str, Any], column: str, rows: Rows) -> float:
-    """NaN where there is none; what is no number is noted."""
-    value = row.get(column)
-    try:
-        number = math.nan if value is None or value == "" else float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = math.inf
-    if math.isinf(number):
-        rows.note(*rows.place, f"{column!r} is {show(value)}, no number: taken as missing")
-        return math.nan
-    return number
-
-
-def _label(row: dict[str, Any], label: LabelSpec, rows: Rows, known: dict[str, str]) -> Any:
-    if label.kind == "regression":
-        return _number(row, label.column, rows)
-    if label.kind == "multiclass":
-        return _category(row, label.column, known)
-    value = row.get(label.column)
-    if isinstance(value, list):
-        names = [_text({"name": name}, "name") for name in value]
-    else:
-        text = _text(row, label.column)
-        if not text:
-            return None
-        names = text.split(label.separator) if label.separator else [text]
-    return tuple(known.setdefault(name, name) for name in (name.strip() for name in names) if name)
-
-
-def _split(row: dict[str, Any], column: str | None) -> str:
+def _split(values: TableValues, row: dict[str, Any], column: str | None) -> str:
     if column is None:
         return ""
-    value = _text(row, column)
-    if value not in SPLIT_NAMES:
+    value = values.text(row, column)
+    if value.lower() not in SPLIT_NAMES:
         raise BadRow(f"{column!r} is {value!r}, none of {', '.join(SPLIT_NAMES)}")
-    return SPLIT_NAMES[value]
+    return SPLIT_NAMES[value.lower()]
+
+
+def _check_rows(root: Path, spec: TableSpec, rows: Rows, values: TableValues) -> None:
+    """What cannot be meant.
+
+    Raises:
+        ValueError: most rows have an id that was there before, or a column of numbers has none.
+    """
+    problems = []
+    if spec.id is not None and rows.num_repeated >= len(rows):
+        first = next(problem for problem in rows.problems if problem.endswith("was there before"))
+        problems.append(
+            f"id: column {spec.id!r} is no id: of {rows.num_repeated:,} rows it was there before, {len(rows):,} rows "
+            f"are left; the first: {first}"
+        )
+    named = [("numeric", f"numeric {name}", name) for name in spec.numeric]
+    named += [
+        (f"labels.{name}", f"label {name}", label.column)
+        for name, label in spec.labels.items()
+        if label.kind == "regression"
+    ]
+    for key, name, column in named:
+        if column in values.no_number and np.isnan(np.array(rows.column(name), float)).all():
+            problems.append(f"{key}: column {column!r} has no number; the first: {values.no_number[column]}")
+    raise_problems(root / "table.yaml", problems)
 
 
 # --- the whole table --------------------------------------------------------------------------------
-def _target(root: Path, name: str, label: LabelSpec, values: list[Any]) -> Target:
+def _labels(name: str, label: LabelSpec, rows: Rows) -> list[Any]:
+    """The labels of all rows, their spellings made one; None where there is none."""
+    values = rows.column(f"label {name}")
+    if label.kind == "regression":
+        return values
+    if label.kind == "multiclass":
+        return rows.names(f"label {name}", values, unit="label")
+    found = rows.sets(f"label {name}", values)
+    note = separator_note(name, label, found)
+    rows.notes += [] if note is None else [note]
+    return found
+
+
+def _target(root: Path, name: str, label: LabelSpec, values: list[Any], rows: Rows) -> Target:
     try:
         if label.kind == "regression":
             return regression(values)
         return multiclass(values) if label.kind == "multiclass" else multilabel(values)
     except ValueError as error:
-        raise ValueError(f"{root / 'table.yaml'}: labels.{name}: column {label.column!r}: {error}") from None
+        where = f"{root / 'table.yaml'}: labels.{name}: column {label.column!r}"
+        raise ValueError(f"{where}: {rows.cause}{error}") from None
 
 
-def _splits(root: Path, spec: TableSpec, rows: Rows) -> np.ndarray:
+def _splits(root: Path, spec: TableSpec, rows: Rows, labels: dict[str, list[Any]]) -> np.ndarray:
     groups = rows.column("group") if spec.group is not None else None
+    name, first = next(iter(spec.labels.items()))
+    strata = labels[name] if first.kind == "multiclass" else None
     if spec.split is None and all(split is None for _, split in spec.files):
-        name, first = next(iter(spec.labels.items()))
-        strata = rows.column(f"label {name}") if first.kind == "multiclass" else None
         return hash_split(rows.ids, strata=strata, groups=groups)
     split_of: dict[str, str] = {}
     for group, split in zip(groups or (), rows.splits, strict=groups is not None):
         if split_of.setdefault(group, split) != split:
             raise ValueError(f"{root / 'table.yaml'}: group: {group!r} is in splits {split_of[group]} and {split}")
-    return np.array(rows.splits, "<U5")
+    split, note = with_validation(np.array(rows.splits, "<U5"), rows.ids, strata=strata, groups=groups)
+    rows.notes += [] if note is None else [note]
+    return split

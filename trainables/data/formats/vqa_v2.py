@@ -14,8 +14,9 @@ from typing import Any, cast
 
 import numpy as np
 
+from trainables.data.reading.fields import BadRow, clean, id_of, text_of
 from trainables.data.reading.folder import data_folder, first_there, missing
-from trainables.data.reading.rows import BadRow, Rows, clean, id_of, text_of
+from trainables.data.reading.rows import Rows
 from trainables.data.reading.sparse import SparseRows
 from trainables.data.reading.splits import held_out
 from trainables.data.reading.table import Table, Target
@@ -91,7 +92,7 @@ def _pictures(root: Path, part: str) -> str | None:
     return None if folder is None else folder.relative_to(root).as_posix()
 
 
-def _add_questions(rows: Rows, path: Path, part: str, answers: dict[int, tuple[str, Answers]] | None) -> None:
+def _add_questions(rows: Rows, path: Path, part: str, answers: dict[str, tuple[str, Answers]] | None) -> None:
     questions = _list_in(path, "questions")
     folder = _pictures(rows.root, part)
     if folder is None and answers is None:
@@ -107,7 +108,7 @@ def _add_questions(rows: Rows, path: Path, part: str, answers: dict[int, tuple[s
                 id, image = id_of(row, "question_id"), row.get("image_id")
                 if isinstance(image, bool) or not isinstance(image, int):
                     raise BadRow("no 'image_id'")
-                most, given = (None, None) if answers is None else answers.get(row["question_id"], (None, None))
+                most, given = (None, None) if answers is None else answers.get(id, (None, None))
                 if answers is not None and given is None:
                     raise BadRow(f"question {id} has no annotation")
                 rows.add(
@@ -118,7 +119,7 @@ def _add_questions(rows: Rows, path: Path, part: str, answers: dict[int, tuple[s
                 raise BadRow(f"entry {number} of 'questions': {error}") from None
 
 
-def _answers(path: Path, rows: Rows) -> dict[int, tuple[str, Answers]]:
+def _answers(path: Path, rows: Rows) -> dict[str, tuple[str, Answers]]:
     """Question -> the most common answer, and how many people gave which."""
 
     def smaller(item: dict[str, Any]) -> Any:
@@ -129,12 +130,13 @@ def _answers(path: Path, rows: Rows) -> dict[int, tuple[str, Answers]]:
             return item["question_id"], item.get("multiple_choice_answer"), dict(given)
         return item
 
-    found: dict[int, tuple[str, Answers]] = {}
+    found: dict[str, tuple[str, Answers]] = {}
     for number, item in enumerate(_list_in(path, "annotations", smaller), 1):
-        if not isinstance(item, tuple) or not isinstance(item[0], int) or not isinstance(item[1], str):
+        if not isinstance(item, tuple) or not isinstance(item[0], int | str) or not isinstance(item[1], str):
             rows.note(path, None, f"entry {number} of 'annotations': no question_id, multiple_choice_answer or answers")
         else:
-            found[item[0]] = (_same(item[1]), item[2])
+            with rows.at(path):
+                found[id_of({"question_id": item[0]}, "question_id")] = (_same(item[1]), item[2])
     return found
 
 

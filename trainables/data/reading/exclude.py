@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from trainables.data.reading.cells import plain_id
+from trainables.data.reading.lines import read_lines
 from trainables.data.reading.sparse import SparseRows
 from trainables.data.reading.table import ImageFiles, Neighbours, Table
 
@@ -27,13 +29,17 @@ def without_excluded(table: Table, path: Path) -> Table:
     Raises:
         ValueError: an id that the table does not have, with its line.
     """
-    numbers = {id: row for row, id in enumerate(table.ids)}
+    numbers = {plain_id(id): row for row, id in enumerate(table.ids)} | {id: row for row, id in enumerate(table.ids)}
     keep = np.ones(len(table.ids), bool)
     problems = []
-    for line, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        id = text.strip()
+    for line, data in read_lines(path):
+        try:
+            id = data.decode("utf-8").strip()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path} (line {line}): not UTF-8 at byte {error.start + 1}") from None
         if not id or id.startswith("#"):
             continue
+        id = id if id in numbers else plain_id(id)
         if id not in numbers:
             raise ValueError(f"{path} (line {line}): no row has the id '{id}'")
         keep[numbers[id]] = False

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
+import unicodedata
 from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from urllib.parse import unquote, urlsplit
 
 
 def data_folder(dataset: str, data_dir: str | None) -> Path:
@@ -40,16 +43,85 @@ def first_there(root: Path, names: Iterable[str]) -> Path | None:
 
 def missing(dataset: str, root: Path, what: str, layouts: Iterable[str]) -> ValueError:
     """The error to raise where a file is not there; ``layouts`` says what the folder may look like."""
-    return ValueError(f"dataset {dataset}: {root} has no {what}. Known layouts: {' | '.join(layouts)}")
+    wanted = {word.rpartition("/")[2].casefold() for word in re.findall(r"[\w./-]+\.\w+", what)}
+    near = sorted(path.name for path in root.iterdir() if path.name.casefold() in wanted) if root.is_dir() else []
+    hint = f" (but {near[0]}: rename it)" if near else ""
+    return ValueError(f"dataset {dataset}: {root} has no {what}{hint}. Known layouts: {' | '.join(layouts)}")
 
 
 def unsafe(name: str) -> str | None:
     """Why ``name``, read from a file, must not be used as a path below a folder; None if it may."""
     if not name or "\0" in name:
         return "is no path"
-    if PurePosixPath(name).is_absolute() or os.path.isabs(name):
+    if re.match(r"[a-z][a-z0-9+.-]+://", name, re.IGNORECASE):
+        return "is an address, not a file below the folder: fetch it, and write its path here"
+    if PurePosixPath(name).is_absolute() or os.path.isabs(name) or PureWindowsPath(name).drive or name[0] == "\\":
         return "is absolute"
     return "leaves the folder" if ".." in PurePosixPath(name.replace("\\", "/")).parts else None
+
+
+class FolderFiles:
+    """Finds files below a folder by names that another system has written.
+
+    A name is looked up as it stands, then with / for \\, then with no heed to capitals or to how accents are
+    composed, where only one file is meant; of a ``file:`` address that is below the folder, its path there.
+
+    Args:
+        root: what names are relative to.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._entries: dict[str, dict[str, list[str]]] = {}
+
+    def find(self, name: str) -> str:
+        """The file's path below the folder with /; ``name`` itself where there is none, or it must not be used."""
+        below = self._from_address(name)
+        if unsafe(below) is not None:
+            return name
+        for spelling in (below, below.replace("\\", "/")):
+            if self._is_there(spelling):
+                return spelling
+        return self._alike(below.replace("\\", "/")) or name
+
+    def _from_address(self, name: str) -> str:
+        if not name.lower().startswith("file:"):
+            return name
+        path = re.sub(r"^/(?=[A-Za-z]:)", "", unquote(urlsplit(name).path))
+        root = self.root.resolve().as_posix() + "/"
+        return path.removeprefix(root) if path.startswith(root) else name
+
+    def _is_there(self, name: str) -> bool:
+        try:
+            return (self.root / name).exists()
+        except OSError:  # a name that is too long
+            return False
+
+    def _alike(self, name: str) -> str | None:
+        found = ""
+        for part in PurePosixPath(name).parts:
+            near = self._listed(found).get(_folded(part), [])
+            exact = [entry for entry in near if entry == part] or near
+            if len(exact) != 1:
+                return None
+            found = f"{found}/{exact[0]}" if found else exact[0]
+        return found or None
+
+    def _listed(self, folder: str) -> dict[str, list[str]]:
+        if folder not in self._entries:
+            found: dict[str, list[str]] = {}
+            try:
+                names = os.listdir(self.root / folder)
+            except OSError:
+                names = []
+            for entry in names:
+                found.setdefault(_folded(entry), []).append(entry)
+            self._entries[folder] = found
+        return self._entries[folder]
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 class Pictures:
@@ -61,17 +133,24 @@ class Pictures:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._problems: dict[str, str | None] = {}
+        self._files = FolderFiles(root)
+        self._known: dict[str, tuple[str, str | None]] = {}
+
+    def find(self, name: str) -> tuple[str, str | None]:
+        """The picture's path below the folder, as it is spelled there, and why it cannot be used: None if it can."""
+        if name not in self._known:
+            path = self._files.find(name)
+            self._known[name] = (path, self._look(path))
+        return self._known[name]
 
     def problem(self, name: str) -> str | None:
         """Why the picture cannot be used; None if it is there and has bytes."""
-        if name not in self._problems:
-            self._problems[name] = self._look(name)
-        return self._problems[name]
+        return self.find(name)[1]
 
     def first(self, stem: str, suffixes: Iterable[str] = (".jpg", ".jpeg", ".png", ".webp")) -> str | None:
         """``stem`` with the first suffix under which there is a usable picture; None if there is none."""
-        return next((name for name in (stem + suffix for suffix in suffixes) if self.problem(name) is None), None)
+        found = (self.find(stem + suffix) for suffix in suffixes)
+        return next((path for path, problem in found if problem is None), None)
 
     def _look(self, name: str) -> str | None:
         reason = unsafe(name)

@@ -13,9 +13,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from trainables.data.reading.cells import composed, plain_id
+from trainables.data.reading.fields import BadRow
 from trainables.data.reading.folder import missing
-from trainables.data.reading.rows import BadRow, Rows
-from trainables.data.reading.textfiles import csv_rows, read_lines, separated_lines
+from trainables.data.reading.lines import read_lines
+from trainables.data.reading.rows import Rows
+from trainables.data.reading.textfiles import csv_rows, separated_lines
 
 _LAYOUTS = (
     "u.data, u.item, u.genre, u.user (100k)",
@@ -109,6 +112,7 @@ class MovieLens:
         found: dict[str, Movie] = {}
         for line, id, title, year, genres in getattr(self, f"_movies_{kind}")(paths):
             with self.rows.at(paths["movies"], line):
+                id = plain_id(id.strip())
                 if not id or id in found:
                     raise BadRow(f"film {id} was there before" if id else "no id")
                 match = _YEAR.search(title)
@@ -124,7 +128,9 @@ class MovieLens:
         found = {}
         for line, id, age, gender, occupation, code in self._user_lines(kind, paths["users"]):
             with self.rows.at(paths["users"], line):
-                found[id] = User(_number(age, "age"), gender or None, occupation or None, code[:1] or None)
+                found[plain_id(id.strip())] = User(
+                    _number(age, "age"), gender or None, occupation or None, code[:1] or None
+                )
         return found
 
     def ratings(self) -> Iterator[Rating]:
@@ -133,18 +139,20 @@ class MovieLens:
         path = paths["ratings"]
         for line, fields in self._rating_lines(kind, path):
             with self.rows.at(path, line):
-                user, movie, stars, seconds = fields
+                user, movie, stars, seconds = (plain_id(fields[0].strip()), plain_id(fields[1].strip()), *fields[2:])
                 value = _number(stars, "rating")
                 if not 0.5 <= value <= 5:
                     raise BadRow(f"rating {stars!r} is not within 0.5 and 5")
-                yield Rating(user, movie, value, int(_number(seconds, "timestamp")), line)
+                yield Rating(
+                    plain_id(user.strip()), plain_id(movie.strip()), value, int(_number(seconds, "timestamp")), line
+                )
 
     def plots(self) -> dict[str, str]:
         """Film -> plot; empty without a file of plots."""
         if self.plots_file is None:
             return {}
-        lines = csv_rows(self.plots_file, self.rows.note, required=("movieId", "plot"))
-        return {row["movieId"].strip(): row["plot"].strip() for _, row in lines}
+        lines = csv_rows(self.plots_file, self.rows.note, required=("movieId", "plot"), remark=self.rows.remark)
+        return {plain_id(row["movieId"].strip()): row["plot"].strip() for _, row in lines}
 
     def posters(self, movies: dict[str, Movie]) -> dict[str, str]:
         """Film -> file; films without one are problems. Empty without a folder of posters."""
@@ -239,7 +247,7 @@ class MovieLens:
 
 
 def _genres(text: str, separator: str) -> tuple[str, ...]:
-    names = (name.strip() for name in text.split(separator)) if "(no genres listed)" not in text else ()
+    names = (composed(name.strip()) for name in text.split(separator)) if "(no genres listed)" not in text else ()
     return tuple(dict.fromkeys(name for name in names if name and name != "unknown"))
 
 

@@ -1,19 +1,28 @@
-"""Rows of a table while its files are read: what cannot be used becomes a line in ``problems``."""
+"""Rows of a table while its files are read: what cannot be used becomes a line in ``problems``.
+
+What is used, but was read otherwise than it is written, becomes a line in ``notes``, with its count and first place.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from array import array
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
+from trainables.data.reading.cells import USUAL, Cells, missing_note, read_names
+from trainables.data.reading.fields import BadRow, clean
 from trainables.data.reading.folder import Pictures
 from trainables.data.reading.table import ImageFiles, Neighbours, Table, Target
+from trainables.data.reading.targets import multiclass, multilabel
 
-
-class BadRow(Exception):
-    """Why a row cannot be used; caught by :meth:`Rows.at`."""
+MISSING = "missing"
+_OTHER_FILE = "an id that an earlier file has, too: the file's name is put before it"
+_OTHER_SPELLING = "a name that is spelled in another way on disk"
 
 
 class Rows:
@@ -22,19 +31,26 @@ class Rows:
     Args:
         dataset: its name, for messages.
         root: the dataset's folder; paths in problems and pictures are relative to it.
+        cells: how cells are read.
+        has_local_ids: an id that an earlier file has, too, is another row's: the file's name goes before it.
     """
 
-    def __init__(self, dataset: str, root: Path) -> None:
-        self.dataset, self.root = dataset, root
+    def __init__(self, dataset: str, root: Path, *, cells: Cells = USUAL, has_local_ids: bool = False) -> None:
+        self.dataset, self.root, self.cells, self.has_local_ids = dataset, root, cells, has_local_ids
         self.pictures = Pictures(root)
         self.ids: list[str] = []
         self.splits: list[str] = []
         self.texts: list[str | None] = []
         self.images: list[str | None] = []
         self.problems: list[str] = []
-        self._columns: dict[str, list[Any]] = {}
-        self._seen: set[str] = set()
+        self.notes: list[str] = []
         self.place: tuple[Path, int | None] = (root, None)  # that the next problem is about
+        self._columns: dict[str, list[Any]] = {}
+        self._seen: dict[str, int] = {}  # id -> number of its file
+        self._files: dict[Path, int] = {}
+        self.num_repeated = 0  # rows left out because their id was there before
+        self._places = array("i")  # of each row its file's number and its line, -1 where it has none
+        self._tallies: dict[tuple[str, str], _Tally] = {}
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -55,9 +71,35 @@ class Rows:
 
     def note(self, path: Path, line: int | None, why: str) -> None:
         """Adds a problem."""
-        name = path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
-        place = "" if line is None else f" {'row' if path.suffix == '.parquet' else 'line'} {line}"
-        self.problems.append(f"{name}{place}: {why}")
+        self.problems.append(f"{self._place_text(path, line)}: {why}")
+
+    def remark(self, path: Path, line: int | None, what: str) -> None:
+        """Adds a note; of what a file has in several lines there is one, with their number and the first."""
+        if line is None:
+            self.notes.append(what)
+        else:
+            self.tally(self._name(path), what, "", place=(path, line))
+
+    def tally(self, column: str, what: str, text: str, *, place: tuple[Path, int | None] | None = None) -> None:
+        """Counts something about the row that is being read; see :meth:`remark`."""
+        found = self._tallies.setdefault((column, what), _Tally(self._place_text(*(place or self.place))))
+        found.texts[text] += 1
+
+    def here(self) -> str:
+        """The file and line that are being read."""
+        return self._place_text(*self.place)
+
+    def place_of(self, row: int) -> str:
+        """The file and line that a row is from."""
+        at, line = self._places[2 * row : 2 * row + 2]
+        return self._place_text([*self._files][at], None if line < 0 else line)
+
+    def _place_text(self, path: Path, line: int | None) -> str:
+        kind = "row" if path.suffix.lower() == ".parquet" else "line"
+        return self._name(path) + ("" if line is None else f" {kind} {line}")
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
 
     def add(
         self, *, id: str, split: str = "", text: str | None = None, image: str | None = None, **columns: Any
@@ -67,17 +109,28 @@ class Rows:
         Raises:
             BadRow: the id was there before, or the picture cannot be used.
         """
-        if id in self._seen:
-            raise BadRow(f"id {id} was there before")
         if clean(id) != id:
             raise BadRow(f"id {clean(id)} is not UTF-8")
-        reason = None if image is None else self.pictures.problem(image)
-        if reason is not None:
-            raise BadRow(reason)
+        path, line = self.place
+        file = self._files.setdefault(path, len(self._files))
+        if self.has_local_ids and self._seen.get(id, file) != file:
+            self.tally(self._name(path), _OTHER_FILE, id)
+            id = f"{self._name(path)}:{id}"
+        if id in self._seen:
+            self.num_repeated += 1
+            raise BadRow(f"id {id} was there before")
+        if image is not None:
+            found, reason = self.pictures.find(image)
+            if reason is not None:
+                raise BadRow(reason)
+            if found != image:
+                self.tally("pictures", _OTHER_SPELLING, f"{image} is {found}")
+                image = found
         if not self.ids:
             self._columns = {name: [] for name in columns}
         assert columns.keys() == self._columns.keys()
-        self._seen.add(id)
+        self._seen[id] = file
+        self._places.extend((file, -1 if line is None else line))
         self.ids.append(id)
         self.splits.append(split)
         self.texts.append(text)
@@ -94,6 +147,69 @@ class Rows:
         if not self.ids:
             first = f"; {len(self.problems)} problems, the first: {self.problems[0]}" if self.problems else ""
             raise ValueError(f"dataset {self.dataset}: {self.root} has no row that can be used{first}")
+
+    def names(self, what: str, values: Sequence[str | None], *, unit: str = "value") -> list[str | None]:
+        """A column's values: None for those that mean 'missing', one spelling for each other; both are noted.
+
+        Args:
+            what: the column, for notes.
+            values: one a row; None is missing and not counted.
+            unit: 'label' or 'value'.
+        """
+        counts = Counter(value for value in values if value is not None)
+
+        def first(texts: Collection[str]) -> str:
+            return self.place_of(next(row for row, text in enumerate(values) if text in texts))
+
+        changed, notes = read_names(counts, cells=self.cells, what=what, unit=unit, place_of=first)
+        self.notes += notes
+        return [None if value is None else changed.get(value, value) for value in values] if changed else list(values)
+
+    def sets(self, what: str, values: Sequence[Collection[str] | None]) -> list[tuple[str, ...] | None]:
+        """The same of a column with several values a row; a row with nothing but missing ones is None."""
+
+        def first(texts: Collection[str]) -> str:
+            return self.place_of(next(row for row, names in enumerate(values) if not {*texts}.isdisjoint(names or ())))
+
+        counts = Counter(name for names in values for name in names or ())
+        changed, notes = read_names(counts, cells=self.cells, what=what, unit="label", place_of=first)
+        self.notes += notes
+        found: list[tuple[str, ...] | None] = []
+        for value in values:
+            kept = [changed.get(name, name) for name in value or ()]
+            known = tuple(dict.fromkeys(name for name in kept if name is not None))
+            found.append(None if value is None or (value and not known) else known)
+        return found
+
+    def multiclass(self, values: Sequence[str | None], classes: Sequence[str] | None = None) -> Target:
+        """See :func:`trainables.data.reading.targets.multiclass`.
+
+        Raises:
+            ValueError: fewer than two classes; what was left out before is said.
+        """
+        return self._target(multiclass, values, classes)
+
+    def multilabel(self, values: Sequence[Collection[str] | None], classes: Sequence[str] | None = None) -> Target:
+        """See :func:`trainables.data.reading.targets.multilabel`.
+
+        Raises:
+            ValueError: no class at all; what was left out before is said.
+        """
+        return self._target(multilabel, values, classes)
+
+    def _target(self, make: Any, values: Any, classes: Sequence[str] | None) -> Target:
+        try:
+            return make(values, classes)
+        except ValueError as error:
+            raise ValueError(f"dataset {self.dataset}: {self.root}: {self.cause}{error}") from None
+
+    @property
+    def cause(self) -> str:
+        """What to say before an error about the rows that are left: that others are not."""
+        if not self.problems:
+            return ""
+        num = len(self.problems)
+        return f"{num:,} row{'s' * (num != 1)} left out or repaired, the first: {self.problems[0]}; of the others "
 
     def table(
         self,
@@ -123,73 +239,23 @@ class Rows:
             images=ImageFiles(self.root, names) if names else images,
             numeric=np.stack([np.asarray(values, np.float32) for values in numeric.values()], 1) if numeric else None,
             numeric_names=tuple(numeric or ()),
-            categorical=dict(categorical or {}),
+            categorical={
+                name: self.names(f"categorical {name}", values) for name, values in (categorical or {}).items()
+            },
             graph=graph,
             problems=self.problems,
+            notes=[*self.notes, *(_tally_text(*key, tally) for key, tally in self._tallies.items())],
         )
 
 
-def text_of(row: Mapping[str, Any], key: str, *, default: str | None = None) -> str:
-    """``row[key]`` where it is a text, stripped.
-
-    Args:
-        default: stands for a missing or null entry; None makes that a problem.
-
-    Raises:
-        BadRow: it is missing, or no text.
-    """
-    value = row.get(key)
-    if value is None and default is not None:
-        return default
-    if not isinstance(value, str):
-        raise BadRow(f"no {key!r}" if value is None else f"{key!r} is no text: {show(value)}")
-    return clean(value).strip()
+@dataclass(frozen=True)
+class _Tally:
+    first: str  # place
+    texts: Counter[str] = field(default_factory=Counter)
 
 
-def id_of(row: Mapping[str, Any], key: str = "id") -> str:
-    """``row[key]`` as a text, from a text or a whole number.
-
-    Raises:
-        BadRow: it is missing, empty, or something else.
-    """
-    value = row.get(key)
-    if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
-        raise BadRow(f"no {key!r}" if value in (None, "") else f"{key!r} is no id: {show(value)}")
-    return clean(str(value)).strip()
-
-
-def class_of(row: Mapping[str, Any], key: str, classes: Mapping[Any, str]) -> str:
-    """The class that ``row[key]`` stands for.
-
-    Raises:
-        BadRow: it is missing, or stands for none.
-    """
-    value = row.get(key)
-    if value is None:
-        raise BadRow(f"no {key!r}")
-    if isinstance(value, bool) or not isinstance(value, str | int) or value not in classes:
-        raise BadRow(f"{key!r} is {show(value)}, none of {', '.join(dict.fromkeys(map(str, classes)))}")
-    return classes[value]
-
-
-def names_of(row: Mapping[str, Any], key: str) -> list[str]:
-    """``row[key]`` as a list of texts without repeats.
-
-    Raises:
-        BadRow: it is missing, or no list of texts.
-    """
-    value = row.get(key)
-    if not isinstance(value, list) or not all(isinstance(name, str) and name.strip() for name in value):
-        raise BadRow(f"no {key!r}" if value is None else f"{key!r} is no list of names: {show(value)}")
-    return list(dict.fromkeys(clean(name).strip() for name in value))
-
-
-def clean(text: str) -> str:
-    """``text`` without what no tokenizer and no file takes: lone surrogates (JSON can spell them)."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
-
-
-def show(value: object) -> str:
-    """``value`` as a message quotes it: cut short."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def _tally_text(column: str, what: str, tally: _Tally) -> str:
+    if what == MISSING:
+        return missing_note(column, "label" if column.startswith("label") else "value", tally.texts, tally.first)
+    num, text = tally.texts.total(), next(iter(tally.texts))
+    return f"{column}: {num:,} times {what}; first {tally.first}{f': {text}' if text else ''}"

@@ -35,6 +35,37 @@ def hash_split(
     return split
 
 
+def with_validation(
+    split: np.ndarray,
+    ids: Sequence[str],
+    *,
+    strata: Sequence[str | None] | None = None,
+    groups: Sequence[Hashable] | None = None,
+    val: float = 0.1,
+) -> tuple[np.ndarray, str | None]:
+    """The split with training rows held out for validation where no row is in it, and a note that says so.
+
+    Args:
+        split: (N,) 'train' | 'val' | 'test'.
+        val: share of the training rows.
+    """
+    train: list[int] = np.flatnonzero(split == "train").tolist()
+    if (split == "val").any() or len(train) < 2:
+        return split, None
+    is_val = held_out(
+        [ids[row] for row in train],
+        share=val,
+        strata=None if strata is None else [strata[row] for row in train],
+        groups=None if groups is None else [groups[row] for row in train],
+    )
+    split = split.copy()
+    split[np.array(train)[is_val]] = "val"
+    return split, (
+        f"no row is in val: {int(is_val.sum()):,} of {len(train):,} training rows are held out for it, by the hash of "
+        f"their {'ids' if groups is None else 'groups'}, the same with every seed"
+    )
+
+
 def held_out(
     ids: Sequence[str],
     *,

@@ -84,6 +84,7 @@ class Table:
         categorical: column -> N values, None where missing; user and item ids are such columns.
         graph: what each row is linked to.
         problems: one line for each row that was left out or repaired: file, line or row, and why.
+        notes: what was read otherwise than it is written, or may be meant otherwise: a line each, with counts.
     """
 
     ids: list[str]
@@ -96,3 +97,4 @@ class Table:
     categorical: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
     graph: Neighbours | None = None
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)

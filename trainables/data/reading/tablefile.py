@@ -12,6 +12,10 @@
     id: review_id
     group: author                     # its rows stay in one split
     split: part                       # train, val (dev, valid, validation) or test
+    na_values: ["-", unknown]         # words that mean a missing value, instead of NaN, NA, None, null, ...
+    normalise: false                  # 1 and 1.0, composed and decomposed accents stay apart
+    separator: ";"                    # between the fields of text files
+    quote: false                      # quotation marks hold nothing together; or the character that does
 
 Only ``files`` and ``labels`` must be there.
 """
@@ -25,14 +29,19 @@ from typing import Any, cast, get_args
 
 import yaml
 
-from trainables.data.reading.folder import unsafe
+from trainables.data.reading.cells import NA_VALUES, Cells, composed
+from trainables.data.reading.folder import FolderFiles, unsafe
+from trainables.data.reading.lines import read_text
 from trainables.data.reading.table import SPLITS
 from trainables.messages import from_known
 from trainables.task import TaskKind
 
 SPLIT_NAMES = {name: name for name in SPLITS} | {"dev": "val", "valid": "val", "validation": "val"}
 _SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".jsonl", ".jsonl.gz")
-_KEYS = ("files", "text", "image", "labels", "numeric", "categorical", "id", "group", "split")
+_KEYS = (
+    "files", "text", "image", "labels", "numeric", "categorical", "id", "group", "split", "na_values", "normalise",
+    "separator", "quote",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,10 @@ class LabelSpec:
 
 @dataclass(frozen=True)
 class TableSpec:
-    """A checked ``table.yaml``; each of ``files`` with the split that all its rows are in, or None."""
+    """A checked ``table.yaml``; each of ``files`` with the split that all its rows are in, or None.
+
+    ``separator`` and ``quote`` (False: none) are None where they are to be found out.
+    """
 
     files: list[tuple[Path, str | None]]
     text: tuple[str, ...]
@@ -57,6 +69,9 @@ class TableSpec:
     id: str | None
     group: str | None
     split: str | None
+    cells: Cells = Cells()
+    separator: str | None = None
+    quote: str | bool | None = None
 
     @property
     def columns(self) -> dict[str, str]:
@@ -81,7 +96,7 @@ def load_table_spec(path: Path) -> TableSpec:
         ValueError: everything that is wrong with it.
     """
     try:
-        document = yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)  # noqa: S506 (a SafeLoader)
+        document = yaml.load(read_text(path), _Loader)  # noqa: S506 (a SafeLoader)
     except (yaml.YAMLError, UnicodeDecodeError, TypeError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = "" if mark is None else f" line {mark.line + 1}"
@@ -102,6 +117,9 @@ def load_table_spec(path: Path) -> TableSpec:
         id=_one(document, "id", problems),
         group=_one(document, "group", problems),
         split=_one(document, "split", problems),
+        cells=Cells(_na_values(document, problems), _normalise(document, problems), path.name),
+        separator=_separator(document, problems),
+        quote=_quote(document, problems),
     )
     if spec.split is not None and any(split is not None for _, split in spec.files):
         problems.append("split: the files are given by split already")
@@ -135,6 +153,7 @@ class _Loader(yaml.SafeLoader):
 def _files(root: Path, value: Any, problems: list[str]) -> list[tuple[Path, str | None]]:
     by_split = value if isinstance(value, dict) else {None: value}
     found: list[tuple[Path, str | None]] = []
+    finder = FolderFiles(root)
     for split, names in by_split.items():
         if split is not None and split not in SPLIT_NAMES:
             problems.append(f"files: {split!r} is no split{from_known(str(split), [*SPLIT_NAMES])}")
@@ -144,12 +163,12 @@ def _files(root: Path, value: Any, problems: list[str]) -> list[tuple[Path, str 
                 problems.append("files: missing" if name is None else f"files: {name!r} is no file name")
             elif (reason := unsafe(name)) is not None:
                 problems.append(f"files: {name!r} {reason}; files must be in the folder of table.yaml")
-            elif not name.endswith(_SUFFIXES):
+            elif not name.lower().endswith(_SUFFIXES):
                 problems.append(f"files: {name!r} ends in none of {', '.join(_SUFFIXES)}")
-            elif not (root / name).is_file():
+            elif not (root / (there := finder.find(name))).is_file():
                 problems.append(f"files: {root / name} is missing")
             else:
-                found.append((root / name, None if split is None else SPLIT_NAMES[split]))
+                found.append((root / there, None if split is None else SPLIT_NAMES[split]))
     if not found and not problems:
         problems.append("files: none")
     return found
@@ -161,7 +180,7 @@ def _names(document: dict[Any, Any], key: str, problems: list[str]) -> tuple[str
     for name in values:
         if not isinstance(name, str):
             problems.append(f"{key}: {name!r} is no column name; quote it")
-    names = [name for name in values if isinstance(name, str)]
+    names = [composed(name) for name in values if isinstance(name, str)]
     for name in sorted({name for name in names if names.count(name) > 1}):
         problems.append(f"{key}: column {name!r} is named twice")
     return tuple(dict.fromkeys(names))
@@ -171,7 +190,7 @@ def _one(document: dict[Any, Any], key: str, problems: list[str]) -> str | None:
     value = document.get(key)
     if value is not None and not isinstance(value, str):
         problems.append(f"{key}: {value!r} is no column name")
-    return value if isinstance(value, str) else None
+    return composed(value) if isinstance(value, str) else None
 
 
 def _labels(value: Any, problems: list[str]) -> dict[str, LabelSpec]:
@@ -195,5 +214,41 @@ def _labels(value: Any, problems: list[str]) -> dict[str, LabelSpec]:
         elif separator is not None and (kind != "multilabel" or not isinstance(separator, str) or not separator):
             problems.append(f"labels.{name}.separator: a text that stands between the names of a multilabel column")
         else:
-            found[name] = LabelSpec(column, cast(TaskKind, kind), separator)
+            found[name] = LabelSpec(composed(column), cast(TaskKind, kind), separator)
     return found
+
+
+def _na_values(document: dict[Any, Any], problems: list[str]) -> frozenset[str]:
+    if "na_values" not in document:
+        return frozenset(NA_VALUES)
+    value, found = document["na_values"], set()
+    for word in value if isinstance(value, list) else [value]:
+        if isinstance(word, bool | dict | list):
+            problems.append(f"na_values: {word!r} is no word; quote it")
+        else:
+            found.add("null" if word is None else str(word).strip())
+    return frozenset(found)
+
+
+def _normalise(document: dict[Any, Any], problems: list[str]) -> bool:
+    value = document.get("normalise", True)
+    if not isinstance(value, bool):
+        problems.append(f"normalise: {value!r} is neither true nor false")
+    return value is not False
+
+
+def _separator(document: dict[Any, Any], problems: list[str]) -> str | None:
+    value = document.get("separator")
+    value = {"tab": "\t", "\\t": "\t"}.get(value, value) if isinstance(value, str) else value
+    if value is not None and (not isinstance(value, str) or len(value) != 1 or value in "\r\n\"'"):
+        problems.append(f"separator: {value!r} is no single character such as ',', ';', '|' or \"\\t\"")
+        return None
+    return value
+
+
+def _quote(document: dict[Any, Any], problems: list[str]) -> str | bool | None:
+    value = document.get("quote")
+    if value is not None and not isinstance(value, bool) and (not isinstance(value, str) or len(value) != 1):
+        problems.append(f'quote: {value!r} is neither false (none), true (") nor a character')
+        return None
+    return value

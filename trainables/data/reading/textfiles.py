@@ -1,46 +1,25 @@
 """Annotation files, plain or gzipped, line by line: JSON lines, CSV, and lines with a separator.
 
 A line that cannot be read is handed to ``note`` and left out. A file that is something else, or is cut
-short, is a ValueError that names file and line. All text is UTF-8 (a byte order mark is skipped) unless said.
+short, is a ValueError that names file and line. All text is UTF-8, or what :mod:`lines` reads as such, unless said.
 """
 
 from __future__ import annotations
 
 import csv
-import gzip
 import json
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
+from trainables.data.reading.cells import composed
+from trainables.data.reading.dialect import FIELD_LIMIT, Dialect, find_dialect
+from trainables.data.reading.lines import read_lines, read_text
 from trainables.messages import from_known
 
 Note = Callable[[Path, int | None, str], None]  # file, line, why
 
-_BOM = b"\xef\xbb\xbf"
-_FIELD_LIMIT = 10_000_000  # characters; the default of 131,072 is less than a long article
-
-
-def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Line numbers from 1 and lines without their end; ``.gz`` is unpacked on the way.
-
-    Raises:
-        ValueError: the file cannot be opened, or is no gzip file or not all of one.
-    """
-    line = 0
-    try:
-        with _open(path) as file:
-            for line, data in enumerate(file, 1):
-                yield line, (data.removeprefix(_BOM) if line == 1 else data).rstrip(b"\r\n")
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(f"{path} line {line + 1}: the gzip file is cut short or broken ({error})") from None
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror or error})") from None
-
-
-def _open(path: Path) -> BinaryIO:
-    return cast(BinaryIO, gzip.open(path, "rb")) if path.suffix == ".gz" else open(path, "rb")
+SPANS = "a quoted field that runs over several lines"
 
 
 def json_lines(
@@ -48,16 +27,22 @@ def json_lines(
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line numbers and the objects of a file with one JSON object a line; blank lines are nothing.
 
+    A file that is one JSON array of objects instead is read as if each stood on a line.
+
     Args:
         parse: reads one line; what it raises of ValueError or RecursionError makes a broken line.
 
     Raises:
         ValueError: there is no JSON object in the file, or it cannot be read.
     """
-    first_bad, num_good = None, 0
+    first_bad, num_good, is_first = None, 0, True
     for line, data in read_lines(path):
         if not data.strip():
             continue
+        if is_first and data.lstrip().startswith(b"[") and _is_array(path):
+            yield from _array_items(path)
+            return
+        is_first = False
         try:
             row = parse(data.decode("utf-8"))
             if not isinstance(row, dict):
@@ -70,6 +55,40 @@ def json_lines(
             yield line, row
     if first_bad and not num_good:
         raise ValueError(f"{path} line {first_bad[0]}: not a file of JSON lines ({first_bad[1]})")
+
+
+def _is_array(path: Path) -> bool:
+    """Whether the second thing in a file that begins with [ is {."""
+    seen = b""
+    for _, data in read_lines(path):
+        seen += data.strip()
+        if len(seen) > 1:
+            break
+    return seen[1:].lstrip().startswith(b"{")
+
+
+def _array_items(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        text = read_text(path)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: one JSON array, {reason(error)}") from None
+    decoder, at, line, last = json.JSONDecoder(), text.index("[") + 1, 1, 0
+    counted = 0  # characters whose line ends are in ``line``
+    while True:
+        while text[at : at + 1].isspace() or text[at : at + 1] == ",":
+            at += 1
+        if text[at : at + 1] == "]":
+            return
+        line, counted = line + text.count("\n", counted, at), at
+        try:
+            row, at = decoder.raw_decode(text, at)
+            if not isinstance(row, dict):
+                raise ValueError(f"a JSON {type(row).__name__}, not an object")
+        except (ValueError, RecursionError) as error:
+            why = error.msg if isinstance(error, json.JSONDecodeError) else reason(error)
+            raise ValueError(f"{path} line {line}: one JSON array, and broken here ({why})") from None
+        last = max(line, last + 1)  # no two alike, though several may stand on a line
+        yield last, row
 
 
 def reason(error: BaseException) -> str:
@@ -91,7 +110,7 @@ def json_document(path: Path, object_hook: Callable[[dict[str, Any]], Any] | Non
         ValueError: it is not JSON, or not all of it.
     """
     try:
-        return json.loads(path.read_bytes().removeprefix(_BOM).decode("utf-8"), object_hook=object_hook)
+        return json.loads(read_text(path), object_hook=object_hook)
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} line {error.lineno}: not JSON ({error.msg} at column {error.colno})") from None
     except UnicodeDecodeError as error:
@@ -99,8 +118,6 @@ def json_document(path: Path, object_hook: Callable[[dict[str, Any]], Any] | Non
         raise ValueError(f"{path} line {line}: not UTF-8 at byte {error.start + 1}") from None
     except RecursionError:
         raise ValueError(f"{path}: not JSON that can be read (nested too deeply)") from None
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def csv_rows(
@@ -109,7 +126,8 @@ def csv_rows(
     *,
     required: Iterable[str] = (),
     names: Sequence[str] | None = None,
-    delimiter: str = ",",
+    dialect: Dialect | None = None,
+    remark: Note = lambda *_: None,
     header: list[str] | None = None,
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """Line numbers (of a row's first line) and rows by column; fields may be quoted and span lines.
@@ -117,12 +135,19 @@ def csv_rows(
     Args:
         required: columns that must be in the header.
         names: columns of a file without a header.
+        dialect: None: found out.
+        remark: gets what is not usual about the file, and each row with a quoted field over several lines.
         header: gets the columns.
 
     Raises:
         ValueError: the header lacks a column or names one twice, or a quote is never closed.
     """
-    csv.field_size_limit(_FIELD_LIMIT)
+    csv.field_size_limit(FIELD_LIMIT)
+    required = tuple(required)
+    if dialect is None:
+        dialect = Dialect() if names is not None else find_dialect(path, needed=required)
+    for found in dialect.notes:
+        remark(path, None, found)
     last_line = 0  # that the reader below has taken
 
     def lines() -> Iterator[str]:
@@ -131,7 +156,10 @@ def csv_rows(
             last_line = line
             yield data.decode("utf-8", "surrogateescape") + "\n"
 
-    reader = csv.reader(lines(), delimiter=delimiter, strict=True)
+    quoting = csv.QUOTE_NONE if dialect.quote is None else csv.QUOTE_MINIMAL
+    reader = csv.reader(
+        lines(), delimiter=dialect.separator, strict=True, quoting=quoting, quotechar=dialect.quote or '"'
+    )
     columns = None if names is None else list(names)
     while True:
         line = last_line + 1
@@ -154,25 +182,27 @@ def csv_rows(
             note(path, line, "not UTF-8")
             continue
         if columns is None:
-            columns = _header(path, line, [name.strip() for name in fields], required)
+            columns = _header(path, line, [composed(name.strip()) for name in fields], required)
             if header is not None:
                 header.extend(columns)
         elif len(fields) != len(columns):
             note(path, line, f"{len(fields)} fields, not {len(columns)}")
         else:
+            if last_line > line:
+                remark(path, line, SPANS)
             yield line, dict(zip(columns, fields, strict=True))
     if columns is None:
         raise ValueError(f"{path}: is empty")
 
 
-def csv_header(path: Path, *, delimiter: str = ",") -> list[str]:
+def csv_header(path: Path, *, dialect: Dialect) -> list[str]:
     """The columns of a file with a header.
 
     Raises:
         ValueError: as for :func:`csv_rows`.
     """
     found: list[str] = []
-    for _ in csv_rows(path, lambda *_: None, delimiter=delimiter, header=found):
+    for _ in csv_rows(path, lambda *_: None, dialect=dialect, header=found):
         break
     return found
 

@@ -284,7 +284,8 @@ def test_everything_wrong_is_said_at_once(tmp_path):
     assert refused(tmp_path).splitlines() == [
         "table.yaml has 4 problems:",
         "  'file' is no key, did you mean 'files'? "
-        "Known: files, text, image, labels, numeric, categorical, id, group, split",
+        "Known: files, text, image, labels, numeric, categorical, id, group, split, na_values, normalise, "
+        "separator, ...",
         "  files: missing",
         "  labels.y.kind: 'x' is none. Known: multiclass, multilabel, regression",
         "  numeric: 7 is no column name; quote it",

@@ -5,7 +5,8 @@ import random
 import pytest
 
 from trainables.data.reading.folder import Pictures, unsafe
-from trainables.data.reading.textfiles import csv_rows, json_document, json_lines, read_lines, separated_lines
+from trainables.data.reading.lines import read_lines
+from trainables.data.reading.textfiles import csv_rows, json_document, json_lines, separated_lines
 
 
 @pytest.fixture

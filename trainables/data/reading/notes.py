@@ -1,0 +1,77 @@
+"""What a user should know of a dataset before anything trains on it: rows left out, values read otherwise, classes that
+are not where they are needed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from trainables.data.reading.dataset import DatasetRef, load_table, load_target
+from trainables.data.reading.table import Target
+
+_SHOWN = 5  # classes
+_BATCH = 4096  # rows of a multi-label target made dense together
+
+
+def dataset_notes(dataset: DatasetRef, target: str | None = None) -> list[str]:
+    """A line each.
+
+    Args:
+        target: the labels to look at; None is the dataset's first.
+
+    Raises:
+        ValueError: files that cannot be read, an unknown target, or val and train with several classes each and
+            none in common.
+    """
+    table, notes = load_table(dataset), []
+    where = "" if dataset.data_dir is None else f" --data {dataset.data_dir}"
+    if table.problems:
+        notes.append(
+            f"rows left out or repaired: {len(table.problems)}, the first: {table.problems[0]} "
+            f"(all: mmtune data check {dataset.name}{where})"
+        )
+    notes += [
+        *table.notes,
+        *_class_notes(table.split, load_target(dataset, target), target or next(iter(table.targets))),
+    ]
+    return [f"dataset {dataset.name}: {note}" for note in notes]
+
+
+def _class_notes(split: np.ndarray, target: Target, name: str) -> list[str]:
+    """Of the classes that no row of train, or of val, has.
+
+    Raises:
+        ValueError: both have several and none in common.
+    """
+    if target.task.kind == "regression":
+        return []
+    has = {part: _classes_of(target, (split == part) & target.is_labelled) for part in ("train", "val")}
+    if not has["train"].any() or not has["val"].any():
+        return []  # said where the rows are counted
+    names = target.task.classes
+    if not (has["train"] & has["val"]).any() and min(found.sum() for found in has.values()) > 1:  # not a few rows' luck
+        there = {part: _few([names[at] for at in np.flatnonzero(found)]) for part, found in has.items()}
+        raise ValueError(
+            f"target {name}: no class of val has a row in train, so nothing can be learnt: val has {there['val']}, "
+            f"train has {there['train']}"
+        )
+    notes = []
+    for part, found in has.items():
+        left = [names[at] for at in np.flatnonzero(~found)]
+        if left:
+            notes.append(f"target {name}: {len(left):,} of {len(names):,} classes have no row in {part}: {_few(left)}")
+    return notes
+
+
+def _classes_of(target: Target, is_used: np.ndarray) -> np.ndarray:
+    """(C,) bool."""
+    found, rows = np.zeros(len(target.task.classes), bool), np.flatnonzero(is_used)
+    if target.task.kind == "multiclass":
+        found[target.labels[rows]] = True
+        return found
+    for start in range(0, len(rows), _BATCH):
+        found |= (target.labels[rows[start : start + _BATCH]] > 0).any(axis=0)
+    return found
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(map(repr, names[:_SHOWN])) + (", ..." if len(names) > _SHOWN else "")
