@@ -62,3 +62,21 @@ def test_a_missing_column_is_one_line(mmtune, folder):
     done = mmtune("run", "s.yaml", "--data", folder)
     assert done.code == 2 and "did you mean 'words'?" in done.err and done.err.count("\n") <= 2
     assert not (mmtune.cwd / "studies").exists()
+
+
+def test_what_was_read_otherwise_than_written_is_a_note(mmtune, folder):
+    lines = (folder / "rows.jsonl").read_text().replace('"a"', "1").replace('"b"', '"0"').splitlines()
+    for at, label in ((3, '"NaN"'), (6, '"1.0"'), (7, "NaN"), (9, "true")):
+        lines[at] = lines[at].replace('"label": 1', f'"label": {label}').replace('"label": "0"', f'"label": {label}')
+    (folder / "rows.jsonl").write_text("\n".join(lines))
+    said = [
+        "label label: 2 labels read as missing: empty (1), NaN (1); first rows.jsonl line 4",
+        "label label: 1 value in several spellings, 2 times another than the one that is kept: '1' and '1.0' and "
+        "'True' as '1'; first rows.jsonl line 7 (normalise: false in table.yaml says otherwise)",
+    ]
+    done = mmtune("check", "s.yaml", "--data", folder)
+    assert done.code == 0 and [line.split("note: ")[1] for line in done.out.splitlines() if "note: " in line] == [
+        f"dataset table: {note}" for note in said
+    ]
+    done = mmtune("data", "check", "table", "--data", folder)
+    assert done.code == 0 and all(f"\n  - {note}\n" in done.out for note in said)

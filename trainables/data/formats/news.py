@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from trainables.data.reading.cells import composed
-from trainables.data.reading.fields import BadRow, id_of, text_of
+from trainables.data.reading.fields import BadRow, id_of, single_text, text_of
 from trainables.data.reading.folder import data_folder, first_there, missing
 from trainables.data.reading.rows import Rows
 from trainables.data.reading.splits import hash_split, with_validation
@@ -54,7 +54,7 @@ def read(data_dir: str | None) -> Table:
         for line, row in _lines(path, rows):
             with rows.at(path, line):
                 title, body = (composed(text_of(row, key, default="")) for key in ("title", "text"))
-                topic = composed(id_of(row, "topic"))
+                topic = single_text(row, "topic")
                 if rows.cells.is_missing(topic) or not (title or body):
                     raise BadRow("no 'topic'" if rows.cells.is_missing(topic) else "neither 'title' nor 'text'")
                 rows.add(

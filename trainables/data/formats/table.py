@@ -115,8 +115,8 @@ def _check_columns(root: Path, spec: TableSpec) -> tuple[str | None, dict[Path, 
         if is_kind(path, ".parquet"):
             with open_parquet(path) as file:
                 schema = file.schema_arrow
-            names = schema.names
-            if spec.image in names and holds_pictures(schema.field(spec.image).type):
+            names = [composed(name) for name in schema.names]
+            if spec.image in names and holds_pictures(schema.field(names.index(spec.image)).type):
                 holding.append(path)
         else:
             dialects[path] = find_dialect(path, needed=spec.columns, separator=spec.separator, quote=spec.quote)
@@ -135,7 +135,11 @@ def _rows_of(
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     columns = spec.columns
     if is_kind(path, ".parquet"):
-        yield from parquet_rows(path, [name for name in columns if name != picture_column], picture_column)
+        with open_parquet(path) as file:
+            there = {composed(name): name for name in file.schema_arrow.names}
+        wanted = [there[name] for name in columns if name != picture_column]
+        for number, row in parquet_rows(path, wanted, picture_column and there[picture_column]):
+            yield number, row if all(map(str.isascii, row)) else {composed(name): row[name] for name in row}
     elif is_kind(path, ".jsonl"):
         seen: dict[str, None] = {}
         for line, row in json_lines(path, rows.note):

@@ -25,6 +25,22 @@ def is_missing(row: Mapping[str, Any], key: str) -> bool:
     return value is None or (isinstance(value, str) and USUAL.is_missing(value.strip()))
 
 
+def single_text(row: Mapping[str, Any], key: str) -> str:
+    """A text, number or truth value as text, stripped: 3.0 is '3' (a column of whole numbers with gaps), nothing is ''.
+
+    Raises:
+        BadRow: several values.
+    """
+    value = value_of(row, key)
+    if value is None:
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bytes | dict | list):
+        raise BadRow(f"{key!r} is no single value: {show(value)}")
+    return clean(str(value)).strip()
+
+
 def text_of(row: Mapping[str, Any], key: str, *, default: str | None = None) -> str:
     """``row[key]`` where it is a text, stripped.
 

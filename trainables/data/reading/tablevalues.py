@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from trainables.data.reading.cells import number_key, value_key
-from trainables.data.reading.fields import BadRow, clean, show
+from trainables.data.reading.fields import show, single_text
 from trainables.data.reading.listtext import holds_objects, list_of
 from trainables.data.reading.rows import MISSING, Rows
 from trainables.data.reading.tablefile import LabelSpec
@@ -39,7 +39,7 @@ class TableValues:
         Raises:
             BadRow: several values.
         """
-        return _single(row.get(column), column)
+        return single_text(row, column)
 
     def category(self, row: dict[str, Any], column: str, what: str) -> str | None:
         """The same, as it is before :meth:`Rows.names`; None where a category is missing, '' where a label is."""
@@ -91,7 +91,7 @@ class TableValues:
             return self.category(row, label.column, what)
         value = row.get(label.column)
         if isinstance(value, list | tuple):
-            names = [_single(item, label.column) for item in value]
+            names = [single_text({label.column: item}, label.column) for item in value]
         else:
             text = self.text(row, label.column)
             if not text:
@@ -132,13 +132,3 @@ def separator_note(name: str, label: LabelSpec, values: Sequence[Collection[str]
                 f"{show(having[0])}: is that labels.{name}.separator?"
             )
     return None
-
-
-def _single(value: Any, column: str) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, bytes | dict | list):
-        raise BadRow(f"{column!r} is no single value: {show(value)}")
-    return clean(str(value)).strip()

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from trainables.data.reading.folder import Pictures, unsafe
+from trainables.data.reading.folder import FolderFiles, Pictures, unsafe
 from trainables.data.reading.lines import read_lines
 from trainables.data.reading.textfiles import csv_rows, json_document, json_lines, separated_lines
 
@@ -106,7 +106,22 @@ def test_separated_lines(tmp_path, notes, note):
     assert notes == [("a.dat", 3, "4 fields between '::', not 3")]
 
 
-@pytest.mark.parametrize("name", ["", "/a", "../a", "a/../../b", "..", "a\\..\\..\\b", "a\0b"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "/a",
+        "../a",
+        "a/../../b",
+        "..",
+        "a\\..\\..\\b",
+        "a\0b",
+        "C:\\a",
+        "c:/a",
+        "\\\\server\\a",
+        "https://x.org/a.png",
+    ],
+)
 def test_paths_that_must_not_be_used(name):
     assert unsafe(name) is not None
 
@@ -127,3 +142,25 @@ def test_pictures(tmp_path):
     assert pictures.problem("b.png/c.jpg") == "no picture b.png/c.jpg"
     assert pictures.problem("n" * 5000) == f"no picture {'n' * 5000}"
     assert pictures.first("folder") is None
+
+
+def test_names_that_another_system_has_written(tmp_path):
+    files = FolderFiles(tmp_path)
+    for name in ("img/a.png", "img/B.png", "img/b.png", "Caf\u00e9/x.JPG", "back\\slash.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    for name, found in {
+        "img/a.png": "img/a.png",
+        "img\\a.png": "img/a.png",
+        ".\\IMG\\A.PNG": "img/a.png",
+        "img/b.png": "img/b.png",
+        "img/B.PNG": "img/B.PNG",  # either of two
+        "cafe\u0301/x.jpg": "Caf\u00e9/x.JPG",
+        "back\\slash.png": "back\\slash.png",
+        f"file://{tmp_path}/img/a.png": "img/a.png",
+        "file:///etc/passwd": "file:///etc/passwd",
+        "img/gone.png": "img/gone.png",
+        "..\\x": "..\\x",
+        "": "",
+    }.items():
+        assert files.find(name) == found
