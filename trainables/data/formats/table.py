@@ -2,7 +2,8 @@
 (:mod:`trainables.data.reading.tablefile`).
 
 Files are read row by row; columns that are not named are not kept.
-Without splits the rows are divided 80/10/10 by the hash of id or group, evenly over the first target's classes.
+Without splits the rows are divided 80/10/10 by the hash of id or group, evenly over the first target's classes; without
+rows in val a tenth of the training rows goes there in the same way.
 """
 
 from __future__ import annotations
@@ -88,7 +89,9 @@ def read(data_dir: str | None) -> Table:
         split=_splits(root, spec, rows, labels),
         images=None
         if places is None
-        else ParquetImages([path for path, _ in spec.files], picture_column or "", places),
+        else ParquetImages(
+            [path for path, _ in spec.files], _as_stored(spec.files[0][0], picture_column or ""), places
+        ),
         numeric={name: rows.column(f"numeric {name}") for name in spec.numeric},
         categorical={name: rows.column(what) for what, name in categorical.items()},
     )
@@ -135,10 +138,8 @@ def _rows_of(
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     columns = spec.columns
     if is_kind(path, ".parquet"):
-        with open_parquet(path) as file:
-            there = {composed(name): name for name in file.schema_arrow.names}
-        wanted = [there[name] for name in columns if name != picture_column]
-        for number, row in parquet_rows(path, wanted, picture_column and there[picture_column]):
+        wanted = [_as_stored(path, name) for name in columns if name != picture_column]
+        for number, row in parquet_rows(path, wanted, picture_column and _as_stored(path, picture_column)):
             yield number, row if all(map(str.isascii, row)) else {composed(name): row[name] for name in row}
     elif is_kind(path, ".jsonl"):
         seen: dict[str, None] = {}
@@ -153,6 +154,14 @@ def _rows_of(
                 raise ValueError(f"{where}: {key}: {path.name} has no column {column!r}{from_known(column, [*seen])}")
     else:
         yield from csv_rows(path, rows.note, dialect=dialect, remark=rows.remark)
+
+
+def _as_stored(path: Path, column: str) -> str:
+    """The name of a Parquet file's column with its accents as they are there."""
+    if column.isascii():
+        return column
+    with open_parquet(path) as file:
+        return next(name for name in file.schema_arrow.names if composed(name) == column)
 
 
 # --- rows -------------------------------------------------------------------------------------------
@@ -231,6 +240,8 @@ def _splits(root: Path, spec: TableSpec, rows: Rows, labels: dict[str, list[Any]
     for group, split in zip(groups or (), rows.splits, strict=groups is not None):
         if split_of.setdefault(group, split) != split:
             raise ValueError(f"{root / 'table.yaml'}: group: {group!r} is in splits {split_of[group]} and {split}")
+    if "val" in {split for _, split in spec.files} and "val" not in rows.splits:
+        raise ValueError(f"{root / 'table.yaml'}: files.val: {rows.cause}none is in val")
     split, note = with_validation(np.array(rows.splits, "<U5"), rows.ids, strata=strata, groups=groups)
     rows.notes += [] if note is None else [note]
     return split

@@ -258,4 +258,4 @@ def _tally_text(column: str, what: str, tally: _Tally) -> str:
     if what == MISSING:
         return missing_note(column, "label" if column.startswith("label") else "value", tally.texts, tally.first)
     num, text = tally.texts.total(), next(iter(tally.texts))
-    return f"{column}: {num:,} times {what}; first {tally.first}{f': {text}' if text else ''}"
+    return f"{column}: {num:,} time{'s' * (num != 1)} {what}; first {tally.first}{f': {text}' if text else ''}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ _LIST = "a text that is a list, read as its items"
 _NO_LIST = "a text that begins with [ and is no list"
 _TRUTH = {"true": 1.0, "false": 0.0}
 _SEPARATORS = ("|", ";", ",", "\t", "/")
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+", re.ASCII)
 _OFTEN = 0.2  # of the rows: no chance
 
 
@@ -71,7 +73,9 @@ class TableValues:
         except (TypeError, ValueError, OverflowError):
             number = math.inf
         if math.isinf(number):
-            why = f"{column!r} is {show(value)}, no number: taken as missing"
+            comma = text.replace(",", ".") if _DECIMAL_COMMA.fullmatch(text) else None
+            hint = f" (a decimal comma? write {comma})" if comma else ""
+            why = f"{column!r} is {show(value)}, no number{hint}: taken as missing"
             self.rows.note(*self.rows.place, why)
             self.no_number.setdefault(column, self.rows.problems[-1])
             return math.nan

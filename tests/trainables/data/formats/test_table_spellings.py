@@ -80,6 +80,16 @@ def test_classes_of_a_multilabel_column_and_names_of_columns(tmp_path):
     assert table.notes[0] == "label gen\u00e9: 3 labels read as missing: NaN (2), empty (1); first d.csv line 5"
 
 
+def test_names_of_parquet_columns(tmp_path):
+    columns = {unicodedata.normalize("NFD", name): values for name, values in {
+        "\u00e9": [png(1), png(2)], "a\u00f1o": ["1", "2"], "x": ["p", "q"],
+    }.items()}  # fmt: skip
+    pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "d.parquet")
+    yaml = "files: d.parquet\nimage: \u00e9\ntext: x\nlabels: {a\u00f1o: {kind: multiclass}}\n"
+    table = read(tmp_path, yaml)
+    assert list(table.images) == [png(1), png(2)] and classes(table) == ["1", "2"] and table.texts == ["p", "q"]
+
+
 def test_ids_and_the_names_in_exclude_txt(tmp_path):
     yaml = ONE + "id: id\n"
     rows = "id,t,y\n1.0,x,a\n2.0,x,b\ne\u0301,x,a\n3.10,x,b\n3.1,x,a\n"
@@ -137,6 +147,11 @@ def test_a_column_without_any_number_is_refused(tmp_path):
     )
 
 
+def test_a_decimal_comma_is_asked_about(tmp_path):
+    table = read(tmp_path, ONE + "numeric: n\n", d__csv="t;y;n\nx;a;1,5\nx;b;2\n")
+    assert table.problems == ["d.csv line 2: 'n' is '1,5', no number (a decimal comma? write 1.5): taken as missing"]
+
+
 # --- lists ------------------------------------------------------------------------------------------
 LABELS = 'files: d.csv\nlabels: {y: {kind: multilabel, separator: ","}}\n'
 
@@ -186,7 +201,7 @@ def test_an_unquoted_tsv_keeps_its_rows_and_labels(tmp_path):
     ]
     swallowed = read(tmp_path, TSV + "quote: '\"'\n", d__tsv=text)
     assert len(swallowed.ids) == 3 and swallowed.notes == [
-        "d.tsv: 1 times a quoted field that runs over several lines; first d.tsv line 2"
+        "d.tsv: 1 time a quoted field that runs over several lines; first d.tsv line 2"
     ]
 
 
@@ -311,6 +326,15 @@ def test_the_root_cause_comes_first(tmp_path):
     assert refused(tmp_path, ONE + "id: id\n", d__csv=rows) == (
         "table.yaml: labels.y: column 'y': 1 row left out or repaired, the first: d.csv line 5: id 1 was there before; "
         "of the others all labelled rows are 'a'"
+    )
+
+
+def test_a_validation_file_of_which_nothing_can_be_used_is_no_missing_one(tmp_path):
+    train = "id,t,y\n" + "".join(f"{at},x,{'ab'[at % 2]}\n" for at in range(20))
+    message = refused(tmp_path, BY_SPLIT + "id: id\n", a__csv=train, b__csv="id,t,y\n1,x\n", c__csv=train)
+    assert message == (
+        "table.yaml: files.val: 1 row left out or repaired, the first: b.csv line 2: 2 fields, not 3; of the others "
+        "none is in val"
     )
 
 
