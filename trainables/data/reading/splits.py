@@ -19,9 +19,11 @@ def hash_split(
     val: float = 0.1,
     test: float = 0.1,
 ) -> np.ndarray:
-    """(N,) 'train' | 'val' | 'test'; see :func:`held_out`."""
+    """(N,) 'train' | 'val' | 'test'; see :func:`held_out`. Of two groups one is val: nothing trains without it."""
     split = np.full(len(ids), "train", "<U5")
     is_test = held_out(ids, share=test, strata=strata, groups=groups, name="test")
+    if len({*(ids if groups is None else groups)}) < 3:
+        is_test[:] = False
     split[is_test] = "test"
     rest: list[int] = np.flatnonzero(~is_test).tolist()
     is_val = held_out(

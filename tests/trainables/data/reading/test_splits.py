@@ -3,7 +3,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from trainables.data.reading.splits import hash_split, held_out
+from trainables.data.reading.splits import hash_split, held_out, with_validation
 
 IDS = [f"row {at}" for at in range(1000)]
 
@@ -55,6 +55,7 @@ def test_so_many_rows(count):
 def test_training_is_never_empty():
     assert held_out(IDS, count=5000).sum() == 999
     assert hash_split(["a"]).tolist() == ["train"]
+    assert sorted(hash_split(["a", "b"]).tolist()) == ["train", "val"]
     assert sorted(hash_split(["a", "b", "c"]).tolist()) == ["test", "train", "val"]
     assert len(hash_split([])) == 0
 
@@ -62,3 +63,21 @@ def test_training_is_never_empty():
 def test_two_names_hold_out_different_rows():
     first, second = held_out(IDS, share=0.1, name="val"), held_out(IDS, share=0.1, name="other")
     assert 0 < (first & second).sum() < 40
+
+
+def test_validation_is_held_out_of_training_rows_only():
+    given = np.array(["train"] * 800 + ["test"] * 200)
+    split, note = with_validation(given, IDS)
+    assert Counter(split.tolist()) == {"train": 720, "val": 80, "test": 200} and (split[800:] == "test").all()
+    assert (given[:800] == "train").all() and np.array_equal(split[:800] == "val", held_out(IDS[:800], share=0.1))
+    assert note is not None and "80 of 800 training rows" in note
+    assert with_validation(split, IDS) == (split, None)
+    assert with_validation(np.array(["train", "test"]), ["a", "b"])[0].tolist() == ["train", "test"]
+
+
+def test_validation_that_is_held_out_has_whole_groups_and_all_strata():
+    groups, strata = [at // 4 for at in range(1000)], ["abcde"[at // 4 % 5] for at in range(1000)]
+    split, _ = with_validation(np.full(1000, "train", "<U5"), IDS, strata=strata, groups=groups)
+    assert len(set(zip(groups, split.tolist(), strict=True))) == 250
+    found = Counter(stratum for stratum, part in zip(strata, split.tolist(), strict=True) if part == "val")
+    assert found == dict.fromkeys("abcde", 20)
