@@ -18,6 +18,7 @@ from trainables.data.reading.cells import composed
 from trainables.data.reading.lines import is_kind, read_lines
 
 FIELD_LIMIT = 10_000_000  # characters; the default of 131,072 is less than a long article
+SEP_LINE = "sep="  # Excel's first line of a CSV file, and then the separator
 _SEPARATORS = (",", ";", "\t", "|")
 _CLOSED = re.compile(r'"(?:[^"]|"")*"', re.DOTALL)
 
@@ -53,8 +54,10 @@ def find_dialect(
     notes = []
     usual = "\t" if is_kind(path, ".tsv") else ","
     if separator is None:
-        header = next((data.decode("utf-8", "replace") for _, data in read_lines(path) if data.strip()), "")
+        header = _header(path)
         separator = usual
+        if header.startswith(SEP_LINE) and len(header) == len(SEP_LINE) + 1:
+            return find_dialect(path, separator=header[-1], quote=quote)
         if needed and not _has(header, usual, needed):
             separator = next((one for one in _SEPARATORS if _has(header, one, needed)), usual)
         if separator != usual:
@@ -64,6 +67,10 @@ def find_dialect(
         notes += [] if note is None else [note]
     mark = '"' if quote is None or quote is True else None if quote is False else quote
     return Dialect(separator, mark, tuple(notes))
+
+
+def _header(path: Path) -> str:
+    return next((data.decode("utf-8", "replace").strip("\n\r ") for _, data in read_lines(path) if data.strip()), "")
 
 
 def _has(header: str, separator: str, needed: Collection[str]) -> bool:

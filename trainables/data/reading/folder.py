@@ -8,7 +8,7 @@ import re
 import stat
 import unicodedata
 from collections.abc import Iterable
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 
@@ -55,7 +55,7 @@ def unsafe(name: str) -> str | None:
         return "is no path"
     if re.match(r"[a-z][a-z0-9+.-]+://", name, re.IGNORECASE):
         return "is an address, not a file below the folder: fetch it, and write its path here"
-    if PurePosixPath(name).is_absolute() or os.path.isabs(name) or PureWindowsPath(name).drive or name[0] == "\\":
+    if PurePosixPath(name).is_absolute() or os.path.isabs(name) or re.match(r"[A-Za-z]:[\\/]|\\", name):
         return "is absolute"
     return "leaves the folder" if ".." in PurePosixPath(name.replace("\\", "/")).parts else None
 

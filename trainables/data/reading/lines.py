@@ -67,7 +67,9 @@ def _split(path: Path, file: BinaryIO, head: bytes) -> Iterator[bytes]:
             raise ValueError(f"{path}: is a zip archive (as .xlsx and .ods files are), not text")
         if head.count(0) > _MANY_ZEROS * len(head):
             raise ValueError(f"{path}: is not text, or UTF-16 without a byte order mark; save it as UTF-8")
-        file.read(len(mark))
+        while head.startswith(codecs.BOM_UTF8):  # some tools put a second one before the first
+            file.read(len(mark))
+            head = head[len(mark) :]
     start = head if encoding is None else head.decode(encoding, "ignore").encode()
     has_only_cr = start.count(b"\r") - start.count(b"\r\n") > start.count(b"\n")
     if encoding is None and not has_only_cr:

@@ -17,8 +17,10 @@ _ENDS = {"[": "]", "(": ")", "{": "}"}
 def list_of(text: str) -> list[str] | None:
     """The items of a list, tuple or set that is written as text; None if it is none.
 
-    A list without quotes, ``[Drama, Comedy]``, is one too; ``(Drama)`` and ``{Drama}`` are not.
+    A list without quotes, ``[Drama, Comedy]`` or (of PostgreSQL) ``{Drama,Comedy}``, is one too; ``(Drama)`` is not.
     """
+    if text in ("()", "{}", "set()"):
+        return []
     if len(text) < 2 or _ENDS.get(text[0]) != text[-1]:
         return None
     if text[0] == "[":
@@ -30,14 +32,14 @@ def list_of(text: str) -> list[str] | None:
             return [_name(item) for item in value] if all(map(_is_single, value)) else None
     inside = text[1:-1]
     if _COMMAS.fullmatch(inside) or _BLANKS.fullmatch(inside):
-        if text[0] != "[" and (not inside.strip() or not re.search(r"['\"]", inside)):
+        if text[0] == "(" and not re.search(r"['\"]", inside):
             return None
         items = re.findall(_ITEM, inside, re.DOTALL)
         try:
             return [ast.literal_eval(item) if item[0] in "'\"" else item for item in items]
         except (ValueError, SyntaxError):
             return None
-    if text[0] == "[" and _BARE.fullmatch(inside):
+    if text[0] != "(" and _BARE.fullmatch(inside):
         return [item for item in map(str.strip, inside.split(",")) if item]
     return None
 

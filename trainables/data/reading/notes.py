@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from trainables.data.reading.dataset import DatasetRef, load_table, load_target
+from trainables.data.reading.sparse import SparseRows
 from trainables.data.reading.table import Target
 
 _SHOWN = 5  # classes
@@ -68,6 +69,8 @@ def _classes_of(target: Target, is_used: np.ndarray) -> np.ndarray:
     if target.task.kind == "multiclass":
         found[target.labels[rows]] = True
         return found
+    if isinstance(target.labels, SparseRows):
+        return target.labels.used_columns(rows)
     for start in range(0, len(rows), _BATCH):
         found |= (target.labels[rows[start : start + _BATCH]] > 0).any(axis=0)
     return found

@@ -45,5 +45,13 @@ class SparseRows:
         dicts = [dict(zip(self._columns[part], self._values[part], strict=True)) for part in parts]
         return SparseRows(dicts, self.shape[1])
 
+    def used_columns(self, rows: np.ndarray) -> np.ndarray:
+        """(C,) bool: columns with something other than 0 in ``rows``."""
+        is_used = np.zeros(self.shape[0], bool)
+        is_used[rows] = True
+        found = np.zeros(self.shape[1], bool)
+        found[self._columns[np.repeat(is_used, np.diff(self._offsets)) & (self._values != 0)]] = True
+        return found
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return self[:].astype(dtype or np.float32, copy=False)

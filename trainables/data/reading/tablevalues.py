@@ -105,7 +105,7 @@ class TableValues:
         return tuple(self._known.setdefault(text, text) for text in dict.fromkeys(names))
 
     def _items(self, text: str, name: str, label: LabelSpec) -> Sequence[str]:
-        if text[0] in "[({":
+        if text[0] in "[({" or text == "set()":
             items = list_of(text)
             if items is not None:
                 self.rows.tally(f"label {name}", _LIST, text)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from trainables.data.reading.cells import composed
-from trainables.data.reading.dialect import FIELD_LIMIT, Dialect, find_dialect
+from trainables.data.reading.dialect import FIELD_LIMIT, SEP_LINE, Dialect, find_dialect
 from trainables.data.reading.lines import read_lines, read_text
 from trainables.messages import from_known
 
@@ -180,6 +180,8 @@ def csv_rows(
             if columns is None:
                 raise ValueError(f"{path} line {line}: not UTF-8") from None
             note(path, line, "not UTF-8")
+            continue
+        if columns is None and fields[0] == SEP_LINE and not any(fields[1:]):
             continue
         if columns is None:
             columns = _header(path, line, [composed(name.strip()) for name in fields], required)

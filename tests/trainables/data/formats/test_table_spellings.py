@@ -229,6 +229,11 @@ def test_another_separator_of_fields(tmp_path, separator):
     assert read(tmp_path, ONE + f"separator: {json.dumps(separator)}\n", d__csv=text).notes == []
 
 
+def test_the_first_line_that_excel_reads(tmp_path):
+    table = read(tmp_path, ONE, d__csv="\ufeff\ufeffsep=|\nt|y\nx|1\nz|2\n")
+    assert table.texts == ["x", "z"] and classes(table) == ["1", "2"] and table.ids == ["d.csv-3", "d.csv-4"]
+
+
 @pytest.mark.parametrize(
     "line, message",
     [

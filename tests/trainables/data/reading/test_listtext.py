@@ -24,6 +24,10 @@ def test_what_numpy_prints():
     [
         ("[Drama, Comedy]", ["Drama", "Comedy"]),
         ("[Drama]", ["Drama"]),
+        ("{Drama,Sci Fi}", ["Drama", "Sci Fi"]),
+        ("{}", []),
+        ("()", []),
+        ("set()", []),
         ("[ ]", []),
         ("[1, 2.0, 3]", ["1", "2", "3"]),
         ("['a',]", ["a"]),
@@ -37,7 +41,19 @@ def test_other_spellings(text, items):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[", "Drama", "Drama, Comedy", "[Drama", "(Drama)", "{Drama}", "()", "['a', ['b']]", "[a] and [b]", "['a"],
+    [
+        "",
+        "[",
+        "Drama",
+        "Drama, Comedy",
+        "[Drama",
+        "(Drama)",
+        "(a, b)",
+        "{'a': 1}",
+        "['a', ['b']]",
+        "[a] and [b]",
+        "['a",
+    ],
 )
 def test_what_is_no_list(text):
     assert list_of(text) is None

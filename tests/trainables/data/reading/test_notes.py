@@ -1,7 +1,9 @@
+import numpy as np
 import pytest
 
 from trainables.data.reading.dataset import DatasetRef, load_table
 from trainables.data.reading.notes import dataset_notes
+from trainables.data.reading.sparse import SparseRows
 
 YAML = "files: {train: a.csv, val: b.csv, test: b.csv}\nid: id\ntext: t\nlabels:\n"
 YAML += "  y: {kind: multiclass}\n  z: {kind: multilabel, separator: '|'}\n  r: {kind: regression}\n"
@@ -48,3 +50,10 @@ def test_rows_left_out_and_what_was_read_otherwise_come_first(tmp_path):
         "dataset table: rows left out or repaired: 1, the first: a.csv line 3: 6 fields, not 5 (all: "
     )
     assert rest[0].startswith("dataset table: label y: 1 value in several spellings, 1 times another")
+
+
+def test_columns_that_sparse_rows_use():
+    rows = SparseRows([{0: 1.0, 3: 0.5}, {}, {2: 0.0, 3: 1.0}, {1: 1.0}], 5)
+    for picked in ([0, 2], [1], [3, 0], []):
+        expected = (rows[np.array(picked, int)] != 0).any(axis=0)
+        assert rows.used_columns(np.array(picked, int)).tolist() == expected.tolist()
