@@ -57,7 +57,7 @@ def read(data_dir: str | None) -> Table:
         ValueError: as for :func:`sources`, or a file that cannot be read at all.
     """
     root = data_folder(_NAME, data_dir)
-    kind, rows = _layout(root), Rows(_NAME, root)
+    kind, rows = _layout(root), Rows(_NAME, root, has_local_ids=True)
     {"mmbt": _read_mmbt, "titles": _read_titles, "pages": _read_pages}[kind](rows)
     rows.check()
     labels, split = rows.names("label", rows.column("label"), unit="label"), np.array(rows.splits, "<U5")

@@ -10,7 +10,7 @@ import pytest
 from disk import png, write_files
 from test_formats import ON_DISK, module_of
 
-from trainables.data.formats import dataset_module, hateful_memes, moviescope, news, vqa_v2
+from trainables.data.formats import dataset_module, food101, hateful_memes, moviescope, news, vqa_v2
 from trainables.data.reading.table import Table
 
 TEXT = {".csv", ".tsv", ".jsonl", ".json", ".yaml", ".dat", ".inter", ".item", ".user", ".data", ".genre"}
@@ -147,3 +147,15 @@ def test_a_file_whose_name_has_capitals_is_named(tmp_path):
     write_files(tmp_path, {"News.CSV": "x"})
     with pytest.raises(ValueError, match=r"has no .*news.csv.* \(but News.CSV: rename it\)"):
         news.read(str(tmp_path))
+
+
+def test_numbers_of_the_lines_of_each_file_are_no_ids_of_all(tmp_path):
+    line = '{{"id": {}, "text": "x{}", "img": "a.png", "label": "{}"}}\n'
+    sizes = {"train": 6, "dev": 8, "test": 3}
+    files = {
+        f"{name}.jsonl": "".join(line.format(at, at, "ab"[at % 2]) for at in range(num)) for name, num in sizes.items()
+    }
+    write_files(tmp_path, {**files, "a.png": png(1)})
+    table = food101.read(str(tmp_path))
+    assert [(table.split == name).sum() for name in ("train", "val", "test")] == [6, 8, 3] and table.problems == []
+    assert table.ids[5:8] == ["5", "dev.jsonl:0", "dev.jsonl:1"] and len(table.notes) == 2
