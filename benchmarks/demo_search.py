@@ -186,6 +186,7 @@ def run_plain_side(folder: Path, args: argparse.Namespace) -> None:
     from ray.tune.schedulers import ASHAScheduler
     from ray.tune.search.optuna import OptunaSearch
 
+    from mmtune.search.schedulers import AshaOptions
     from mmtune.spec.search_spec import load_spec
     from mmtune.spec.searchfile import find_search_file
 
@@ -207,6 +208,8 @@ def run_plain_side(folder: Path, args: argparse.Namespace) -> None:
         def __reduce__(self) -> Any:
             return tune.Callback, ()
 
+    asha = spec.scheduler.options
+    assert isinstance(asha, AshaOptions)
     ray.init(num_cpus=slots, include_dashboard=False, log_to_driver=False, object_store_memory=256 * 2**20)
     try:
         tune.Tuner(
@@ -221,7 +224,7 @@ def run_plain_side(folder: Path, args: argparse.Namespace) -> None:
                 ),
                 scheduler=ASHAScheduler(
                     time_attr="epoch", metric=_METRIC, mode="max", max_t=spec.epochs,
-                    grace_period=spec.scheduler.grace_epochs, reduction_factor=spec.scheduler.reduction_factor,
+                    grace_period=asha.grace_epochs, reduction_factor=asha.reduction_factor,
                 ),
             ),
             run_config=tune.RunConfig(

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from mmtune.records import COSTS
-from mmtune.spec.sections import SAMPLER_NAMES, SCHEDULER_NAMES
+from mmtune.search.samplers import SAMPLERS
+from mmtune.search.schedulers import SCHEDULERS
 from trainables.data.formats import DATASETS
 from trainables.families import FAMILIES, family_module
 from trainables.metrics import METRICS
@@ -89,7 +90,7 @@ def test_the_readme_has_every_room_in_its_tree():
 
 def test_methods_describe_what_there_is():
     known = set(anchors(METHODS))
-    assert {*FAMILIES, *METRICS, *SAMPLER_NAMES, *SCHEDULER_NAMES} <= known
+    assert {*FAMILIES, *METRICS, *SAMPLERS, *SCHEDULERS} <= known
     text = METHODS.read_text(encoding="utf-8")
     terms = {"supervised", "consistency", *(term for name in FAMILIES for term in family_module(name).LOSS_TERMS)}
     for name in {*terms, *COSTS}:

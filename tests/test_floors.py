@@ -17,7 +17,7 @@ SOURCES = {
     for package in PACKAGES
     for path in sorted((ROOT / package).rglob("*.py"))
 }
-KNOW_RAY = ("mmtune.slots", "mmtune.study", "mmtune.search.searcher", "mmtune.search.schedulers")
+KNOW_RAY = ("mmtune.slots", "mmtune.study", "mmtune.search")
 KNOW_OPTUNA = ("mmtune.search", "mmtune.space")
 LEAVES = tuple(f"trainables.{name}" for name in ("files", "messages", "metrics", "task"))  # analysis may read them too
 FAMILIES_MAY = {

@@ -12,13 +12,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 
 class Section(BaseModel):
-    """Frozen, strict, unknown keys refused: every section of a config, the families' own included.
+    """Frozen, strict, no infinite number, unknown keys refused: a section of a config, of a family, of a search file.
 
     The line under a field says what it is; `mmtune list keys`, docs/settings.md and the JSON Schema show it.
     """
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, validate_default=True, use_attribute_docstrings=True
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        validate_default=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
     )
 
 

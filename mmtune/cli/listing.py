@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from mmtune import records
 
 if TYPE_CHECKING:
+    from mmtune.search.samplers import SamplerKind
+    from mmtune.search.schedulers import SchedulerKind
     from mmtune.spec.keys import Group
 
 Listing = tuple[list[str], list[list[str]]]
@@ -56,27 +58,19 @@ def _spaces() -> Listing:
 
 
 def _samplers() -> Listing:
-    texts = {
-        "tpe": "tree-structured Parzen estimator, multivariate; the default",
-        "random": "uniform over the space",
-        "qmc": "quasi-random (Sobol): covers the space more evenly than random",
-        "nsga2": "evolutionary, for several objectives",
-        "gp": "Gaussian process; few trials, few parameters",
-        "brute_force": "every combination of a finite space",
-    }
-    from mmtune.spec.sections import SAMPLER_NAMES
+    from mmtune.search.samplers import SAMPLERS
 
-    return ["sampler", "what it is"], [[name, texts[name]] for name in SAMPLER_NAMES]
+    return ["sampler", "options", "what it is"], [_with_options(row) for row in SAMPLERS.values()]
 
 
 def _schedulers() -> Listing:
-    texts = {
-        "asha": "stops what is below the top 1/reduction_factor of its rung; the default",
-        "none": "trains every trial to its end",
-    }
-    from mmtune.spec.sections import SCHEDULER_NAMES
+    from mmtune.search.schedulers import SCHEDULERS
 
-    return ["scheduler", "what it is"], [[name, texts[name]] for name in SCHEDULER_NAMES]
+    return ["scheduler", "options", "what it is"], [_with_options(row) for row in SCHEDULERS.values()]
+
+
+def _with_options(row: SamplerKind | SchedulerKind) -> list[str]:
+    return [row.name, ", ".join(row.options.model_fields) or "none", row.about]
 
 
 def _metrics() -> Listing:

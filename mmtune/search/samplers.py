@@ -1,4 +1,4 @@
-"""Samplers by name: each a function of the seed (and the spec's options) that returns an Optuna sampler.
+"""Samplers: a row of ``SAMPLERS`` each, from which ``check``, lists and the schema take what a sampler is.
 
 A fresh sampler is made for every trial, seeded from (study seed, trial number); what it has learnt lies in
 the Optuna storage. A study's next proposal is therefore a function of its folder, and resuming needs no
@@ -8,45 +8,145 @@ pickled sampler.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
-from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import (
-    BaseSampler,
-    BruteForceSampler,
-    GPSampler,
-    NSGAIISampler,
-    QMCSampler,
-    RandomSampler,
-    TPESampler,
+from pydantic import Field, model_validator
+
+from trainables.config import Section
+from trainables.seeds import derive_seed
+
+if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
+
+
+class TpeOptions(Section):
+    """Options of ``tpe``."""
+
+    n_startup_trials: int = Field(default=8, ge=0)
+    """The first so many trials are random."""
+    n_ei_candidates: int = Field(default=24, ge=1)
+    """Points that are drawn from the good trials' density, of which the best is proposed."""
+    multivariate: bool = True
+    """Whether parameters are modelled together."""
+    group: bool | None = None
+    """Whether parameters that exist together are modelled apart from others; null: as multivariate."""
+    constant_liar: bool = True
+    """Whether running trials count as bad, so that others are proposed elsewhere."""
+
+    @model_validator(mode="after")
+    def _groups_are_multivariate(self) -> TpeOptions:
+        if self.group and not self.multivariate:
+            raise ValueError("group: needs multivariate: true")
+        return self
+
+
+class QmcOptions(Section):
+    """Options of ``qmc``."""
+
+    qmc_type: Literal["sobol", "halton"] = "sobol"
+    """The sequence."""
+    scramble: bool = True
+    """Whether it is scrambled by the study's seed."""
+
+
+class Nsga2Options(Section):
+    """Options of ``nsga2``."""
+
+    population_size: int = Field(default=50, ge=2)
+    """Trials of a generation."""
+    mutation_prob: float | None = Field(default=None, ge=0, le=1)
+    """Of each parameter of a child to be drawn anew; null: 1 / parameters."""
+    crossover_prob: float = Field(default=0.9, ge=0, le=1)
+    """Of a child to have two parents."""
+    swapping_prob: float = Field(default=0.5, ge=0, le=1)
+    """Of each parameter of such a child to be the second parent's."""
+
+
+class GpOptions(Section):
+    """Options of ``gp``."""
+
+    n_startup_trials: int = Field(default=10, ge=0)
+    """The first so many trials are random."""
+    deterministic_objective: bool = False
+    """Whether the same parameters always give the same value."""
+
+
+@dataclass(frozen=True)
+class SamplerKind:
+    """A row of ``SAMPLERS``."""
+
+    name: str
+    about: str
+    options: type[Section]
+    """What ``sampler:`` takes beside name and seed, in Optuna's words."""
+    make: Callable[[int, int, Any], BaseSampler]
+    """From a trial's seed, the study's seed and the options; imports Optuna."""
+    is_finite: bool = False
+    """Whether it needs a space with an end: a step in each float."""
+
+
+def _tpe(seed: int, study_seed: int, options: TpeOptions) -> BaseSampler:
+    from optuna.samplers import TPESampler
+
+    group = options.multivariate if options.group is None else options.group
+    return TPESampler(seed=seed, **{**dict(options), "group": group})
+
+
+def _random(seed: int, study_seed: int, options: Section) -> BaseSampler:
+    from optuna.samplers import RandomSampler
+
+    return RandomSampler(seed=seed)
+
+
+def _qmc(seed: int, study_seed: int, options: QmcOptions) -> BaseSampler:
+    from optuna.samplers import QMCSampler
+
+    return QMCSampler(seed=study_seed, **dict(options))  # one sequence: the same seed for all trials
+
+
+def _nsga2(seed: int, study_seed: int, options: Nsga2Options) -> BaseSampler:
+    from optuna.samplers import NSGAIISampler
+
+    return NSGAIISampler(seed=seed, **dict(options))
+
+
+def _gp(seed: int, study_seed: int, options: GpOptions) -> BaseSampler:
+    from optuna.samplers import GPSampler
+
+    return GPSampler(seed=seed, **dict(options))
+
+
+def _brute_force(seed: int, study_seed: int, options: Section) -> BaseSampler:
+    from optuna.samplers import BruteForceSampler
+
+    return BruteForceSampler(seed=seed)
+
+
+_ROWS = (
+    SamplerKind("tpe", "tree-structured Parzen estimator, multivariate; the default", TpeOptions, _tpe),
+    SamplerKind("random", "uniform over the space", Section, _random),
+    SamplerKind("qmc", "quasi-random (Sobol): covers the space more evenly than random", QmcOptions, _qmc),
+    SamplerKind("nsga2", "evolutionary, for several objectives", Nsga2Options, _nsga2),
+    SamplerKind("gp", "Gaussian process; few trials, few parameters", GpOptions, _gp),
+    SamplerKind("brute_force", "every combination of a finite space", Section, _brute_force, is_finite=True),
 )
+SAMPLERS: dict[str, SamplerKind] = {row.name: row for row in _ROWS}
 
 
-def _tpe(seed: int, study_seed: int, options: Mapping[str, Any]) -> BaseSampler:
-    settings = {"multivariate": True, "group": True, "constant_liar": True, "n_startup_trials": 8, **options}
-    return TPESampler(seed=seed, **settings)
+def make_sampler(name: str, *, options: Section, study_seed: int, number: int) -> BaseSampler:
+    """The sampler that proposes trial ``number``.
 
-
-def _qmc(seed: int, study_seed: int, options: Mapping[str, Any]) -> BaseSampler:
-    return QMCSampler(seed=study_seed, **{"scramble": True, **options})  # one sequence: the same seed for all trials
-
-
-SAMPLERS: dict[str, Callable[[int, int, Mapping[str, Any]], BaseSampler]] = {
-    "tpe": _tpe,
-    "random": lambda seed, study_seed, options: RandomSampler(seed=seed),
-    "qmc": _qmc,
-    "nsga2": lambda seed, study_seed, options: NSGAIISampler(seed=seed, **options),
-    "gp": lambda seed, study_seed, options: GPSampler(seed=seed, **options),
-    "brute_force": lambda seed, study_seed, options: BruteForceSampler(seed=seed),
-}
-
-
-def make_sampler(name: str, *, study_seed: int, number: int, options: Mapping[str, Any]) -> BaseSampler:
-    """The sampler that proposes trial ``number``."""
-    from trainables.seeds import derive_seed
+    Args:
+        name: a key of ``SAMPLERS``.
+        options: its own.
+        study_seed: of the sampler section.
+        number: Optuna's number of the trial.
+    """
+    from optuna.exceptions import ExperimentalWarning
 
     seed = derive_seed(study_seed, "sampler", number) % 2**32
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        return SAMPLERS[name](seed, study_seed % 2**32, options)
+        return SAMPLERS[name].make(seed, study_seed % 2**32, options)

@@ -1,4 +1,6 @@
-"""Schedulers by name. Each is Ray Tune's own, told apart from it in three ways.
+"""Schedulers: a row of ``SCHEDULERS`` each, from which ``check``, lists and the schema take what a scheduler is.
+
+Each is Ray Tune's own, told apart from it in three ways.
 
 - What they know is rebuilt from reports.csv: Ray's experiment snapshot leaves the scheduler out, and ASHA
   would resume with empty rungs.
@@ -9,111 +11,70 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ray.tune.experiment import Trial
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+from pydantic import Field
 
 from mmtune.search.trials import Trials
+from trainables.config import Section
 
 if TYPE_CHECKING:
-    from ray.tune.execution.tune_controller import TuneController
-
-    from mmtune.spec.search_spec import SearchSpec
+    from ray.tune.schedulers import TrialScheduler
 
 
-class StudyAsha(ASHAScheduler):
-    """ASHA (Li et al. 2020) as Ray implements it: stop what is below the (1 - 1/eta) percentile of its rung.
+class AshaOptions(Section):
+    """Options of ``asha``."""
+
+    grace_epochs: int = Field(default=1, ge=1)
+    """The first rung: no trial is stopped earlier, in epochs."""
+    reduction_factor: int = Field(default=3, ge=2)
+    """One of so many trials goes on from a rung: the paper's eta."""
+    brackets: int = Field(default=1, ge=1)
+    """Ladders of rungs, each starting one rung later."""
+
+
+@dataclass(frozen=True)
+class SchedulerKind:
+    """A row of ``SCHEDULERS``."""
+
+    name: str
+    about: str
+    options: type[Section]
+    """What ``scheduler:`` takes beside its name."""
+    make: Callable[[Any, Trials, Callable[[], bool]], TrialScheduler]
+    """From the options, the study's trials and whether the budget is used up; imports Ray."""
+
+
+def _asha(options: AshaOptions, trials: Trials, is_spent: Callable[[], bool]) -> TrialScheduler:
+    from mmtune.search.asha import StudyAsha
+
+    return StudyAsha(trials=trials, is_spent=is_spent, **dict(options))
+
+
+def _none(options: Section, trials: Trials, is_spent: Callable[[], bool]) -> TrialScheduler:
+    from mmtune.search.fifo import StudyFifo
+
+    return StudyFifo(epochs=trials.max_epochs, is_spent=is_spent)
+
+
+_ROWS = (
+    SchedulerKind(
+        "asha", "stops what is below the top 1/reduction_factor of its rung; the default", AshaOptions, _asha
+    ),
+    SchedulerKind("none", "trains every trial to its end", Section, _none),
+)
+SCHEDULERS: dict[str, SchedulerKind] = {row.name: row for row in _ROWS}
+
+
+def make_scheduler(name: str, *, options: Section, trials: Trials, is_spent: Callable[[], bool]) -> TrialScheduler:
+    """The scheduler ``name`` of a study.
 
     Args:
-        trials: has every report of the study, those of earlier sessions too.
-        grace_epochs: first rung.
-        reduction_factor: eta.
-        brackets: parallel ladders, each starting one rung later; a trial's is drawn from its number.
+        name: a key of ``SCHEDULERS``.
+        options: its own.
+        trials: what the study folder says of them.
         is_spent: whether the budget is used up.
     """
-
-    def __init__(
-        self,
-        *,
-        trials: Trials,
-        grace_epochs: int,
-        reduction_factor: int,
-        brackets: int,
-        is_spent: Callable[[], bool],
-    ) -> None:
-        super().__init__(
-            time_attr="epoch",
-            metric="value",
-            mode=trials.mode,
-            max_t=trials.max_epochs,
-            grace_period=min(grace_epochs, trials.max_epochs),
-            reduction_factor=reduction_factor,
-            brackets=brackets,
-            stop_last_trials=False,
-        )
-        self._trials, self._is_spent = trials, is_spent
-        for trial in trials.over():
-            self._fill_rungs(self._bracket_of(trial), trial, key=trial)
-
-    def on_trial_add(self, tune_controller: TuneController, trial: Trial) -> None:
-        name = trial.config["trial"]
-        self._trial_info[trial.trial_id] = self._bracket_of(name)
-        self._fill_rungs(self._trial_info[trial.trial_id], name, key=trial.trial_id)
-
-    def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
-        if "epoch" not in result:
-            return TrialScheduler.CONTINUE
-        decision = super().on_trial_result(tune_controller, trial, result)
-        if result["epoch"] >= self._trials.max_epochs:
-            return TrialScheduler.CONTINUE
-        return TrialScheduler.STOP if self._is_spent() else decision
-
-    def on_trial_complete(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> None:
-        self._trial_info.pop(trial.trial_id, None)
-
-    def on_trial_remove(self, tune_controller: TuneController, trial: Trial) -> None:
-        self._trial_info.pop(trial.trial_id, None)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles what it is given; everything here comes from the study folder
-
-    def _bracket_of(self, trial: str) -> Any:
-        weights = [2.718281828**-index for index in range(len(self._brackets))]  # as Ray: fewer in later brackets
-        return random.Random(trial).choices(self._brackets, weights)[0]
-
-    def _fill_rungs(self, bracket: Any, trial: str, *, key: str) -> None:
-        values = self._trials.objective_by_epoch(trial)
-        for milestone, recorded in bracket._rungs:
-            if milestone in values:
-                recorded[key] = values[milestone] if self._mode == "max" else -values[milestone]
-
-
-class StudyFifo(FIFOScheduler):
-    """No early stopping but the budget's."""
-
-    def __init__(self, *, epochs: int, is_spent: Callable[[], bool]) -> None:
-        super().__init__()
-        self._epochs, self._is_spent = epochs, is_spent
-
-    def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
-        is_last = result.get("epoch", self._epochs) >= self._epochs
-        return TrialScheduler.STOP if self._is_spent() and not is_last else TrialScheduler.CONTINUE
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
-
-
-def make_scheduler(spec: SearchSpec, *, trials: Trials, is_spent: Callable[[], bool]) -> TrialScheduler:
-    """The scheduler a SearchSpec asks for."""
-    if spec.scheduler.name == "none":
-        return StudyFifo(epochs=trials.max_epochs, is_spent=is_spent)
-    return StudyAsha(
-        trials=trials,
-        grace_epochs=spec.scheduler.grace_epochs,
-        reduction_factor=spec.scheduler.reduction_factor,
-        brackets=spec.scheduler.brackets,
-        is_spent=is_spent,
-    )
+    return SCHEDULERS[name].make(options, trials, is_spent)

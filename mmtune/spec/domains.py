@@ -9,8 +9,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from mmtune.space.domains import Categorical, Domain, Number
 from mmtune.spec.document import Document
-from mmtune.spec.validation import FileSection, read_model
+from mmtune.spec.validation import read_model
 from mmtune.spec.yamltree import YamlPath
+from trainables.config import Section
 from trainables.messages import describe, number_problem, unknown
 
 _PLAIN = {"type": ["string", "number", "boolean", "null"]}
@@ -46,7 +47,7 @@ _Values = Annotated[list[Any], BeforeValidator(_values), WithJsonSchema(_OneOrMo
 _When = Annotated[dict[str, _Values], BeforeValidator(_conditions), Field(min_length=1)]
 
 
-class CategoricalDomain(FileSection):
+class CategoricalDomain(Section):
     """One of several values."""
 
     type: Literal["categorical"]
@@ -57,7 +58,7 @@ class CategoricalDomain(FileSection):
     """Exists only where each key named here has one of its values: {uda.mode: [fixed, dynamic]}; null: always."""
 
 
-class FloatDomain(FileSection):
+class FloatDomain(Section):
     """A number in a range."""
 
     type: Literal["float"]

@@ -9,8 +9,10 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from mmtune.search.samplers import SAMPLERS
+from mmtune.search.schedulers import SCHEDULERS
 from mmtune.spec.domains import KINDS
-from mmtune.spec.sections import SAMPLER_OPTIONS, Budget, Objective, Resources, SamplerSpec, SchedulerSpec, SearchFile
+from mmtune.spec.sections import Budget, Objective, Resources, SamplerSpec, SchedulerSpec, SearchFile
 from trainables.config import LossConfig, OptimConfig, TrialConfig, UdaConfig
 from trainables.messages import show, unknown
 
@@ -50,8 +52,9 @@ def file_groups() -> list[Group]:
     sections |= {"budget": Budget, "resources": Resources}
     for title, model in sections.items():
         keys = [key for key in model_keys(model, f"{title}.") if not key.name.endswith(".options")]
-        if title == "sampler":
-            keys += _options(title, SAMPLER_OPTIONS)
+        for row in {"sampler": SAMPLERS, "scheduler": SCHEDULERS}.get(title, {}).values():
+            own = model_keys(row.options, f"{title}.")
+            keys += [replace(key, about=f"name: {row.name}: {key.about}") for key in own]
         groups.append(Group(title, _about(model), keys))
     for name, kind in KINDS.items():
         groups.append(Group(f"space.KEY with type: {name}", _about(kind), model_keys(kind, "space.KEY.")))
@@ -91,12 +94,6 @@ def model_keys(model: type[BaseModel], prefix: str = "", *, is_flat: bool = True
             schema = {key: value for key, value in schemas[name].items() if key != "title"}
             keys.append(Key(f"{prefix}{name}", _default(field), " ".join((field.description or "").split()), schema))
     return keys
-
-
-def _options(section: str, kinds: Mapping[str, type[BaseModel]]) -> list[Key]:
-    """The keys that depend on a section's ``name``."""
-    own = [(name, key) for name, kind in kinds.items() for key in model_keys(kind, f"{section}.")]
-    return [replace(key, about=f"name: {name}: {key.about}") for name, key in own]
 
 
 def _about(model: type[BaseModel]) -> str:

@@ -14,13 +14,13 @@ from typing import Any
 from pydantic import BaseModel
 
 from mmtune.records import COSTS
+from mmtune.search.samplers import SAMPLERS
+from mmtune.search.schedulers import SCHEDULERS
 from mmtune.spec.domains import KINDS
 from mmtune.spec.keys import Key, config_groups, family_group, model_keys
 from mmtune.spec.sections import (
     NOT_FIXED,
     NOT_SEARCHED,
-    SAMPLER_OPTIONS,
-    SCHEDULER_NAMES,
     STUDY_NAME,
     Budget,
     Objective,
@@ -56,8 +56,8 @@ def search_schema() -> Schema:
     properties["fixed"] |= {"type": ["object", "null"]}
     properties["space"] |= {"type": ["object", "null"]}
     properties["try_first"] |= {"type": ["array", "null"]}
-    properties["sampler"] |= _with_options(SamplerSpec, SAMPLER_OPTIONS, default="tpe")
-    properties["scheduler"] |= _section(SchedulerSpec, name={"enum": [*SCHEDULER_NAMES]})
+    properties["sampler"] |= _with_options(SamplerSpec, {name: row.options for name, row in SAMPLERS.items()})
+    properties["scheduler"] |= _with_options(SchedulerSpec, {name: row.options for name, row in SCHEDULERS.items()})
     properties["budget"] |= _section(Budget) | {"anyOf": [{"required": [name]} for name in Budget.model_fields]}
     properties["resources"] |= _section(Resources)
     return {
@@ -190,13 +190,16 @@ def _section(model: type[BaseModel], **properties: Schema) -> Schema:
     }
 
 
-def _with_options(model: type[BaseModel], options: Mapping[str, type[BaseModel]], *, default: str) -> Schema:
+def _with_options(model: type[BaseModel], options: Mapping[str, type[BaseModel]]) -> Schema:
     """A section whose ``name`` decides which other keys there are."""
     shared = {key.name: _described(key) for key in model_keys(model) if key.name != "options"}
     branches = []
     for name, kind in options.items():
         own = {key.name: _described(key) for key in model_keys(kind)}
-        test = {"properties": {"name": {"const": name}}, **({} if name == default else {"required": ["name"]})}
+        test = {
+            "properties": {"name": {"const": name}},
+            **({} if name == model.model_fields["name"].default else {"required": ["name"]}),
+        }
         branches.append({"if": test, "then": {"properties": own, "propertyNames": {"enum": [*shared, *own]}}})
     named = _merged(shared, {"name": {"enum": [*options]}})
     return {"type": ["object", "null"], "properties": named, "allOf": branches}

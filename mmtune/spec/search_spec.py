@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from mmtune.search.schedulers import AshaOptions
 from mmtune.space.corners import corners
 from mmtune.space.domains import Categorical, Number
 from mmtune.space.problems import unreachable
@@ -243,8 +244,9 @@ def _warnings(spec: SearchSpec) -> Iterator[str]:
     modes: list[Any] = [spec.fixed.get("uda.mode")]
     for domain in spec.space.domains.get("uda.mode", ()):
         modes += domain.choices if isinstance(domain, Categorical) else []
-    grace = spec.scheduler.grace_epochs
-    if spec.scheduler.name == "asha" and {"fixed", "dynamic"} & set(modes) and grace < min(_UDA_GRACE, spec.epochs):
+    options = spec.scheduler.options
+    grace = options.grace_epochs if isinstance(options, AshaOptions) else spec.epochs
+    if {"fixed", "dynamic"} & set(modes) and grace < min(_UDA_GRACE, spec.epochs):
         yield (
             f"scheduler.grace_epochs: {grace} lets ASHA judge UDA trials before their regulariser acts "
             f"(dynamic lambda moves from epoch 3 on); give at least {_UDA_GRACE}"

@@ -5,40 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, ValidationInfo, create_model, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from mmtune.records import COSTS
+from mmtune.search.samplers import SAMPLERS, TpeOptions
+from mmtune.search.schedulers import SCHEDULERS, AshaOptions
 from mmtune.space.domains import Domain, Number
 from mmtune.spec.document import Document
 from mmtune.spec.domains import CategoricalDomain
-from mmtune.spec.validation import FileSection, Model, read_model
+from mmtune.spec.validation import Model, read_model
+from trainables.config import Section
 from trainables.messages import describe, show, unknown
 from trainables.metrics import metric_mode, objective_names
 
-_Count: Any = Annotated[int | None, Field(ge=0)]
-_Share: Any = Annotated[float | None, Field(ge=0)]
-SAMPLER_OPTIONS: dict[str, type[BaseModel]] = {  # Optuna's words
-    name: create_model(name, __base__=FileSection, **{key: (kind, None) for key, kind in options.items()})  # type: ignore
-    for name, options in {
-        "tpe": {
-            **{"n_startup_trials": _Count, "n_ei_candidates": _Count},
-            **{"multivariate": bool | None, "group": bool | None, "constant_liar": bool | None},
-        },
-        "random": {},
-        "qmc": {"qmc_type": str | None, "scramble": bool | None},
-        "nsga2": {
-            "population_size": _Count,
-            **{"mutation_prob": _Share, "crossover_prob": _Share, "swapping_prob": _Share},
-        },
-        "gp": {"n_startup_trials": _Count, "deterministic_objective": bool | None},
-        "brute_force": {},
-    }.items()
-}
-SAMPLER_NAMES = tuple(SAMPLER_OPTIONS)
-SCHEDULER_NAMES = ("asha", "none")
 
-
-class Objective(FileSection):
+class Objective(Section):
     """What is optimised; trials are stopped and compared by the first."""
 
     metric: str
@@ -64,31 +45,27 @@ class Objective(FileSection):
         return value
 
 
-class SamplerSpec(FileSection):
+class SamplerSpec(Section):
     """What proposes trials; the other keys are the sampler's own."""
 
     name: str = "tpe"
     """`mmtune list samplers`."""
     seed: int = Field(default=1, ge=0)
     """All that the sampler draws derives from it."""
-    options: Mapping[str, Any] = {}
-    """See SAMPLER_OPTIONS; in a file they stand beside name and seed."""
+    options: Section = TpeOptions()
+    """See SAMPLERS; in a file they stand beside name and seed."""
 
 
-class SchedulerSpec(FileSection):
-    """What stops trials early."""
+class SchedulerSpec(Section):
+    """What stops trials early; the other keys are the scheduler's own."""
 
     name: str = "asha"
     """`mmtune list schedulers`."""
-    grace_epochs: int = Field(default=1, ge=1)
-    """The first rung: no trial is stopped earlier, in epochs."""
-    reduction_factor: int = Field(default=3, ge=2)
-    """One of so many trials goes on from a rung: the paper's eta."""
-    brackets: int = Field(default=1, ge=1)
-    """Ladders of rungs, each starting one rung later."""
+    options: Section = AshaOptions()
+    """See SCHEDULERS; in a file they stand beside name."""
 
 
-class Budget(FileSection):
+class Budget(Section):
     """What ends the study, whichever comes first; at least one is given."""
 
     trials: int | None = Field(default=None, ge=1)
@@ -99,7 +76,7 @@ class Budget(FileSection):
     """Hours from start to end; null is no limit."""
 
 
-class Resources(FileSection):
+class Resources(Section):
     """What one trial takes, and how many run at the same time."""
 
     workers: int = Field(default=1, ge=1)
@@ -161,7 +138,7 @@ NOT_SEARCHED = {
 }
 
 
-class SearchFile(FileSection):
+class SearchFile(Section):
     """The keys of a search file; each section is read and checked on its own."""
 
     study: str | None = Field(default=None, pattern=f"^{STUDY_NAME}$")
@@ -227,33 +204,39 @@ def read_sampler(document: Document, domains: Mapping[str, Sequence[Domain]]) ->
     """``sampler:``; ``domains`` is what it will search."""
     given = document.section("sampler")
     spec = read_model(document, ("sampler",), given, SamplerSpec) or SamplerSpec()
-    if spec.name not in SAMPLER_OPTIONS:
-        document.bad(("sampler", "name"), unknown(spec.name, SAMPLER_NAMES))
+    kind = SAMPLERS.get(spec.name)
+    if kind is None:
+        document.bad(("sampler", "name"), unknown(spec.name, SAMPLERS))
         return SamplerSpec()
-    kind = SAMPLER_OPTIONS[spec.name]
-    document.known_keys(("sampler",), given, ("name", "seed", *kind.model_fields))
-    options = read_model(document, ("sampler",), given, kind) or kind()
-    if spec.name == "brute_force":
-        endless = [key for key, alternatives in domains.items() if any(map(_is_endless, alternatives))]
-        if endless:
-            without = ", ".join(endless)
-            document.bad(("sampler", "name"), f"'brute_force' needs a step in each float; without one: {without}")
-    return spec.model_copy(update={"options": options.model_dump(exclude_unset=True)})
+    document.known_keys(("sampler",), given, ("name", "seed", *kind.options.model_fields))
+    options = read_model(document, ("sampler",), given, kind.options) or kind.options()
+    endless = [key for key, alternatives in domains.items() if any(map(_is_endless, alternatives))]
+    if kind.is_finite and endless:
+        without = ", ".join(endless)
+        document.bad(("sampler", "name"), f"'{kind.name}' needs a step in each float; without one: {without}")
+    return spec.model_copy(update={"options": options})
 
 
 def read_scheduler(document: Document, *, epochs: int) -> SchedulerSpec:
     """``scheduler:``; ``epochs`` is the most that a trial trains."""
     given = document.section("scheduler")
-    document.known_keys(("scheduler",), given, list(SchedulerSpec.model_fields))
     spec = read_model(document, ("scheduler",), given, SchedulerSpec) or SchedulerSpec()
-    if spec.name not in SCHEDULER_NAMES:
-        document.bad(("scheduler", "name"), unknown(spec.name, SCHEDULER_NAMES))
-    for key in [key for key in SchedulerSpec.model_fields if key in given and key != "name" and spec.name == "none"]:
-        whole = "or replace it all: --set 'scheduler={name: none}'"
-        document.bad(("scheduler", key), f"has no effect with name: none; take it out ({whole})")
-    if spec.name == "asha" and not document.has_problem(("fixed", "epochs")) and spec.grace_epochs > epochs:
-        document.bad(("scheduler", "grace_epochs"), f"{spec.grace_epochs} is above the epochs of a trial ({epochs})")
-    return spec
+    kind = SCHEDULERS.get(spec.name)
+    if kind is None:
+        document.bad(("scheduler", "name"), unknown(spec.name, SCHEDULERS))
+        return SchedulerSpec()
+    own = ("name", *kind.options.model_fields)
+    others = {key for other in SCHEDULERS.values() for key in other.options.model_fields} - {*own}
+    document.known_keys(("scheduler",), {key: value for key, value in given.items() if key not in others}, own)
+    for key in [key for key in given if key in others]:
+        whole = f"or replace it all: --set 'scheduler={{name: {kind.name}}}'"
+        document.bad(("scheduler", key), f"has no effect with name: {kind.name}; take it out ({whole})")
+    options = read_model(document, ("scheduler",), given, kind.options) or kind.options()
+    if isinstance(options, AshaOptions) and not document.has_problem(("fixed", "epochs")):
+        grace = options.grace_epochs
+        if grace > epochs:
+            document.bad(("scheduler", "grace_epochs"), f"{grace} is above the epochs of a trial ({epochs})")
+    return spec.model_copy(update={"options": options})
 
 
 def read_budget(document: Document) -> Budget:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from mmtune.spec.document import Document
 from mmtune.spec.yamltree import YamlPath
-from trainables.config import Section
 from trainables.messages import describe, number_problem, show, unknown
 
 UNKNOWN_KEY = "unknown key"
@@ -25,12 +24,6 @@ _WORDS = {
     "list_type": "is {given}; a list is expected",
     "extra_forbidden": UNKNOWN_KEY,
 }
-
-
-class FileSection(Section):
-    """A section of a search file: as those of a config, and no number is infinite."""
-
-    model_config = ConfigDict(allow_inf_nan=False)
 
 
 def read_model(document: Document, path: YamlPath, given: Mapping[str, Any], model: type[Model]) -> Model | None:

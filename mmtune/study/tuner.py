@@ -87,7 +87,12 @@ def _tuner(session: Session, pool: SlotPool, searcher: StudySearcher) -> tune.Tu
         tune_config=tune.TuneConfig(
             num_samples=left,
             search_alg=searcher,
-            scheduler=make_scheduler(spec, trials=session.ledger.trials, is_spent=session.account.is_spent),
+            scheduler=make_scheduler(
+                spec.scheduler.name,
+                options=spec.scheduler.options,
+                trials=session.ledger.trials,
+                is_spent=session.account.is_spent,
+            ),
             max_concurrent_trials=session.slots,
             reuse_actors=True,
             trial_dirname_creator=_dirname,

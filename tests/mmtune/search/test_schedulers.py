@@ -6,7 +6,7 @@ import pytest
 from ray.tune.schedulers import TrialScheduler
 
 from mmtune.records import COMPLETE, PRUNED, StudyFolder
-from mmtune.search.schedulers import make_scheduler
+from mmtune.search.schedulers import SCHEDULERS, make_scheduler
 from mmtune.study.ledger import Ledger
 
 CONTINUE, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP
@@ -14,10 +14,8 @@ CONTINUE, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP
 
 def make(tmp_path, *, mode="max", epochs=9, spent=lambda: False, name="asha"):
     ledger = Ledger(StudyFolder(tmp_path), objective=("val_accuracy", mode), params=[], max_epochs=epochs)
-    spec = SimpleNamespace(
-        scheduler=SimpleNamespace(name=name, grace_epochs=1, reduction_factor=3, brackets=1),
-    )
-    return ledger, make_scheduler(spec, trials=ledger.trials, is_spent=spent)
+    options = SCHEDULERS[name].options()  # of asha a rung at 1, 3, 9; a third goes on
+    return ledger, make_scheduler(name, options=options, trials=ledger.trials, is_spent=spent)
 
 
 def trial(name):

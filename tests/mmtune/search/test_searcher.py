@@ -197,11 +197,11 @@ def test_a_torn_journal_line_is_repaired(tmp_path):
 
 
 def test_a_million_seeds_do_not_collide_by_accident():
-    from mmtune.search.samplers import make_sampler
+    from mmtune.search.samplers import SAMPLERS, make_sampler
 
     draws = set()
     for number in range(50):
-        sampler = make_sampler("random", study_seed=1, number=number, options={})
+        sampler = make_sampler("random", study_seed=1, number=number, options=SAMPLERS["random"].options())
         study = optuna.create_study(sampler=sampler)
         draws.add(study.ask().suggest_float("x", 0, 1))
     assert len(draws) == 50

@@ -5,12 +5,15 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from mmtune.search.samplers import SAMPLERS
+from mmtune.search.schedulers import SCHEDULERS
 from mmtune.spec.document import SpecError
 from mmtune.spec.domains import KINDS
 from mmtune.spec.search_spec import load_spec
 from mmtune.spec.sections import Budget, Objective, Resources, SamplerSpec, SchedulerSpec
 
-MODELS = [Objective, SamplerSpec, SchedulerSpec, Budget, Resources, *KINDS.values()]
+OPTIONS = [row.options for row in (*SAMPLERS.values(), *SCHEDULERS.values())]
+MODELS = [Objective, SamplerSpec, SchedulerSpec, Budget, Resources, *KINDS.values(), *OPTIONS]
 SMALL = "study: s\nfamily: text\ndataset: openclipart\nbudget: {trials: 1}\n"
 
 

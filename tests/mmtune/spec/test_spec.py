@@ -17,6 +17,8 @@ import pytest
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from mmtune.search.samplers import TpeOptions
+from mmtune.search.schedulers import AshaOptions
 from mmtune.space.corners import corners
 from mmtune.space.optuna_names import suggest
 from mmtune.spec import searchfile
@@ -130,8 +132,8 @@ def test_good_file():
     assert [(o.metric, o.mode) for o in spec.objectives] == [("val_macro_f1", "max"), ("device_seconds", "min")]
     assert spec.epochs == 9 and spec.budget.trials == 48 and spec.budget.device_hours == 200.0
     assert spec.budget.wall_hours is None and spec.resources.concurrent_trials == 4
-    assert spec.sampler.seed == 3 and spec.sampler.options == {"multivariate": True}
-    assert spec.scheduler.brackets == 1 and spec.resources.isolation == "slot"
+    assert spec.sampler.seed == 3 and spec.sampler.options == TpeOptions(multivariate=True)
+    assert spec.scheduler.options == AshaOptions(grace_epochs=4, brackets=1) and spec.resources.isolation == "slot"
     assert spec.space.keys == ("optim.lr", "model.dropout", "uda.mode", "uda.lam", "uda.n", "uda.k")
     assert spec.warnings == ()
 
@@ -299,7 +301,11 @@ CASES = [
     ("name: tpe", "name: random", "sampler.multivariate", "unknown key. Known: name, seed"),
     ("multivariate: true", "multivariat: true", "sampler.multivariat", "did you mean 'multivariate'?"),
     ("multivariate: true", "multivariate: 1", "sampler.multivariate", "1 is neither true nor false"),
-    ("multivariate: true", "n_ei_candidates: -1", "sampler.n_ei_candidates", "-1 must be at least 0"),
+    ("multivariate: true", "n_startup_trials: -1", "sampler.n_startup_trials", "-1 must be at least 0"),
+    ("multivariate: true", "n_ei_candidates: 0", "sampler.n_ei_candidates", "0 must be at least 1"),
+    ("multivariate: true", "multivariate: false, group: true", "sampler.group", "needs multivariate: true"),
+    ("name: tpe, seed: 3, multivariate: true", "name: qmc, qmc_type: sobl", "sampler.qmc_type", "'sobol'?"),
+    ("name: tpe, seed: 3, multivariate: true", "name: nsga2, mutation_prob: 2", "sampler.mutation_prob", "at most 1"),
     ("seed: 3, multivariate: true", "seed: 1.5", "sampler.seed", "1.5 is not a whole number"),
     (
         "name: tpe, seed: 3, multivariate: true",
