@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 
 from trainables.files import checksum, write_atomic
 
-FORMAT = 2  # raise when what a builder writes changes
+FORMAT = 3  # raise when what a builder writes changes
 
 
 def cache_root() -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
@@ -70,7 +71,7 @@ def _first_line(error: BaseException) -> str:
 
 
 class ParquetImages(Sequence[bytes]):
-    """Encoded pictures in a column of Parquet files, one row group in memory at a time.
+    """Encoded pictures in a column of Parquet files, one row group in memory at a time; threads may share it.
 
     Args:
         paths: the files.
@@ -81,8 +82,7 @@ class ParquetImages(Sequence[bytes]):
     def __init__(self, paths: Sequence[Path], column: str, rows: np.ndarray) -> None:
         self.paths, self.column, self.rows = paths, column, rows
         self._starts: list[np.ndarray] | None = None  # of each file's row groups
-        self._group: tuple[int, int] = (-1, -1)
-        self._values: pyarrow.ChunkedArray | None = None
+        self._held: _Held | None = None  # one object, so that a thread never meets a group with another's pictures
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -98,16 +98,30 @@ class ParquetImages(Sequence[bytes]):
             self._starts = [_group_starts(path) for path in self.paths]
         at, row = (int(value) for value in self.rows[index])
         group = int(np.searchsorted(self._starts[at], row, side="right")) - 1
-        if self._group != (at, group):
-            with open_parquet(self.paths[at]) as file:
-                self._values = file.read_row_group(group, columns=[self.column]).column(self.column)
-            self._group = (at, group)
-        assert self._values is not None
-        value = self._values[row - int(self._starts[at][group])].as_py()
+        held = self._held
+        if held is None or held.place != (at, group):
+            held = self._held = _Held((at, group), read_group(self.paths[at], group, self.column))
+        value = held.pictures[row - int(self._starts[at][group])].as_py()
         return value["bytes"] if isinstance(value, dict) else value
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_group": (-1, -1), "_values": None}
+        return {**self.__dict__, "_held": None}
+
+
+@dataclass(frozen=True)
+class _Held:
+    place: tuple[int, int]  # file and row group
+    pictures: pyarrow.ChunkedArray
+
+
+def read_group(path: Path, group: int, column: str) -> pyarrow.ChunkedArray:
+    """One column of one row group.
+
+    Raises:
+        ValueError: it is not Parquet, or not all of it.
+    """
+    with open_parquet(path) as file:
+        return file.read_row_group(group, columns=[column]).column(column)
 
 
 def _group_starts(path: Path) -> np.ndarray:

@@ -90,3 +90,72 @@ def test_a_truncated_image_names_its_row(kind):
 def test_bytes_that_are_no_image_name_their_row():
     with pytest.raises(ValueError, match="row 1: the image cannot be decoded"):
         decode_image(b"<html>404</html>", size=8, where="row 1")
+
+
+def turned(pixels, orientation):
+    """What a camera stores of a scene when EXIF says ``orientation``: the standard's table read backwards."""
+    undo = {
+        1: lambda a: a, 2: lambda a: a[:, ::-1], 3: lambda a: a[::-1, ::-1], 4: lambda a: a[::-1],
+        5: lambda a: a.transpose(1, 0, 2), 6: lambda a: a.transpose(1, 0, 2)[::-1],
+        7: lambda a: a.transpose(1, 0, 2)[::-1, ::-1], 8: lambda a: a.transpose(1, 0, 2)[:, ::-1],
+    }  # fmt: skip
+    return np.ascontiguousarray(undo[orientation](pixels))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize(("kind", "settings"), [("PNG", {}), ("WEBP", {"lossless": True}), ("TIFF", {})])
+def test_the_camera_s_orientation_is_applied(kind, settings, orientation):
+    scene = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    out = decoded(Image.fromarray(turned(scene, orientation)), kind, exif=exif, **settings)
+    assert np.array_equal(out, scene.transpose(2, 0, 1))
+
+
+def test_the_orientation_of_a_jpeg_is_applied():
+    scene = np.zeros((64, 64, 3), np.uint8)
+    scene[:32, :, 0] = scene[32:, :, 2] = 255  # red above blue
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    out = decoded(Image.fromarray(turned(scene, 3)), "JPEG", exif=exif)
+    assert out[0, 0].min() > 200 and out[2, 0].max() < 60 and out[2, -1].min() > 200
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+def test_broken_exif_data_leave_the_picture():
+    image = photo()
+    assert np.array_equal(decoded(image, exif=b"Exif\0\0MM\0*broken"), decoded(image))
+
+
+RAMP = np.linspace(0, 1, 8)
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [(RAMP, np.float32), (RAMP * 255, np.float32), (RAMP * 65535, np.float32), (RAMP * 255, np.int32),
+     (RAMP * 65535, np.int32), (RAMP * (2**31 - 1), np.int32), (RAMP * 65535, np.uint16)],
+)  # fmt: skip
+def test_a_ramp_of_any_depth_spans_black_to_white(values, dtype):
+    image = Image.fromarray(np.tile(np.rint(values) if dtype != np.float32 else values, (8, 1)).astype(dtype))
+    out = decoded(image, "TIFF")
+    assert np.abs(out[0, 0].astype(int) - np.rint(RAMP * 255)).max() <= 1 and (out == out[:1]).all()
+
+
+def test_floats_without_a_range_are_stretched():
+    image = Image.fromarray(np.tile(np.linspace(-3, 5, 8), (8, 1)).astype(np.float32))
+    out = decoded(image, "TIFF")
+    assert out[0, 0, 0] == 0 and out[0, 0, -1] == 255
+    holes = Image.fromarray(np.full((8, 8), np.nan, np.float32))
+    assert decoded(holes, "TIFF").max() == 0
+
+
+def test_a_transparent_level_of_sixteen_bits_lies_on_white():
+    values = np.tile(np.array([0, 65535 // 2], np.uint16).repeat(4), (8, 1))
+    out = decoded(Image.fromarray(values), transparency=0)
+    assert out[0, 0].tolist() == [255] * 4 + [127] * 4
+
+
+def test_the_first_frame_of_an_animation_is_the_picture():
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ((255, 0, 0), (0, 0, 255))]
+    out = decoded(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=10)
+    assert out[:, 0, 0].tolist() == [255, 0, 0]
