@@ -11,12 +11,13 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str
     """Prints a table as wide as the terminal, or 200 characters wide where there is none."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for name in header:
         table.add_column(name, overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))  # as it is: a list in brackets is no markup
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)

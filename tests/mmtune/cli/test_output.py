@@ -53,3 +53,8 @@ def test_size(num_bytes, text):
 )
 def test_ago(hours, text):
     assert ago(time.time() - 3600 * hours) == text
+
+
+def test_brackets_in_a_cell_are_no_markup(capsys):
+    print_table(["key", "what it is"], [["[family]", "{type: categorical, choices: [text, image]}"]])
+    assert "[family]" in (out := capsys.readouterr().out) and "choices: [text, image]}" in out
