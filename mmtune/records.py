@@ -28,9 +28,9 @@ from typing import Any, Literal
 from trainables.files import write_atomic
 
 # --- trial states -----------------------------------------------------------------------------
-WAITING, RUNNING, COMPLETE = "WAITING", "RUNNING", "COMPLETE"
+WAITING, RUNNING, PAUSED, COMPLETE = "WAITING", "RUNNING", "PAUSED", "COMPLETE"
 PRUNED, FAILED, INFEASIBLE = "PRUNED", "FAILED", "INFEASIBLE"
-STATES = (WAITING, RUNNING, COMPLETE, PRUNED, FAILED, INFEASIBLE)
+STATES = (WAITING, RUNNING, PAUSED, COMPLETE, PRUNED, FAILED, INFEASIBLE)
 ENDED = (COMPLETE, PRUNED, FAILED, INFEASIBLE)
 
 
