@@ -67,7 +67,8 @@ def test_a_resumed_trial_is_the_uninterrupted_one_to_the_last_digit(name, toy, r
 
 
 def test_a_single_rank_keeps_its_own_error(toy, tmp_path):
-    with pytest.raises(ValueError, match="objective 'val_rmse' does not exist for a multiclass task. Known: val_accuracy, .*, val_loss"):
+    known = "objective 'val_rmse' does not exist for a multiclass task. Known: val_accuracy, .*, val_loss"
+    with pytest.raises(ValueError, match=known):
         loop.train(toy("image", objective="val_rmse"), folder=tmp_path)
     with pytest.raises(ValueError, match="objective 'accuracy' does not exist"):
         loop.train(toy("image", objective="accuracy"), folder=tmp_path)
