@@ -91,7 +91,7 @@ class Command:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen[str]]:
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    environment = os.environ | {"TOKENIZERS_PARALLELISM": "false"}
     environment.setdefault("MMTUNE_CACHE", str(tmp_path_factory.mktemp("cache")))
     command = [sys.executable, "-c", SERVER]
     with subprocess.Popen(command, stdin=-1, stdout=-1, text=True, env=environment) as process:

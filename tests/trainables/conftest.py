@@ -8,7 +8,6 @@ from typing import Any
 
 import cases
 import pytest
-import torch
 
 from trainables.config import TrialConfig
 from trainables.data.formats import DATASETS
@@ -19,20 +18,19 @@ MEASURED = ("wall_seconds", "device_seconds", "samples_per_second", "peak_memory
 Rows = list[dict[str, Any]]
 
 
-@pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A cache of this session's own, and the toy dataset known under 'toy'."""
-    folder = tmp_path_factory.mktemp("cache")
+@pytest.fixture(scope="session")
+def toy_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(toy_cache: Path) -> Iterator[Path]:
+    """While a file of this folder runs: a cache of this session's own, and the toy dataset known under 'toy'."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MMTUNE_CACHE", str(folder))
+        patch.setenv("MMTUNE_CACHE", str(toy_cache))
         patch.syspath_prepend(str(HERE))
         patch.setitem(DATASETS, "toy", "toy_dataset")
-        yield folder
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)  # as in the worker processes: sums must add up in the same order
+        yield toy_cache
 
 
 @pytest.fixture(scope="session")
@@ -65,7 +63,7 @@ def in_new_processes(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., 
         file = folder / "jobs.json"
         file.write_text(json.dumps(jobs))
         path = os.pathsep.join([str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")])
-        env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+        env = {**os.environ, "PYTHONPATH": path}
         command = [sys.executable, "-W", "error", str(HERE / "worker.py"), str(file)]
         processes = [subprocess.Popen([*command, str(rank), str(world)], env=env) for rank in range(world)]
         try:

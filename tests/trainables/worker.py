@@ -26,7 +26,6 @@ RANDN_LIKE = torch.randn_like
 
 
 def main(jobs_file: str, rank: int, world: int) -> None:
-    torch.set_num_threads(1)
     DATASETS["toy"] = "toy_dataset"
     path = Path(jobs_file)
     if world > 1:

@@ -97,7 +97,7 @@ def test_image_features_are_the_encoders(cache):
     close_in_float16(features.rows[3], torch.cat([pooled, tokens[0]]).numpy())
 
 
-def test_of_an_augmented_view_the_training_rows_arecompute_shardd(cache):
+def test_of_an_augmented_view_the_training_rows_are_computed(cache):
     wanted = Input("tiny-cnn", is_locked=True)
     clean = features_of(modality="image", input=wanted).rows
     augmented = features_of(modality="image", input=wanted, view=ImageView(ops=2, magnitude=20)).rows
@@ -168,7 +168,7 @@ print(job.open().rows.values.shape)
 
 def start_sharer(tmp_path, seconds):
     given = {"LOG": tmp_path / "log", "SECONDS": seconds, "HERE": HERE, "MMTUNE_CACHE": tmp_path / "cache"}
-    env = {**os.environ, "PYTHONPATH": str(HERE.parents[1]), "OMP_NUM_THREADS": "1"}
+    env = {**os.environ, "PYTHONPATH": str(HERE.parents[1])}
     env |= {name: str(value) for name, value in given.items()}
     return subprocess.Popen([sys.executable, "-c", SHARER], env=env, stdout=subprocess.PIPE, text=True)
 
