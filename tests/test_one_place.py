@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import jsonschema
 import numpy as np
@@ -61,7 +62,7 @@ def test_search_files_take_them(rows):
     assert spec.sampler.options == TpeOptions(n_startup_trials=3) and spec.scheduler.options == AshaOptions(
         grace_epochs=2
     )
-    made = make_sampler("mine", options=spec.sampler.options, study_seed=1, number=4)
+    made: Any = make_sampler("mine", options=spec.sampler.options, study_seed=1, number=4)
     assert made == (made[0], spec.sampler.options)
     with pytest.raises(SpecError, match="did you mean 'grace_epochs'"):
         load_spec(TEXT.replace("grace_epochs", "grace_epoch"))
@@ -80,7 +81,7 @@ def test_lists_and_the_schema_have_them(rows):
 def test_training_and_analysis_minimise_it(rows):
     logits, labels = np.array([[1.0], [4.0]]), np.array([2.0, 1.0])
     assert compute_metrics(logits, labels, Task("regression"))["worst"] == 3.0
-    config = TrialConfig(family="text", dataset="openclipart", objective="val_worst")
+    config = TrialConfig.from_params({"family": "text", "dataset": "openclipart", "objective": "val_worst"})
     progress = Progress()
     for epoch, value in enumerate([3.0, 1.0, 2.0], start=1):
         progress.advance({"epoch": epoch, "val_worst": value}, config)
