@@ -17,6 +17,7 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)  ## search the embedded dataset, show the table, write the report
 	@PATH="$(CURDIR)/$(BIN):$$PATH" scripts/demo
 
+test: ARGS ?= -n 2 --dist loadfile --no-loadscope-reorder  # files are shared out between two processes, in order
 test: $(READY)  ## every test, slow ones included
 	$(BIN)/python -m pytest $(ARGS)
 
