@@ -66,7 +66,7 @@ def main() -> None:
         return run_plain_side(Path(args.plain_side), args)
 
     from mmtune.spec.search_spec import load_spec
-    from mmtune.spec.searchfile import find_search_file
+    from mmtune.spec.shipped import find_search_file
 
     load_spec(find_search_file(_SEARCH), overrides=_overrides(args))  # says what is wrong before anything runs
     print_setting()
@@ -188,7 +188,7 @@ def run_plain_side(folder: Path, args: argparse.Namespace) -> None:
 
     from mmtune.search.schedulers import AshaOptions
     from mmtune.spec.search_spec import load_spec
-    from mmtune.spec.searchfile import find_search_file
+    from mmtune.spec.shipped import find_search_file
 
     spec = load_spec(find_search_file(_SEARCH), overrides=_overrides(args))
     fixed = {key: value for key, value in spec.fixed.items() if not key.startswith("uda.")}

@@ -58,7 +58,7 @@ def test_the_wheel_has_everything(checkout, tmp_path, through_sdist):
 
     code = (
         "import mmtune; from mmtune.spec.search_spec import load_spec; print(mmtune.__file__)\n"
-        "from mmtune.spec.searchfile import find_search_file\n"
+        "from mmtune.spec.shipped import find_search_file\n"
         "file = find_search_file('demo/openclipart'); print(file); print(load_spec(file).study)"
     )
     environment = os.environ | {"PYTHONPATH": str(tmp_path / "installed")}

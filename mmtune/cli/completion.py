@@ -15,7 +15,7 @@ import typer
 
 def search_files(incomplete: str) -> list[str]:
     """Search files: names of shipped ones, and paths."""
-    from mmtune.spec.searchfile import shipped_search_files
+    from mmtune.spec.shipped import shipped_search_files
 
     return [*_beginning(incomplete, shipped_search_files()), *yaml_files(incomplete)]
 
@@ -82,8 +82,8 @@ def keys(ctx: typer.Context, incomplete: str) -> list[str]:
     import yaml
 
     from mmtune.spec.keys import config_groups, file_groups
-    from mmtune.spec.searchfile import find_search_file
     from mmtune.spec.sections import NOT_FIXED
+    from mmtune.spec.shipped import find_search_file
 
     found: dict[str, None] = {}
     for file in ctx.args:  # the words before an option that has no value yet

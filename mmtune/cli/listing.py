@@ -48,7 +48,7 @@ def _datasets() -> Listing:
 
 
 def _spaces() -> Listing:
-    from mmtune.spec.searchfile import shipped_search_files
+    from mmtune.spec.shipped import shipped_search_files
 
     rows = []
     for name, path in sorted(shipped_search_files().items()):

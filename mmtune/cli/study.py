@@ -45,7 +45,7 @@ def _nodes(address: str | None) -> list[Node]:
 
 def _check(file: str, nodes: Sequence[Node], *, data: str | None, overrides: Sequence[str]) -> None:
     from mmtune.spec.search_spec import load_spec
-    from mmtune.spec.searchfile import find_search_file
+    from mmtune.spec.shipped import find_search_file
     from mmtune.study.plan import make_plan
 
     spec = load_spec(find_search_file(file), overrides=overrides)
@@ -79,7 +79,7 @@ def run(
     """Runs the study of each search file, one after the other."""
     from mmtune.slots.cluster import cluster_nodes, local_node, ray_session
     from mmtune.spec.search_spec import load_spec
-    from mmtune.spec.searchfile import find_search_file
+    from mmtune.spec.shipped import find_search_file
     from mmtune.study.create import create_study, new_folder
     from mmtune.study.plan import check_data, count_slots, data_notes
 

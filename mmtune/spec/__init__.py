@@ -12,6 +12,7 @@ A search file becomes a SearchSpec in this order::
     space_section  the space as a whole, try_first
     search_spec    load_spec: all of it -> SearchSpec
 
-``configfile`` does the same for the config of one trial. ``searchfile`` finds files, and writes the copy that a study
-keeps. ``keys``, ``settings_page`` and ``schema`` tell people and editors what can be written.
+``configfile`` does the same for the config of one trial. ``shipped`` finds search files by name, ``searchfile`` tells
+them from configs and writes the copy that a study keeps. ``keys``, ``settings_page`` and ``schema`` tell people and
+editors what can be written.
 """

@@ -1,10 +1,9 @@
-"""Search files as files: the ones that come with mmtune, what tells one from a config, and the copy a study keeps."""
+"""Search files as files: what tells one from a config, and the copy that a study keeps."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -13,39 +12,10 @@ from mmtune.spec.document import Document
 from mmtune.spec.sections import SearchFile
 from mmtune.spec.yamltree import Tree
 from trainables.config import TrialConfig
-from trainables.messages import did_you_mean
 
 SEARCH_KEYS = tuple(SearchFile.model_fields)
 _CONFIG_KEYS = TrialConfig.model_fields.keys()
 _OF_SEARCHES, _OF_CONFIGS = {*SEARCH_KEYS} - _CONFIG_KEYS, _CONFIG_KEYS - {*SEARCH_KEYS}
-
-
-def shipped_search_files() -> dict[str, Path]:
-    """The search files that come with mmtune, by name: ``{"mmbv/moviescope": Path(...), ...}``."""
-    root = (Path(__file__).parents[1] / "search_spaces").resolve()  # in a checkout a link to the folder at the top
-    files = sorted(root.rglob("*.yaml"))
-    return {file.relative_to(root).with_suffix("").as_posix(): file for file in files}
-
-
-def find_search_file(name_or_path: str | Path) -> Path:
-    """The search file at a path, or the shipped one of that name.
-
-    Raises:
-        ValueError: there is neither.
-    """
-    path = Path(name_or_path)
-    if path.is_file():
-        return path
-    shipped = shipped_search_files()
-    name = path.as_posix().removesuffix(".yaml")
-    if name in shipped:
-        return shipped[name]
-    same_end = [known for known in shipped if known.split("/")[-1] == name]
-    hint = f", did you mean '{same_end[0]}'?" if same_end else did_you_mean(name, shipped) or "."
-    raise ValueError(
-        f"'{name_or_path}' is neither a file nor a search file that comes with mmtune{hint} "
-        "List them with: mmtune list spaces"
-    )
 
 
 def is_search_file(data: Mapping[str, Any]) -> bool:

@@ -11,7 +11,7 @@ import pytest
 
 from mmtune.cli.listing import LISTS
 from mmtune.records import COSTS
-from mmtune.spec.searchfile import shipped_search_files
+from mmtune.spec.shipped import shipped_search_files
 from trainables.data.formats import DATASETS
 
 

@@ -12,7 +12,7 @@ from mmtune.space.corners import corners
 from mmtune.spec.configfile import load_config
 from mmtune.spec.document import SpecError
 from mmtune.spec.search_spec import load_spec
-from mmtune.spec.searchfile import shipped_search_files
+from mmtune.spec.shipped import shipped_search_files
 from trainables.config import TrialConfig
 
 GOOD = """\

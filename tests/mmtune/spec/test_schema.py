@@ -11,7 +11,7 @@ from jsonschema import Draft7Validator
 from mmtune.spec.document import SpecError
 from mmtune.spec.schema import SCHEMA_FILE, schema_text, search_schema
 from mmtune.spec.search_spec import load_spec
-from mmtune.spec.searchfile import shipped_search_files
+from mmtune.spec.shipped import shipped_search_files
 from trainables.data.formats import DATASETS
 from trainables.families import FAMILIES, family_config
 

@@ -19,7 +19,7 @@ from mmtune.search.schedulers import AshaOptions
 from mmtune.space.corners import corners
 from mmtune.space.optuna_names import suggest, to_optuna
 from mmtune.spec.search_spec import SearchSpec, load_spec
-from mmtune.spec.searchfile import shipped_search_files
+from mmtune.spec.shipped import shipped_search_files
 from trainables.batch import Batch
 from trainables.config import TrialConfig
 from trainables.data.formats import dataset_module
