@@ -147,6 +147,21 @@ def open_study(path: str | Path) -> StudyFolder:
     return folder
 
 
+def is_finished(info: Mapping[str, Any], states: Mapping[str, int]) -> bool:
+    """Whether a study is over: its last session ended well, some trial has a result, and its budget of trials is spent.
+
+    Args:
+        info: study.json.
+        states: number of trials in each.
+    """
+    total, sessions = info["budget"]["trials"], info["sessions"]
+    if total is None or (sessions and sessions[-1].get("error")):
+        return False
+    over = sum(states.get(state, 0) for state in ENDED)
+    has_result = any(states.get(state) for state in (COMPLETE, PRUNED))
+    return has_result and over == sum(states.values()) and over - len(info.get("retried", ())) >= total
+
+
 # --- writing ------------------------------------------------------------------------------------
 def write_json(path: Path, value: Any) -> None:
     """Replaces ``path`` as a whole by ``value`` in JSON, keys in order."""

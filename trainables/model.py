@@ -18,6 +18,7 @@ from trainables.encoders.port import Port, load_encoder
 from trainables.encoders.tabular import CategoricalEncoder, GraphEncoder, NumericEncoder
 from trainables.encoders.weights import load_config
 from trainables.families import family_inputs, family_module
+from trainables.task import Task
 
 _STATISTICS_ROWS = 4096  # training rows that standardised features are measured on, at most
 _CHUNK = 64
@@ -40,10 +41,7 @@ def build_model(config: TrialConfig, data: Data) -> nn.Module:
             port.mean_D.copy_(mean_D)
             port.std_D.copy_(std_D)
         ports[modality] = port
-    model = family_module(config.family).build(config.model, data.task, ports)
-    if config.gradient_checkpointing and not checkpoint_layers(model):
-        raise ValueError(f"gradient_checkpointing: nothing that trains in this '{config.family}' supports it")
-    return model
+    return _family_model(config, data.task, ports)
 
 
 def model_size(config: TrialConfig) -> tuple[int, int]:
@@ -52,7 +50,7 @@ def model_size(config: TrialConfig) -> tuple[int, int]:
     Built on the meta device: no weights are read and no cache is filled.
 
     Raises:
-        ValueError: an encoder that cannot be loaded, or a modality that the dataset does not have.
+        ValueError: as :func:`build_model`, or a modality that the dataset does not have.
     """
     dataset, inputs = DatasetRef.of(config), family_inputs(config)
     table, tabular, task = load_table(dataset), load_tabular(dataset), load_target(dataset, config.target).task
@@ -64,7 +62,7 @@ def model_size(config: TrialConfig) -> tuple[int, int]:
             modality: load_port(modality, input, tabular=tabular, dataset=config.dataset)
             for modality, input in inputs.items()
         }
-        parameters = list(family_module(config.family).build(config.model, task, ports).parameters())
+        parameters = list(_family_model(config, task, ports).parameters())
     return sum(part.numel() for part in parameters), sum(part.numel() for part in parameters if part.requires_grad)
 
 
@@ -108,6 +106,13 @@ def load_tabular_encoder(
         return GraphEncoder(tabular.graph.num_nodes)
     what = {"numeric": "numeric columns", "categorical": "categorical columns", "graph": "graph"}[modality]
     raise ValueError(f"model.modalities: '{modality}' was asked for, but dataset {dataset} has no {what}")
+
+
+def _family_model(config: TrialConfig, task: Task, ports: dict[str, Port]) -> nn.Module:
+    model = family_module(config.family).build(config.model, task, ports)
+    if config.gradient_checkpointing and not checkpoint_layers(model):
+        raise ValueError(f"gradient_checkpointing: nothing that trains in this '{config.family}' supports it")
+    return model
 
 
 @torch.no_grad()

@@ -123,7 +123,7 @@ def prepare(
     from mmtune.slots.requirements import search_requirements
     from mmtune.spec.search_spec import load_spec
     from mmtune.spec.shipped import find_search_file
-    from mmtune.study.plan import check_data
+    from mmtune.study.checks import check_data
     from trainables.data.cache.store import cache_root
     from trainables.data.formats import DATASETS
 

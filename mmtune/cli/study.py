@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmtune.cli.arguments import STORAGE, Address, Data, Files, Overrides, StudyName, study_path
-from mmtune.cli.output import print_table
+from mmtune.cli.output import print_table, progress_bar
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,15 +47,18 @@ def _check(file: str, nodes: Sequence[Node], *, data: str | None, overrides: Seq
     from mmtune.spec.search_spec import load_spec
     from mmtune.spec.shipped import find_search_file
     from mmtune.study.plan import make_plan
+    from trainables.data.cache.progress import listening
 
     spec = load_spec(find_search_file(file), overrides=overrides)
-    plan = make_plan(spec, nodes, data_dir=data)
+    with progress_bar() as show, listening(show):
+        plan = make_plan(spec, nodes, data_dir=data)
     typer.echo(f"{spec.source}: fine")
     workers = f"{spec.resources.workers} worker{'s' * (spec.resources.workers > 1)}"
     rows = [
         ("trials", "no limit" if plan.trials is None else f"{plan.trials}, {plan.epochs} epochs at most"),
         ("at the same time", f"{plan.slots}, of {workers} each; {plan.workers_fit} workers can be placed"),
         ("searched", ", ".join(spec.space.keys) or "nothing"),
+        ("objective", ", ".join(f"{item.metric} ({item.mode})" for item in plan.spec.objectives)),
         ("sampler, scheduler", f"{spec.sampler.name}, {spec.scheduler.name}"),
         ("memory a worker", f"about {plan.memory_gib:.1f} GiB without activations"),
         ("disk", f"about {plan.disk_gib:.2f} GiB of checkpoints"),
@@ -81,27 +84,25 @@ def run(
     from mmtune.spec.search_spec import load_spec
     from mmtune.spec.shipped import find_search_file
     from mmtune.study.create import create_study, new_folder
-    from mmtune.study.plan import check_data, count_slots, data_notes
+    from mmtune.study.plan import make_plan
+    from trainables.data.cache.progress import listening
 
     if name is not None and len(files) > 1:
         raise ValueError("--name names one study, but several search files were given")
     specs = [load_spec(find_search_file(file), overrides=overrides or (), name=name) for file in files]
-    notes: dict[str, None] = {}
     for spec in specs:
-        check_data(spec, data)
         new_folder(spec, storage)
-        notes |= dict.fromkeys([*spec.warnings, *data_notes(spec.dataset, data, spec.fixed.get("target"))])
     twice = sorted({spec.study for spec in specs if [other.study for other in specs].count(spec.study) > 1})
     if twice:
         raise ValueError(f"two search files name the same study: {', '.join(twice)}")
     with nullcontext() if address is None else ray_session(address):
         nodes = [local_node()] if address is None else cluster_nodes()
-        for spec in specs:  # nothing is created before all of them can run
-            count_slots(spec, nodes)
-        for note in notes:
+        with progress_bar() as show, listening(show):
+            plans = [make_plan(spec, nodes, data_dir=data) for spec in specs]  # nothing is created before all can run
+        for note in dict.fromkeys(note for plan in plans for note in plan.notes):
             typer.echo(f"note: {note}")
-        for spec in specs:
-            _run(create_study(spec, storage=storage, data_dir=data), address)
+        for plan in plans:
+            _run(create_study(plan.spec, storage=storage, data_dir=data), address)
 
 
 @app.command("resume", epilog="Example: mmtune resume studies/demo-openclipart")
@@ -147,13 +148,14 @@ def _print_trials(table: pd.DataFrame | None, root: Path, title: str | None = No
 def status(study: StudyName) -> None:
     """How far a study is, while it runs or after its process died."""
     from analysis.studies import study_cost
-    from mmtune.records import ENDED, open_study, read_json
+    from mmtune.records import is_finished, open_study, read_json
     from mmtune.study.lock import lock_owner
 
     folder = open_study(study_path(study))
-    owner, total, cost = lock_owner(folder), read_json(folder.info)["budget"]["trials"], study_cost(folder.root)
+    owner, info, cost = lock_owner(folder), read_json(folder.info), study_cost(folder.root)
+    total = info["budget"]["trials"]
     states = ", ".join(f"{state.lower()} {count}" for state, count in cost.states.items())
-    is_done = owner is None and total is not None and sum(cost.states.get(state, 0) for state in ENDED) >= total
+    is_done = owner is None and is_finished(info, cost.states)
     how = f"running ({owner})" if owner else "finished" if is_done else "not running"
     typer.echo(f"{folder.name}: {how}")
     typer.echo(f"  trials       {states or 'none yet'}{'' if total is None else f', of {total}'}")
@@ -161,5 +163,8 @@ def status(study: StudyName) -> None:
     typer.echo(f"  epochs       {0 if table is None else int(table['epochs'].to_numpy().sum())}")
     typer.echo(f"  spent        {cost.device_hours:.4f} device-hours")
     _print_trials(table, folder.root)
+    error = info["sessions"][-1].get("error") if info["sessions"] and owner is None else None
+    if error:
+        typer.echo(f"stopped: {error}")
     if owner is None and not is_done:
         typer.echo(f"go on with: mmtune resume {folder.root}")

@@ -20,6 +20,8 @@ from optuna.trial import TrialState
 
 from mmtune import records
 
+_RETRY_OF = "retry_of"  # user attribute: the trial whose parameters are tried again
+
 
 class _HeldLock:
     """The study's own lock is held, so the journal needs none, and leaves no stale one behind a SIGKILL."""
@@ -61,6 +63,16 @@ class Journal:
     def enqueue(self, params: Mapping[str, Any]) -> None:
         """Has ``params``, under Optuna's names, proposed before anything else."""
         self._study.enqueue_trial(dict(params))
+
+    def retry(self, number: int) -> None:
+        """Has the parameters of a trial that is over proposed again, before anything new."""
+        attributes = {_RETRY_OF: records.trial_id(number)}
+        self._study.enqueue_trial(self._storage.get_trial(self._id(number)).params, user_attrs=attributes)
+
+    def retried(self) -> list[str]:
+        """Trials that were handed out again under another number: no budget counts them."""
+        found = (trial.user_attrs.get(_RETRY_OF) for trial in self.trials())
+        return sorted(name for name in found if name is not None)
 
     def next_number(self) -> int:
         """The number that the next proposal will have."""

@@ -172,7 +172,8 @@ class StudySearcher(Searcher):
         return values
 
     def _num_asked(self) -> int:
-        return sum(trial.state != TrialState.WAITING for trial in self._journal.trials())
+        asked = sum(trial.state != TrialState.WAITING for trial in self._journal.trials())
+        return asked - len(self._journal.retried())
 
     def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
         sampler = self._spec.sampler

@@ -34,5 +34,10 @@ def search_requirements(spec: SearchSpec, data_dir: str | None) -> list[Requirem
     Raises:
         ValueError: an encoder or dataset that cannot be read.
     """
+    return requirements_of(spec, corner_params(spec, limit=256), data_dir)
+
+
+def corner_params(spec: SearchSpec, *, limit: int) -> list[Mapping[str, Any]]:
+    """``try_first``, where it names a family, and at most ``limit`` corners of the space."""
     rows = [params for params in spec.try_first if spec.family or "family" in params]
-    return requirements_of(spec, [*rows, *corners(spec.space, limit=256)], data_dir)
+    return [*rows, *corners(spec.space, limit=limit)]

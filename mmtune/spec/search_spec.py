@@ -42,6 +42,8 @@ from mmtune.spec.space_section import SpaceSection
 from mmtune.spec.validation import UNKNOWN_KEY, with_floats
 from trainables.config import TrialConfig
 from trainables.messages import show, unknown
+from trainables.metrics import objective_names
+from trainables.task import TaskKind
 
 _UDA_GRACE = 4  # docs/methods.md#grace
 
@@ -62,6 +64,7 @@ class SearchSpec:
     scheduler: SchedulerSpec
     budget: Budget
     resources: Resources
+    has_own_objectives: bool = True  # False: the file names none, so that they follow the task
     warnings: tuple[str, ...] = ()
     source: str = field(default="", compare=False)  # where it was read
     text: str = field(default="", compare=False, repr=False)  # what to_yaml gives
@@ -90,6 +93,12 @@ class SearchSpec:
         if data_dir is not None:
             merged["data_dir"] = str(data_dir)
         return TrialConfig.from_params(merged)
+
+    def of_task(self, kind: TaskKind) -> SearchSpec:
+        """The spec with what a kind of task is tuned by as its objective, unless the file names its own."""
+        if self.has_own_objectives:
+            return self
+        return replace(self, objectives=(Objective(metric=objective_names(kind)[0]),))
 
     def to_yaml(self) -> str:
         """The search file, overrides applied: loads as an equal spec under any file name.
@@ -159,6 +168,7 @@ class _Reader:
             scheduler=read_scheduler(document, epochs=_epochs(fixed)),
             budget=budget,
             resources=read_resources(document),
+            has_own_objectives=self.data.get("objectives") is not None,
             source=document.source,
         )
         if space is not None and families and not document.has_problem(("family",)):

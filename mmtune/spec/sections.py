@@ -91,6 +91,8 @@ class Resources(Section):
     """slot: workers serve trial after trial; process: fresh workers for each."""
     max_trial_retries: int = Field(default=2, ge=0)
     """A trial whose workers were lost goes on from its last checkpoint so many times."""
+    max_equal_failures: int = Field(default=3, ge=0)
+    """The same error in so many trials in a row stops the study; 0 never does. Divergence and full memory aside."""
 
     @field_validator("gpus_per_worker", mode="before")
     @classmethod
@@ -148,7 +150,10 @@ class SearchFile(Section):
     dataset: str
     """The data. `mmtune list datasets`."""
     objectives: list[Objective] | None = None
-    """What is optimised; trials are stopped and compared by the first; null: val_accuracy."""
+    """What is optimised; trials are stopped and compared by the first; null: what the task is tuned by.
+
+    val_accuracy where a sample has one class, val_ap_micro where it has any number, val_rmse for numbers.
+    """
     fixed: dict[str, Any] | None = None
     """Settings that all trials have, flat: {epochs: 12, optim.schedule: cosine}; what is left out has its default."""
     space: dict[str, Any] | None = None
@@ -171,7 +176,7 @@ def mode_of(name: str) -> Literal["max", "min"]:
 
 
 def read_objectives(document: Document) -> tuple[Objective, ...]:
-    """``objectives:``, a list of metrics; without it val_accuracy."""
+    """``objectives:``, a list of metrics; without it val_accuracy, until the data says what kind of task it is."""
     default = (Objective(metric="val_accuracy"),)
     entries = document.entries("objectives", example="{metric: val_accuracy, mode: max}")
     if entries is None:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from mmtune.slots.cluster import Node, workers_that_fit
 from mmtune.space.corners import corners
 from mmtune.spec.search_spec import SearchSpec
+from mmtune.study.checks import check_data, fit_to_data, open_pictures
 
 
 @dataclass(frozen=True)
 class Plan:
     """What a study would do on a cluster."""
 
+    spec: SearchSpec  # with objectives that follow the task
     slots: int  # trials at the same time
     workers_fit: int  # workers of the spec's size that the cluster holds
     trials: int | None
@@ -29,16 +30,19 @@ def make_plan(spec: SearchSpec, nodes: Sequence[Node], *, data_dir: str | None =
     """What ``spec`` asks of ``nodes``.
 
     Raises:
-        ValueError: data that is missing, or resources the cluster does not have.
+        ValueError: data that is missing or that no trial could succeed on, or resources the cluster does not have.
     """
     check_data(spec, data_dir)
     slots, fit = count_slots(spec, nodes)
+    spec = fit_to_data(spec, data_dir)
     sizes = list(_model_sizes(spec, data_dir))
+    open_pictures(spec, data_dir)
     largest = max((4 * total + 12 * trainable for _, total, trainable in sizes), default=0)
     checkpoint = max((16 * trainable for _, _, trainable in sizes), default=0)
     trials = spec.budget.trials
     notes = [*spec.warnings, *data_notes(spec.dataset, data_dir, spec.fixed.get("target"))]
     return Plan(
+        spec=spec,
         slots=slots,
         workers_fit=fit,
         trials=trials,
@@ -48,17 +52,6 @@ def make_plan(spec: SearchSpec, nodes: Sequence[Node], *, data_dir: str | None =
         disk_gib=(trials or 1) * checkpoint / 2**30,
         notes=notes,
     )
-
-
-def check_data(spec: SearchSpec, data_dir: str | None) -> None:
-    """Raises ValueError if the dataset's files are not where they should be."""
-    from trainables.data.formats import dataset_module
-
-    if data_dir is not None and not Path(data_dir).is_dir():
-        raise ValueError(f"--data {data_dir}: no such folder")
-    for path in dataset_module(spec.dataset).sources(data_dir):
-        if not path.exists():
-            raise ValueError(f"dataset {spec.dataset}: {path} is missing")
 
 
 def data_notes(dataset: str, data_dir: str | None, target: str | None = None) -> list[str]:

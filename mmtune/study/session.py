@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -25,9 +26,11 @@ from mmtune.space.corners import corners
 from mmtune.space.optuna_names import to_optuna
 from mmtune.spec.search_spec import SearchSpec, load_spec
 from mmtune.study.budget import Account
+from mmtune.study.checks import fit_to_data, open_pictures
+from mmtune.study.failures import all_failed, cause, equal_failures, to_retry
 from mmtune.study.ledger import Ledger
 from mmtune.study.lock import study_lock
-from mmtune.study.plan import check_data, count_slots
+from mmtune.study.plan import count_slots
 from mmtune.study.screen import Screen
 from mmtune.study.signals import stop_signals
 from trainables.files import write_atomic
@@ -44,7 +47,7 @@ class Ending:
     """How a session ended."""
 
     folder: StudyFolder
-    is_complete: bool  # the budget is used up and no trial is unfinished
+    is_complete: bool  # the budget is used up, no trial is unfinished and one has a result
     is_interrupted: bool  # by a signal
     error: str | None  # what stopped it beside that
     recovered: str | None  # what a resume found
@@ -64,10 +67,11 @@ def run_study(folder: StudyFolder, *, address: str | None = None, say: Callable[
     """
     spec = load_spec(folder.spec)
     info = records.read_json(folder.info)
-    check_data(spec, info["data_dir"])
     with study_lock(folder):
-        if _is_finished(folder, spec):
+        if _is_finished(folder, info):
             return Ending(folder, is_complete=True, is_interrupted=False, error=None, recovered=None)
+        spec = fit_to_data(spec, info["data_dir"])
+        open_pictures(spec, info["data_dir"])
         if starts_local(address):
             count_slots(spec, [local_node()])  # say so before Ray starts
         with ray_session(address), stop_signals() as interrupted:
@@ -77,11 +81,10 @@ def run_study(folder: StudyFolder, *, address: str | None = None, say: Callable[
             return Session(folder, spec, info, slots=slots, interrupted=interrupted).run(say)
 
 
-def _is_finished(folder: StudyFolder, spec: SearchSpec) -> bool:
-    """Whether the ledger has as many trials as the budget, all of them over: no reason to start Ray."""
-    states = [row["state"] for row in records.read_csv(folder.trials)]
-    is_full = spec.budget.trials is not None and len(states) >= spec.budget.trials
-    return is_full and all(state in records.ENDED for state in states)
+def _is_finished(folder: StudyFolder, info: dict[str, Any]) -> bool:
+    """Whether the ledger says that nothing is left to do: no reason to start Ray."""
+    states = Counter(row["state"] for row in records.read_csv(folder.trials))
+    return records.is_finished(info, states)
 
 
 class Session:
@@ -99,6 +102,7 @@ class Session:
         self, folder: StudyFolder, spec: SearchSpec, info: dict[str, Any], *, slots: int, interrupted: threading.Event
     ) -> None:
         self.folder, self.spec, self.slots, self.interrupted = folder, spec, slots, interrupted
+        self.failure: str | None = None  # why no trial should start any more, once that is clear
         self.number = len(info["sessions"])
         self._info, self._data_dir = info, info["data_dir"]
         objective = spec.objectives[0]
@@ -115,12 +119,17 @@ class Session:
     def run(self, say: Callable[[str], None]) -> Ending:
         """Runs Tune until the budget is spent, a signal comes or nothing can go on."""
         journal = self._open_journal()
+        self._retry(journal)
         recovered = self._recovered()
         if recovered:
             say(recovered)
         try:
             with self.screen:
                 error = self._tune(journal)
+            trials = self.ledger.trials.values()
+            if error is None and not self.interrupted.is_set() and all_failed(trials):
+                error = f"no trial succeeded, {len(trials)} failed: {cause(trials)}"
+            self._info["sessions"][-1]["error"] = error
         finally:
             self.ledger.close()
             self._info["sessions"][-1]["seconds"] = self.account.session_seconds()
@@ -128,6 +137,16 @@ class Session:
         is_interrupted = self.interrupted.is_set()
         is_complete = error is None and not self.ledger.trials.unfinished() and not is_interrupted
         return Ending(self.folder, is_complete, is_interrupted, error, recovered)
+
+    def look_at_failures(self) -> None:
+        """Notes ``failure`` once the trials that ended last all failed with one error."""
+        most, retried = self.spec.resources.max_equal_failures, self._info["retried"]
+        last = equal_failures(self.ledger.trials.values(), retried=retried)
+        if most and len(last) >= most:
+            self.failure = (
+                f"{len(last)} trials in a row failed with the same error: {cause(last)} "
+                f"(resources.max_equal_failures: {most})"
+            )
 
     def job(self, trial: str, params: dict[str, Any]) -> TrialJob:
         """What a slot's workers get; writes the trial's config.yaml."""
@@ -158,6 +177,14 @@ class Session:
             for params in self.spec.try_first:
                 journal.enqueue(to_optuna(self.spec.space, params))
         return journal
+
+    def _retry(self, journal: Journal) -> None:
+        """Has the failures that ended the last session proposed again, under new numbers."""
+        most, trials = self.spec.resources.max_equal_failures, self.ledger.trials
+        for trial in to_retry(trials.values(), most_equal=most, retried=journal.retried()):
+            journal.retry(records.trial_number(trial.trial))
+        self._info["retried"] = journal.retried()
+        records.write_json(self.folder.info, self._info)
 
     def _recovered(self) -> str | None:
         trials = self.ledger.trials

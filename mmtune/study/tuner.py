@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 import warnings
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ray import tune
@@ -40,6 +38,7 @@ def run_tuner(session: Session, journal: Journal) -> str | None:
     def ended(trial: str) -> None:
         session.screen.ended(trial)
         pool.forget(trial)
+        session.look_at_failures()
 
     try:
         pool.prepare(session.requirements())
@@ -48,7 +47,7 @@ def run_tuner(session: Session, journal: Journal) -> str | None:
             journal=journal,
             ledger=session.ledger,
             job=session.job,
-            is_spent=session.account.is_spent,
+            is_spent=lambda: session.failure is not None or session.account.is_spent(),
             on_end=ended,
         )
         with warnings.catch_warnings():
@@ -58,7 +57,7 @@ def run_tuner(session: Session, journal: Journal) -> str | None:
         pool.close(timeout=5.0 if session.interrupted.is_set() else 20.0)
     if pool.lost is not None:
         raise RuntimeError(pool.lost)
-    return pool.error
+    return pool.error or session.failure
 
 
 def _pool(session: Session) -> SlotPool:
@@ -102,7 +101,7 @@ def _tuner(session: Session, pool: SlotPool, searcher: StudySearcher) -> tune.Tu
             name=f"session-{session.number}-{int(time.time() * 1000)}",
             storage_path=str(session.folder.tune),
             verbose=0,
-            stop=_Stop(pool, session.interrupted, session.screen.say),
+            stop=_Stop(pool, session),
             callbacks=[_Reports(session.ledger, session.screen)],
             failure_config=tune.FailureConfig(max_failures=spec.resources.max_trial_retries),
         ),
@@ -135,18 +134,20 @@ class _Reports(tune.Callback):
 
 
 class _Stop(tune.Stopper):
-    """Ends Tune's loop after a signal, or when no slot can be started."""
+    """Ends Tune's loop after a signal, when trials fail one after the other, or when no slot can be started."""
 
-    def __init__(self, pool: SlotPool, interrupted: threading.Event, say: Callable[[str], None]) -> None:
-        self._pool, self._interrupted, self._say = pool, interrupted, say
+    def __init__(self, pool: SlotPool, session: Session) -> None:
+        self._pool, self._session = pool, session
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
     def stop_all(self) -> bool:
-        if self._interrupted.is_set():
-            self._say("stopping: trials keep their last finished epoch (once more to stop at once)")
-        return self._interrupted.is_set() or self._pool.error is not None or self._pool.lost is not None
+        session, pool = self._session, self._pool
+        if session.interrupted.is_set():
+            session.screen.say("stopping: trials keep their last finished epoch (once more to stop at once)")
+        has_failed = session.failure is not None or pool.error is not None or pool.lost is not None
+        return session.interrupted.is_set() or has_failed
 
     def __reduce__(self) -> tuple[type[NoopStopper], tuple[()]]:
         return NoopStopper, ()

@@ -12,7 +12,7 @@ from trainables.data.cache.tokenizer import dataset_tokenizer
 from trainables.data.cache.words import word_neighbours
 from trainables.data.data import Data
 from trainables.data.reading.dataset import DatasetRef, dataset_fingerprint, dataset_texts, load_table, load_target
-from trainables.data.reading.table import SPLITS, Table, Target
+from trainables.data.reading.table import SPLITS, Target
 from trainables.data.reading.tabular import load_tabular
 from trainables.data.requirements import augmentations, requirements
 from trainables.data.views import FreshImages, FreshText, View
@@ -29,7 +29,7 @@ def open_data(config: TrialConfig) -> Data:
     """
     dataset, inputs = DatasetRef.of(config), family_inputs(config)
     table, target = load_table(dataset), load_target(dataset, config.target)
-    rows = _rows(config, table, target)
+    rows = labelled_rows(config, target)
     clean, augmented = _views(config, inputs)
     return Data(
         task=target.task, ids=table.ids, labels=target.labels, rows=rows, clean=clean,
@@ -39,15 +39,24 @@ def open_data(config: TrialConfig) -> Data:
     )  # fmt: skip
 
 
-def _rows(config: TrialConfig, table: Table, target: Target) -> dict[str, np.ndarray]:
-    """The labelled rows of each split."""
+def labelled_rows(config: TrialConfig, target: Target) -> dict[str, np.ndarray]:
+    """The rows of each split that have a label, of training those that ``config`` trains on.
+
+    Raises:
+        ValueError: training or validation has none.
+    """
+    table = load_table(DatasetRef.of(config))
     rows = {name: np.flatnonzero((table.split == name) & target.is_labelled) for name in SPLITS}
     if config.max_train_rows is not None:
         picked = np.random.default_rng(0).permutation(rows["train"])[: config.max_train_rows]  # files come sorted
         rows["train"] = np.sort(picked)
     for name in ("train", "val"):
         if len(rows[name]) == 0:
-            raise ValueError(f"dataset {config.dataset}, target {config.target or 'default'}: no rows in split {name}")
+            counts = ", ".join(f"{split} {len(rows[split])}" for split in SPLITS)
+            raise ValueError(
+                f"dataset {config.dataset}, target {config.target or 'default'}: no row with a label in split {name} "
+                f"(rows with one: {counts})"
+            )
     return rows
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -69,6 +69,10 @@ class Requirement:
             return folder_of("tokens", tokens_key(self.dataset, self.input.encoder, self.view)).exists()
         assert not isinstance(self.view, TextView) and self.image_size is not None
         return folder_of("images", images_key(self.dataset, self.image_size, self.view)).exists()
+
+    def without_features(self) -> Requirement:
+        """The tokens or pixels that the features are computed from; itself where it is those."""
+        return replace(self, uses_features=False, max_text_len=None)
 
     @property
     def features(self) -> FeatureJob:

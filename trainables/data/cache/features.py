@@ -19,6 +19,7 @@ from trainables.augment.views import ImageView, TextView
 from trainables.batch import Batch
 from trainables.data.cache.arrays import Ragged, Shared, forget_pages, open_shared
 from trainables.data.cache.images import prepare_images
+from trainables.data.cache.progress import tell
 from trainables.data.cache.static import view_key
 from trainables.data.cache.store import build_if_free, build_once, folder_of, meta, remove
 from trainables.data.cache.tokens import Tokens, prepare_tokens
@@ -94,6 +95,11 @@ class FeatureJob:
         return rows
 
     @property
+    def _about(self) -> str:
+        augmented = "" if self.view is None else ", augmented"
+        return f"{self.dataset.name}: {self.input.output} {self.modality} of {self.input.encoder}{augmented}"
+
+    @property
     def num_shards(self) -> int:
         """How many shards there are."""
         return -(-len(self._order) // SHARD_ROWS)
@@ -139,6 +145,7 @@ class FeatureJob:
         lengths, parts = self._lengths(), []
         seconds: list[float] = []
         shard = self._order[index * SHARD_ROWS : (index + 1) * SHARD_ROWS]
+        before = SHARD_ROWS * sum(folder_of("shards", self._shard_key(other)).exists() for other in range(index))
         for start in range(0, len(shard), _CHUNK):
             rows = shard[start : start + _CHUNK]
             batch = self._batch(rows)
@@ -154,6 +161,7 @@ class FeatureJob:
             if lengths is not None:
                 values = np.concatenate([value[: lengths[row]] for row, value in zip(rows, values, strict=True)])
             parts.append(values)
+            tell(self._about, before + start + len(rows), len(self._order))
         np.save(folder / "values.npy", np.concatenate(parts))
         return {
             "width": self._encoder.width,
@@ -221,9 +229,8 @@ class FeatureJob:
         assert out is not None
         if offsets is not None:
             np.save(folder / "offsets.npy", offsets)
-        about = f"{self.dataset.name}: {self.input.output} {self.modality} of {self.input.encoder}"
         return {
-            "about": about + ("" if self.view is None else ", augmented"),
+            "about": self._about,
             **{name: facts[0][name] for name in ("width", "num_parameters", "device")},
             "encoder_ms": float(np.median([each["encoder_ms"] for each in facts])),
         }

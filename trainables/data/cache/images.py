@@ -11,6 +11,7 @@ import torch
 
 from trainables.augment.views import ImageView
 from trainables.data.cache.arrays import Shared, forget_pages, open_shared
+from trainables.data.cache.progress import tell
 from trainables.data.cache.static import augmented_images, view_key
 from trainables.data.cache.store import build_once
 from trainables.data.reading.dataset import DatasetRef, dataset_key, load_table
@@ -32,6 +33,8 @@ def prepare_images(dataset: DatasetRef, *, size: int, view: ImageView | None = N
     Raises:
         ValueError: images that cannot be decoded: how many, and the first.
     """
+
+    about = f"{dataset.name}: images at {size} pixels" + ("" if view is None else ", augmented")
 
     def build(folder: Path) -> dict[str, Any]:
         table = load_table(dataset)
@@ -59,6 +62,7 @@ def prepare_images(dataset: DatasetRef, *, size: int, view: ImageView | None = N
                 part = np.stack(list(pool.map(decode, rows)))
                 out[at : at + len(rows)] = part if view is None else augmented_images(part, view, rows)
                 forget_pages(out)
+                tell(about, at + len(rows), len(units))
         if broken:
             others = f", and {len(broken) - 1} more" if len(broken) > 1 else ""
             raise ValueError(
@@ -67,7 +71,6 @@ def prepare_images(dataset: DatasetRef, *, size: int, view: ImageView | None = N
             )
         if index is not None and len(units) < len(images):
             np.save(folder / "index.npy", index)
-        augmented = "" if view is None else ", augmented"
-        return {"rows": shape[0], "about": f"{dataset.name}: images at {size} pixels{augmented}"}
+        return {"rows": shape[0], "about": about}
 
     return open_shared(build_once("images", images_key(dataset, size, view), build), "images")

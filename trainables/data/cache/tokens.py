@@ -11,6 +11,7 @@ from torch import Tensor
 
 from trainables.augment.views import TextView
 from trainables.data.cache.arrays import NpyWriter, Ragged
+from trainables.data.cache.progress import tell
 from trainables.data.cache.static import augmented_texts, view_key
 from trainables.data.cache.store import build_once, meta
 from trainables.data.cache.tokenizer import dataset_tokenizer
@@ -54,6 +55,8 @@ def tokens_key(dataset: DatasetRef, encoder: str, view: TextView | None) -> dict
 def prepare_tokens(dataset: DatasetRef, *, encoder: str, view: TextView | None = None) -> Tokens:
     """Token ids of every row for the encoder's tokenizer, from the cache or built now."""
 
+    about = f"{dataset.name}: tokens of {encoder}" + ("" if view is None else ", augmented")
+
     def build(folder: Path) -> dict[str, Any]:
         tokenizer = dataset_tokenizer(dataset, encoder)
         texts = dataset_texts(dataset)
@@ -65,11 +68,12 @@ def prepare_tokens(dataset: DatasetRef, *, encoder: str, view: TextView | None =
                 encoded = tokenizer(part, add_special_tokens=False, verbose=False)["input_ids"]
                 lengths[rows] = [len(ids) for ids in encoded]
                 out.write(np.array([token for ids in encoded for token in ids], np.int32))
+                tell(about, at + len(rows), len(texts))
         np.save(folder / "offsets.npy", np.concatenate([[0], np.cumsum(lengths)]))
         specials = tokenizer("")["input_ids"]
         num_before = (len(specials) + 1) // 2 if len(specials) > 1 else 0
         return {
-            "about": f"{dataset.name}: tokens of {encoder}" + ("" if view is None else ", augmented"),
+            "about": about,
             "prefix": specials[:num_before],
             "suffix": specials[num_before:],
             "pad": tokenizer.pad_token_id or 0,
