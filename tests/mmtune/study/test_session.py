@@ -209,11 +209,11 @@ def test_a_diverging_trial_fails_alone(tmp_path):
     text = spec_text(
         "diverging",
         budget={"trials": 3},
-        space={"optim.lr": {"type": "float", "low": 1e-3, "high": 10.0, "log": True},
+        space={"optim.lr": {"type": "float", "low": 1e-6, "high": 10.0, "log": True},
                "uda.mode": {"type": "categorical", "choices": ["none"]}, "uda.lam": None},
         fixed={"optim.schedule": "constant", "optim.warmup_ratio": 0.0, "optim.weight_decay": 1.0, "epochs": 8,
                "optim.grad_clip": None, "optim.head_lr_mult": 1000.0},
-        try_first=[{"optim.lr": 10.0, "model.kind": "early", "uda.mode": "none"}],
+        try_first=[{"optim.lr": lr, "model.kind": "early", "uda.mode": "none"} for lr in (10.0, 1e-6)],
         scheduler={"name": "none"},
     )  # fmt: skip
     ending, _ = on_four_cpus(tmp_path, text)
@@ -221,6 +221,7 @@ def test_a_diverging_trial_fails_alone(tmp_path):
     rows = {row["trial"]: row for row in records.read_csv(tmp_path / "studies" / "diverging" / "trials.csv")}
     assert rows["t0000"]["state"] == "FAILED"
     assert "nan or infinite" in rows["t0000"]["error"]
+    assert rows["t0001"]["state"] == "COMPLETE"
     assert (tmp_path / "studies" / "diverging" / "trials" / "t0000" / "error.txt").exists()
 
 
