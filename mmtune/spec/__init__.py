@@ -2,7 +2,7 @@
 
 A search file becomes a SearchSpec in this order::
 
-    yamltree       text -> plain values, and the line of each
+    yamltree       (of trainables) text -> plain values, and the line of each
     document       -> Document: the values, and every problem noted so far with its place
     overrides      --set key=value changes the document
     sections       objectives, sampler, scheduler, budget, resources: pydantic models

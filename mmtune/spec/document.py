@@ -8,8 +8,8 @@ from pathlib import Path
 from types import EllipsisType
 from typing import Any, NamedTuple, TypeGuard
 
-from mmtune.spec.yamltree import Tree, YamlPath
 from trainables.messages import describe, did_you_mean, unknown
+from trainables.yamltree import Tree, YamlPath
 
 
 class Problem(NamedTuple):

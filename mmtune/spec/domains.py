@@ -10,9 +10,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from mmtune.space.domains import Categorical, Domain, Number
 from mmtune.spec.document import Document
 from mmtune.spec.validation import read_model
-from mmtune.spec.yamltree import YamlPath
 from trainables.config import Section
 from trainables.messages import describe, number_problem, unknown
+from trainables.yamltree import YamlPath
 
 _PLAIN = {"type": ["string", "number", "boolean", "null"]}
 

@@ -6,8 +6,8 @@ import re
 from typing import Any
 
 from mmtune.spec.document import Document
-from mmtune.spec.yamltree import Tree, YamlPath
 from trainables.messages import did_you_mean
+from trainables.yamltree import Tree, YamlPath
 
 
 def apply_override(document: Document, text: str) -> None:

@@ -10,8 +10,8 @@ import yaml
 
 from mmtune.spec.document import Document
 from mmtune.spec.sections import SearchFile
-from mmtune.spec.yamltree import Tree
 from trainables.config import TrialConfig
+from trainables.yamltree import Tree
 
 SEARCH_KEYS = tuple(SearchFile.model_fields)
 _CONFIG_KEYS = TrialConfig.model_fields.keys()

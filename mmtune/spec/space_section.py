@@ -13,8 +13,8 @@ from mmtune.spec.configkeys import ConfigKeys
 from mmtune.spec.document import Document
 from mmtune.spec.domains import read_domain
 from mmtune.spec.sections import NOT_SEARCHED
-from mmtune.spec.yamltree import YamlPath
 from trainables.messages import describe, did_you_mean, number_problem, unknown
+from trainables.yamltree import YamlPath
 
 
 class SpaceSection:

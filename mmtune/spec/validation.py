@@ -10,8 +10,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from mmtune.spec.document import Document
-from mmtune.spec.yamltree import YamlPath
 from trainables.messages import describe, number_problem, show, unknown
+from trainables.yamltree import YamlPath
 
 UNKNOWN_KEY = "unknown key"
 Fields = Mapping[str, FieldInfo]

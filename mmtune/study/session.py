@@ -1,16 +1,8 @@
-"""One session of a study: from its lock to its last report, first run or resumed.
-
-Resuming does not use Tuner.restore, which restarts silently from a truncated snapshot, forgets ASHA's rungs
-and can repeat epochs. The study folder is the state: Optuna's journal has the trials and their parameters,
-reports.csv every epoch, and each trial's checkpoint its own reports. A session builds a new Tuner around
-them, hands out unfinished trials under their own ids, and each goes on from its checkpoint.
-"""
+"""One session of a study: from its first Tuner to its last report, first run or resumed."""
 
 from __future__ import annotations
 
-import os
 import threading
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,20 +11,15 @@ import yaml
 
 from mmtune import records
 from mmtune.records import StudyFolder
-from mmtune.slots.cluster import cluster_nodes, local_node, ray_session, starts_local
 from mmtune.slots.messages import TrialJob
 from mmtune.slots.requirements import requirements_of
 from mmtune.space.corners import corners
 from mmtune.space.optuna_names import to_optuna
-from mmtune.spec.search_spec import SearchSpec, load_spec
+from mmtune.spec.search_spec import SearchSpec
 from mmtune.study.budget import Account
-from mmtune.study.checks import fit_to_data, open_pictures
 from mmtune.study.failures import all_failed, cause, equal_failures, to_retry
 from mmtune.study.ledger import Ledger
-from mmtune.study.lock import study_lock
-from mmtune.study.plan import count_slots
 from mmtune.study.screen import Screen
-from mmtune.study.signals import stop_signals
 from trainables.files import write_atomic
 
 if TYPE_CHECKING:
@@ -51,40 +38,6 @@ class Ending:
     is_interrupted: bool  # by a signal
     error: str | None  # what stopped it beside that
     recovered: str | None  # what a resume found
-
-
-def run_study(folder: StudyFolder, *, address: str | None = None, say: Callable[[str], None] = print) -> Ending:
-    """Runs or resumes the study in ``folder`` until its budget is spent or a signal comes.
-
-    Args:
-        folder: from :func:`mmtune.study.create.create_study` or :func:`mmtune.records.open_study`.
-        address: of a Ray cluster; None starts a local one.
-        say: receives a line on what a resume recovered.
-
-    Raises:
-        ValueError: a broken spec, missing data, resources that do not exist, no cluster at ``address``.
-        StudyBusyError: another process writes the study.
-    """
-    spec = load_spec(folder.spec)
-    info = records.read_json(folder.info)
-    with study_lock(folder):
-        if _is_finished(folder, info):
-            return Ending(folder, is_complete=True, is_interrupted=False, error=None, recovered=None)
-        spec = fit_to_data(spec, info["data_dir"])
-        open_pictures(spec, info["data_dir"])
-        if starts_local(address):
-            count_slots(spec, [local_node()])  # say so before Ray starts
-        with ray_session(address), stop_signals() as interrupted:
-            slots, _ = count_slots(spec, cluster_nodes())
-            info["sessions"].append({"started": records.now(), "pid": os.getpid(), "slots": slots})
-            records.write_json(folder.info, info)
-            return Session(folder, spec, info, slots=slots, interrupted=interrupted).run(say)
-
-
-def _is_finished(folder: StudyFolder, info: dict[str, Any]) -> bool:
-    """Whether the ledger says that nothing is left to do: no reason to start Ray."""
-    states = Counter(row["state"] for row in records.read_csv(folder.trials))
-    return records.is_finished(info, states)
 
 
 class Session:
@@ -116,8 +69,13 @@ class Session:
         self.account = Account(spec.budget, self.ledger.trials, before)
         self.screen = Screen(folder.name, self.ledger.trials, total=spec.budget.trials)
 
-    def run(self, say: Callable[[str], None]) -> Ending:
-        """Runs Tune until the budget is spent, a signal comes or nothing can go on."""
+    def run(self, say: Callable[[str], None], tune: Callable[[Session, Journal], str | None]) -> Ending:
+        """Runs Tune until the budget is spent, a signal comes or nothing can go on.
+
+        Args:
+            say: receives a line on what a resume recovered.
+            tune: one run of a Tuner; why the study cannot go on, or None.
+        """
         journal = self._open_journal()
         self._retry(journal)
         recovered = self._recovered()
@@ -125,7 +83,7 @@ class Session:
             say(recovered)
         try:
             with self.screen:
-                error = self._tune(journal)
+                error = self._tune(journal, tune)
             trials = self.ledger.trials.values()
             if error is None and not self.interrupted.is_set() and all_failed(trials):
                 error = f"no trial succeeded, {len(trials)} failed: {cause(trials)}"
@@ -198,14 +156,12 @@ class Session:
             text += f"; going on with {going_on}"
         return text
 
-    def _tune(self, journal: Journal) -> str | None:
+    def _tune(self, journal: Journal, tune: Callable[[Session, Journal], str | None]) -> str | None:
         """Tuner after Tuner, should one fall; why the study could not go on, or None."""
-        from mmtune.study.tuner import run_tuner
-
         crashes, epochs_before = 0, -1
         while True:
             try:
-                return run_tuner(self, journal)
+                return tune(self, journal)
             except Exception as failure:  # Tune itself fell (its actors can be killed for memory): go on
                 epochs = sum(trial.epoch for trial in self.ledger.trials.values())
                 crashes = crashes + 1 if epochs == epochs_before else 1

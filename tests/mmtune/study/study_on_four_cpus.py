@@ -20,7 +20,7 @@ import ray  # noqa: E402 (Ray reads its settings on import)
 
 from mmtune.spec.search_spec import load_spec  # noqa: E402
 from mmtune.study.create import create_study  # noqa: E402
-from mmtune.study.session import run_study  # noqa: E402
+from mmtune.study.run import run_study  # noqa: E402
 
 TITLES = {"worker": "ray::RayTrainWorker", "actor": "ray::ImplicitFunc", "broker": "ray::Broker"}
 

@@ -27,14 +27,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast, get_args
 
-import yaml
-
 from trainables.data.reading.cells import NA_VALUES, Cells, composed
 from trainables.data.reading.folder import FolderFiles, unsafe
 from trainables.data.reading.lines import read_text
 from trainables.data.reading.table import SPLITS
 from trainables.messages import from_known
 from trainables.task import TaskKind
+from trainables.yamltree import Tree
 
 SPLIT_NAMES = {name: name for name in SPLITS} | {"dev": "val", "valid": "val", "validation": "val"}
 _SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".jsonl", ".jsonl.gz")
@@ -96,11 +95,13 @@ def load_table_spec(path: Path) -> TableSpec:
         ValueError: everything that is wrong with it.
     """
     try:
-        document = yaml.load(read_text(path), _Loader)  # noqa: S506 (a SafeLoader)
-    except (yaml.YAMLError, UnicodeDecodeError, TypeError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = "" if mark is None else f" line {mark.line + 1}"
-        raise ValueError(f"{path}{where}: not YAML ({getattr(error, 'problem', None) or error})") from None
+        tree = Tree(read_text(path))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not YAML ({error})") from None
+    for place, problem, line in tree.problems:
+        where, key = "" if line is None else f" line {line}", f"{place[-1]!r} " if place else ""
+        raise ValueError(f"{path}{where}: not YAML ({key}{problem})")
+    document = tree.data
     problems: list[str] = []
     if not isinstance(document, dict):
         raise ValueError(f"{path}: not a mapping of keys such as files and labels")
@@ -137,17 +138,6 @@ def raise_problems(path: Path, problems: Sequence[str]) -> None:
         raise ValueError(f"{path}: {problems[0]}")
     if problems:
         raise ValueError(f"{path} has {len(problems)} problems:\n" + "\n".join(f"  {problem}" for problem in problems))
-
-
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that is given twice, of which YAML would keep the last."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for at, key in enumerate(keys):
-            if key in keys[:at]:
-                raise yaml.MarkedYAMLError(problem=f"{key!r} is given twice", problem_mark=node.value[at][0].start_mark)
-        return super().construct_mapping(node, deep)
 
 
 def _files(root: Path, value: Any, problems: list[str]) -> list[tuple[Path, str | None]]:

@@ -264,10 +264,10 @@ def test_rows_that_cannot_be_used_are_listed(tmp_path):
             "files: d.csv\nlabels: {y: {kind: multiclass, separator: '|'}}",
             "labels.y.separator: a text that stands between",
         ),
-        ("files: d.csv\nfiles: d.csv", "table.yaml line 2: not YAML ('files' is given twice)"),
+        ("files: d.csv\nfiles: d.csv", "table.yaml line 2: not YAML ('files' is given twice, first on line 1)"),
         ("files: [d.csv", "not YAML ("),
         ("- files", "table.yaml: not a mapping of keys such as files and labels"),
-        ("files: !!python/object/apply:os.getcwd []", "table.yaml line 1: not YAML (could not determine a constructor"),
+        ("files: !!python/object/apply:os.getcwd []", "table.yaml line 1: not YAML ('files' the tag"),
         (
             "files: d.csv\nlabels: {title: {kind: multiclass}}",
             "labels.title: column 'title': all labelled rows are 'a'",

@@ -1,0 +1,60 @@
+"""Running a study: its lock, its data, a Ray cluster, and one session of it.
+
+Resuming does not use Tuner.restore, which restarts silently from a truncated snapshot, forgets ASHA's rungs
+and can repeat epochs. The study folder is the state: Optuna's journal has the trials and their parameters,
+reports.csv every epoch, and each trial's checkpoint its own reports. A session builds a new Tuner around
+them, hands out unfinished trials under their own ids, and each goes on from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from mmtune import records
+from mmtune.records import StudyFolder
+from mmtune.slots.cluster import cluster_nodes, local_node, ray_session, starts_local
+from mmtune.spec.search_spec import load_spec
+from mmtune.study.checks import fit_to_data, open_pictures
+from mmtune.study.lock import study_lock
+from mmtune.study.plan import count_slots
+from mmtune.study.session import Ending, Session
+from mmtune.study.signals import stop_signals
+
+
+def run_study(folder: StudyFolder, *, address: str | None = None, say: Callable[[str], None] = print) -> Ending:
+    """Runs or resumes the study in ``folder`` until its budget is spent or a signal comes.
+
+    Args:
+        folder: from :func:`mmtune.study.create.create_study` or :func:`mmtune.records.open_study`.
+        address: of a Ray cluster; None starts a local one.
+        say: receives a line on what a resume recovered.
+
+    Raises:
+        ValueError: a broken spec, missing data, resources that do not exist, no cluster at ``address``.
+        StudyBusyError: another process writes the study.
+    """
+    spec = load_spec(folder.spec)
+    info = records.read_json(folder.info)
+    with study_lock(folder):
+        if _is_finished(folder, info):
+            return Ending(folder, is_complete=True, is_interrupted=False, error=None, recovered=None)
+        spec = fit_to_data(spec, info["data_dir"])
+        open_pictures(spec, info["data_dir"])
+        if starts_local(address):
+            count_slots(spec, [local_node()])  # say so before Ray starts
+        from mmtune.study.tuner import run_tuner  # imports ray
+
+        with ray_session(address), stop_signals() as interrupted:
+            slots, _ = count_slots(spec, cluster_nodes())
+            info["sessions"].append({"started": records.now(), "pid": os.getpid(), "slots": slots})
+            records.write_json(folder.info, info)
+            return Session(folder, spec, info, slots=slots, interrupted=interrupted).run(say, run_tuner)
+
+
+def _is_finished(folder: StudyFolder, info: dict[str, Any]) -> bool:
+    """Whether the ledger says that nothing is left to do: no reason to start Ray."""
+    states = Counter(row["state"] for row in records.read_csv(folder.trials))
+    return records.is_finished(info, states)
