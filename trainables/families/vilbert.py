@@ -166,7 +166,7 @@ class _Vilbert(nn.Module):
     def streams(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Both streams behind their last layers: (B, L, D) and (B, R, V), the whole image first."""
         text_BLD, mask_BL = self._words(batch)
-        image_BRV = self._regions(self.image(batch))
+        image_BRV = self.embed_regions(self.image(batch))
         mask_B11L = additive_mask(mask_BL, text_BLD.dtype)
         for kind, number in self.schedule:
             if kind == "connection":
@@ -187,7 +187,7 @@ class _Vilbert(nn.Module):
         assert batch.attention_mask is not None
         return states_BLD, batch.attention_mask
 
-    def _regions(self, cells_BPG: Tensor) -> Tensor:
+    def embed_regions(self, cells_BPG: Tensor) -> Tensor:
         """What enters the image stream, (B, R, V)."""
         places_R5 = grid_locations(cells_BPG.shape[1], device=cells_BPG.device)
         return self.region_norm(self.regions(with_whole_image(cells_BPG)) + self.places(places_R5))

@@ -28,7 +28,7 @@ IS_EMBEDDED = False
 TARGETS = {"answers": "multilabel", "answers1000": "multilabel"}
 
 _NAME = "vqa_v2"
-_SIZES = {"answers": 3129, "answers1000": 1000}
+SIZES = {"answers": 3129, "answers1000": 1000}
 _VAL = 0.1  # of the train2014 pictures
 _LAYOUTS = (
     "v2_OpenEnded_mscoco_{train2014,val2014}_questions.json (or in Questions/), "
@@ -65,7 +65,7 @@ def read(data_dir: str | None) -> Table:
     split, answers = _split(rows), rows.column("answers")
     counts = Counter(most for part, most in zip(split, rows.column("most"), strict=True) if part == "train" and most)
     ranked = sorted(counts, key=lambda answer: (-counts[answer], answer))
-    return rows.table({name: _target(ranked[:size], answers, split) for name, size in _SIZES.items()}, split=split)
+    return rows.table({name: _target(ranked[:size], answers, split) for name, size in SIZES.items()}, split=split)
 
 
 def _files(root: Path) -> dict[str, Path]:

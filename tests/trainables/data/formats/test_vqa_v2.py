@@ -97,7 +97,7 @@ def test_training_rows_without_a_class_take_no_part(tmp_path):
 
 def test_the_most_frequent_answers_are_the_classes(tmp_path, monkeypatch):
     write(tmp_path)
-    monkeypatch.setattr(vqa_v2, "_SIZES", {"answers": 2, "answers1000": 1})
+    monkeypatch.setattr(vqa_v2, "SIZES", {"answers": 2, "answers1000": 1})
     table = vqa_v2.read(str(tmp_path))
     assert [target.task.num_outputs for target in table.targets.values()] == [2, 1]
     counts = {name: 0 for name in ("yes", "no")}
