@@ -20,6 +20,7 @@ from trainables.data.order import eval_batches
 from trainables.ddp import share_buffers
 from trainables.errors import NonFiniteError
 from trainables.files import replacing
+from trainables.losses import supervised_loss
 from trainables.metrics import compute_metrics
 from trainables.ranks import Ranks
 from trainables.state import State
@@ -33,13 +34,15 @@ class Evaluation:
     """A split's results, the same on every rank.
 
     Attributes:
-        loss: mean supervised loss a sample, weighted as in training but without label smoothing.
+        loss: mean supervised loss a sample, without weights and label smoothing: a metric among metrics.
+        supervised: the same with the weights of training, L^V of dynamic lambda.
         metrics: each of the task's by its name without prefix.
         logits: (N, C) float32.
         rows: (N,), which row of the dataset each is, ascending.
     """
 
     loss: float
+    supervised: float
     metrics: dict[str, float]
     logits: np.ndarray
     rows: np.ndarray
@@ -70,10 +73,10 @@ def evaluate(state: State, split: str) -> Evaluation:
     if not np.isfinite(all_logits).all():
         raise NonFiniteError(f"{split} logits became nan or infinite")
     labels = state.data.labels[all_rows]
-    loss = state.supervised(
-        torch.from_numpy(all_logits).to(ranks.device), torch.from_numpy(labels).to(ranks.device), is_smoothed=False
-    )
-    return Evaluation(loss.item(), compute_metrics(all_logits, labels, state.task), all_logits, all_rows)
+    pair = torch.from_numpy(all_logits).to(ranks.device), torch.from_numpy(labels).to(ranks.device)
+    loss, supervised = supervised_loss(*pair, state.task), state.supervised(*pair, is_smoothed=False)
+    metrics = compute_metrics(all_logits, labels, state.task)
+    return Evaluation(loss.item(), supervised.item(), metrics, all_logits, all_rows)
 
 
 def gather_logits(

@@ -220,6 +220,7 @@ def fit_epoch(state: State) -> Row:
         "epoch": epoch,
         **trained.terms,
         **val.named("val"),
+        "val_supervised": val.supervised,
         "lr": group["lr"] / group["base_lr"] * state.config.optim.lr,
         "wall_seconds": seconds,
         "device_seconds": seconds * ranks.world,
@@ -234,7 +235,7 @@ def fit_epoch(state: State) -> Row:
             raise NonFiniteError(f"{name} became {value} in epoch {epoch}")
     if epoch == 1:
         row |= size_facts(state)
-    state.uda.update(val.loss, trained.tuning)
+    state.uda.update(val.supervised, trained.tuning)
     state.progress.advance(row, state.config)
     save(state, row, val)
     return row

@@ -104,7 +104,11 @@ class SupervisedLoss:
     class_weight: Tensor | None = None
 
     def __call__(self, logits: Tensor, labels: Tensor, *, is_smoothed: bool = True) -> Tensor:
-        """The mean over samples; evaluation leaves the smoothing out."""
+        """The mean over samples; evaluation leaves the smoothing out, and as a metric also the weights.
+
+        The metric is :func:`supervised_loss` by itself: weights that a search may choose would rank trials by
+        themselves.
+        """
         return supervised_loss(
             logits, labels, self.task, label_smoothing=self.label_smoothing if is_smoothed else 0.0,
             pos_weight=self.pos_weight, class_weight=self.class_weight,

@@ -261,6 +261,6 @@ _ROWS = (  # of each kind of task the first is what it is tuned by
     Metric("auroc", _CLASSES, "max", "area under the ROC curve, mean over the classes that occur", _SHARE, _auroc),
     Metric("rmse", _NUMBER, "min", "root mean squared error", _ERROR, _rmse),
     Metric("mae", _NUMBER, "min", "mean absolute error", _ERROR, _mae),
-    Metric("loss", get_args(TaskKind), "min", "supervised loss, mean over samples", _LOSS, None),
+    Metric("loss", get_args(TaskKind), "min", "supervised loss, unweighted and unsmoothed", _LOSS, None),
 )
 METRICS: dict[str, Metric] = {row.name: row for row in _ROWS}

@@ -2,7 +2,7 @@
 
 Epoch i trains on L_s + lambda_i L_c. L_c makes the prediction on the augmented view follow the one on the
 clean view, which is a constant target. lambda_i = lambda (q_V)^N (q_T)^K with
-q_V = (1 + L^V_{i-1}) / (1 + L^V_{i-2}), supervised validation loss, and
+q_V = (1 + L^V_{i-1}) / (1 + L^V_{i-2}), supervised validation loss with the weights of training, and
 q_T = (1 + M^T_{i-1}) / (1 + M^T_{i-2}), tuning metric on clean training inputs. lambda is the configured
 constant each time, never the previous lambda_i. The paper's text is the only authority: no code of the
 dynamic part was published (docs/methods.md#uda).
@@ -153,7 +153,7 @@ class DynamicLambda:
         """Takes in a finished epoch.
 
         Args:
-            val_loss: L^V, mean supervised loss over the whole validation set.
+            val_loss: L^V, mean supervised loss over the whole validation set, weighted as in training.
             train_metric: M^T in [0, 1], bigger is better, see :func:`trainables.metrics.tuning_metric`.
 
         Raises:

@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+from sklearn.metrics import log_loss
 
 from trainables.batch import ModelOutput
 from trainables.errors import NonFiniteError
@@ -17,12 +18,31 @@ def test_validation_loss_is_the_mean_over_samples(toy, tmp_path):
     val = evaluate(state, "val")
     logits, rows = val.logits, val.rows
     labels = state.data.labels[rows]
+    odds = np.exp(logits.astype(np.float64))
+    p = odds / odds.sum(axis=1, keepdims=True)
+    assert val.loss == pytest.approx(log_loss(labels, p, labels=range(3)), rel=1e-5)  # neither weights nor smoothing
     counts = np.bincount(state.data.labels[state.data.rows["train"]])
-    log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-    each = -log_p[np.arange(len(rows)), labels] * (counts.sum() / (3 * counts))[labels]
-    assert val.loss == pytest.approx(each.mean(), rel=1e-5)  # weighted as in training, without smoothing
+    each = -np.log(p[np.arange(len(rows)), labels]) * (counts.sum() / (3 * counts))[labels]
+    assert val.supervised == pytest.approx(each.mean(), rel=1e-5)  # weighted as in training, without smoothing
+    assert val.named("val")["val_loss"] == val.loss
     assert rows.tolist() == list(range(45, 66))
     assert val.metrics == compute_metrics(logits, labels, state.task)
+
+
+@pytest.mark.parametrize("pos_weight", [False, True])
+def test_weights_of_the_loss_leave_the_metric_alone(pos_weight, toy, tmp_path):
+    """One model under both settings: a search over pos_weight compares equal numbers."""
+    config = toy("image", target="many", objective="val_loss", loss={"pos_weight": pos_weight})
+    state = setup(config, folder=tmp_path, ranks=Ranks())
+    val = evaluate(state, "val")
+    truth, p = state.data.labels[val.rows], 1 / (1 + np.exp(-val.logits.astype(np.float64)))
+    plain = [log_loss(truth[:, c], p[:, c], labels=[0, 1]) for c in range(truth.shape[1])]
+    assert val.loss == pytest.approx(np.mean(plain), rel=1e-5)
+    train = state.data.labels[state.data.rows["train"]]
+    weight = len(train) / train.sum(axis=0) if pos_weight else 1
+    each = -(weight * truth * np.log(p) + (1 - truth) * np.log(1 - p))
+    assert val.supervised == pytest.approx(each.mean(), rel=1e-5)
+    assert (val.loss != pytest.approx(val.supervised, rel=1e-3)) == pos_weight
 
 
 def test_bad_validation_logits_end_the_trial(toy, tmp_path, monkeypatch):

@@ -101,14 +101,16 @@ def test_micro_batches_give_the_same_training(given, toy, tmp_path):
 
 def test_rows_of_dynamic_uda_follow_the_formula(toy, tmp_path):
     n, k, lam = 7, 3, 0.5
-    config = toy("text", epochs=5, optim={"lr": 3e-3}, uda={"mode": "dynamic", "n": n, "k": k, "lam": lam})
+    uda, loss = {"mode": "dynamic", "n": n, "k": k, "lam": lam}, {"class_weight": True, "label_smoothing": 0.1}
+    config = toy("text", epochs=5, optim={"lr": 3e-3}, uda=uda, loss=loss)
     rows = loop.train(config, folder=tmp_path).reports
     assert [row["uda_case"] for row in rows[:2]] == ["warmup"] * 2
     assert all(
         (row["uda_lambda"], row["uda_q_v"], row["uda_q_t"], row["uda_ratio"]) == (lam, 1, 1, 1) for row in rows[:2]
     )
     for before, last, row in zip(rows, rows[1:], rows[2:], strict=False):
-        q_v = (1 + last["val_loss"]) / (1 + before["val_loss"])
+        assert last["val_supervised"] != last["val_loss"]
+        q_v = (1 + last["val_supervised"]) / (1 + before["val_supervised"])
         q_t = (1 + last["train_accuracy"]) / (1 + before["train_accuracy"])
         assert row["uda_q_v"] == pytest.approx(q_v) and row["uda_q_t"] == pytest.approx(q_t)
         assert row["uda_ratio"] == pytest.approx(q_v**n * q_t**k)
