@@ -278,8 +278,9 @@ def _objectives(folder: records.StudyFolder) -> list[tuple[str, str]]:
 
 
 def _data_of(spec: dict[str, Any]) -> str:
-    target = (spec.get("fixed") or {}).get("target")
-    return str(spec.get("dataset")) + (f" ({target})" if target else "")
+    fixed = spec.get("fixed") or {}
+    said = [str(fixed[key]) for key in ("target", "positive_class") if fixed.get(key)]
+    return str(spec.get("dataset")) + (f" ({', '.join(said)})" if said else "")
 
 
 def _listed(facts: dict[str, str]) -> str:

@@ -19,12 +19,14 @@ SOURCES = {
 }
 KNOW_RAY = ("mmtune.slots", "mmtune.study", "mmtune.search")
 KNOW_OPTUNA = ("mmtune.search", "mmtune.space")
-LEAVES = tuple(f"trainables.{name}" for name in ("files", "messages", "metrics", "task"))  # analysis may read them too
+LEAVES = tuple(  # analysis may read them too
+    f"trainables.{name}" for name in ("files", "messages", "metrics", "ranking", "task")
+)
 FAMILIES_MAY = {
     f"trainables.{name}" for name in ("layers", "batch", "config", "freezing", "losses", "encoders", "task")
 }
 FLOORS = (  # of trainables, from the ground: a module imports from its own floor and from those below
-    ("files", "messages", "seeds", "task", "errors", "metrics", "yamltree"),
+    ("files", "messages", "seeds", "task", "errors", "metrics", "ranking", "yamltree"),
     ("config",),
     ("batch",),
     ("encoders", "layers", "augment", "losses", "freezing"),
@@ -142,7 +144,7 @@ def test_families_stand_alone(name):
 def test_leaves_need_nothing_else(name):
     names = of(name)
     assert below(names, "trainables") - {"trainables"} == below(names, *LEAVES)
-    others = {"numpy"} if name == "trainables.metrics" else set()
+    others = {"numpy"} if name in ("trainables.metrics", "trainables.ranking") else set()
     assert {name.split(".")[0] for name in names} <= {*sys.stdlib_module_names, "trainables"} | others
 
 

@@ -125,6 +125,8 @@ class TrialConfig(Section):
     """The data; `mmtune list datasets`."""
     target: str | None = None
     """Which labels of the dataset; null takes its first."""
+    positive_class: str | None = None
+    """Which of two classes the metric f1 is of; null: the second, in a table the later by name."""
     data_dir: str | None = None
     """Folder of the dataset; null for embedded ones."""
     seed: int = Field(1, ge=0, lt=2**32)
@@ -164,7 +166,7 @@ class TrialConfig(Section):
     model: Any = Field(default_factory=dict)
     """The family's own settings: its Config after validation."""
 
-    @field_validator("data_dir", "target", mode="before")
+    @field_validator("data_dir", "target", "positive_class", mode="before")
     @classmethod
     def _blank_is_none(cls, value: Any) -> Any:
         return None if value == "" else value

@@ -21,7 +21,7 @@ from trainables.ddp import share_buffers
 from trainables.errors import NonFiniteError
 from trainables.files import replacing
 from trainables.losses import supervised_loss
-from trainables.metrics import compute_metrics
+from trainables.metrics import classes_left_out, compute_metrics
 from trainables.ranks import Ranks
 from trainables.state import State
 from trainables.step import clean_batch
@@ -37,6 +37,7 @@ class Evaluation:
         loss: mean supervised loss a sample, without weights and label smoothing: a metric among metrics.
         supervised: the same with the weights of training, L^V of dynamic lambda.
         metrics: each of the task's by its name without prefix.
+        left_out: of those that are means over classes, how many classes they leave out.
         logits: (N, C) float32.
         rows: (N,), which row of the dataset each is, ascending.
     """
@@ -44,12 +45,15 @@ class Evaluation:
     loss: float
     supervised: float
     metrics: dict[str, float]
+    left_out: dict[str, int]
     logits: np.ndarray
     rows: np.ndarray
 
     def named(self, split: str) -> dict[str, float]:
-        """Loss and metrics by the names that reports have: val_loss, val_accuracy, ..."""
-        return {f"{split}_loss": self.loss, **{f"{split}_{name}": value for name, value in self.metrics.items()}}
+        """By the names that reports have: val_loss, val_accuracy, ..., and val_macro_f1_left_out, ..."""
+        named = {"loss": self.loss, **self.metrics}
+        named |= {f"{name}_left_out": number for name, number in self.left_out.items()}
+        return {f"{split}_{name}": value for name, value in named.items()}
 
 
 @torch.inference_mode()
@@ -76,7 +80,8 @@ def evaluate(state: State, split: str) -> Evaluation:
     pair = torch.from_numpy(all_logits).to(ranks.device), torch.from_numpy(labels).to(ranks.device)
     loss, supervised = supervised_loss(*pair, state.task), state.supervised(*pair, is_smoothed=False)
     metrics = compute_metrics(all_logits, labels, state.task)
-    return Evaluation(loss.item(), supervised.item(), metrics, all_logits, all_rows)
+    left_out = classes_left_out(all_logits, labels, state.task)
+    return Evaluation(loss.item(), supervised.item(), metrics, left_out, all_logits, all_rows)
 
 
 def gather_logits(

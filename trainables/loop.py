@@ -148,7 +148,7 @@ def _build(config: TrialConfig, *, folder: Path, ranks: Ranks) -> State:
     """Everything before a checkpoint; a rank does it by itself."""
     precision = choose_precision(config.precision, ranks.device)
     data = open_data(config)
-    check_objective(config.objective, data.task.kind)
+    check_objective(config.objective, data.task)
     supervised = build_supervised_loss(
         config.loss, data.task, labels=data.labels, rows=data.rows["train"], device=ranks.device
     )

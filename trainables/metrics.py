@@ -1,10 +1,9 @@
 """Metrics of a whole split in numpy: each is one function of the scores, ranked once and shared
 (docs/methods.md#metrics).
 
-Average precision is scikit-learn's: a step function, ties grouped; F1 with nothing to divide by is 0. All
-classes of the task enter every macro average, whether or not the split has them: a class without positives
-has F1 and average precision 0. Only the ROC area, which does not exist without both kinds, averages over the
-classes that have both, and is 0.5 (chance) where none has.
+F1 with nothing to divide by is 0. A macro average leaves out the classes of which a split says nothing, as
+scikit-learn does: F1 those that neither truth nor prediction has, average precision those without positives, the
+ROC area those without both kinds; :func:`classes_left_out` counts them.
 
 Sizes: N samples, C classes.
 """
@@ -20,9 +19,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from trainables.messages import unknown
+from trainables.ranking import Array, Ranking, average_precision
 from trainables.task import Task, TaskKind
-
-Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -39,16 +37,24 @@ class Metric:
     unit: str
     function: Callable[[Any], float] | None
     """Of the split; None is what the loop has summed up anyway."""
+    classes: Callable[[Any], Array] | None = None
+    """Which classes of the split its average is over, (C,) bool; None is no such average, or all of them."""
+    is_binary: bool = False
+    """Only tasks with two classes have it, or multi-label with one."""
+
+    def suits(self, task: Task) -> bool:
+        """Whether the task has it."""
+        return task.kind in self.kinds and (task.is_binary or not self.is_binary)
 
 
-def metrics_of(kind: TaskKind) -> tuple[Metric, ...]:
-    """The rows for a kind of task; the first is what it is tuned by."""
-    return tuple(row for row in METRICS.values() if kind in row.kinds)
+def metrics_of(task: Task) -> tuple[Metric, ...]:
+    """The rows for a task; the first is what it is tuned by."""
+    return tuple(row for row in METRICS.values() if row.suits(task))
 
 
-def objective_names(kind: TaskKind | None = None) -> tuple[str, ...]:
-    """What can be an objective, e.g. 'val_accuracy': metrics of the validation split, of one kind of task or of all."""
-    rows = METRICS.values() if kind is None else metrics_of(kind)
+def objective_names(task: Task | None = None) -> tuple[str, ...]:
+    """What can be an objective, e.g. 'val_accuracy': metrics of the validation split, of one task or of all."""
+    rows = METRICS.values() if task is None else metrics_of(task)
     return tuple(f"val_{row.name}" for row in rows)
 
 
@@ -69,14 +75,29 @@ def compute_metrics(logits: Array, labels: Array, task: Task) -> dict[str, float
 
     Args:
         logits: (N, C) raw outputs; a regression also takes (N,).
-        labels: (N,) class numbers multi-class, (N, C) multi-label with > 0.5 a positive, (N,) regression.
+        labels: (N,) class numbers multi-class, (N, C) in [0, 1] multi-label with > 0.5 a positive, (N,) regression.
         task: which metrics there are.
 
     Raises:
         ValueError: no rows, or an output that is not finite.
     """
     split = _checked_split(logits, labels, task)
-    return {row.name: row.function(split) for row in metrics_of(task.kind) if row.function is not None}
+    return {row.name: row.function(split) for row in metrics_of(task) if row.function is not None}
+
+
+def classes_left_out(logits: Array, labels: Array, task: Task) -> dict[str, int]:
+    """For each metric that is a mean over classes, how many classes of the task it leaves out in this split.
+
+    Args:
+        logits: as for :func:`compute_metrics`.
+        labels: as for :func:`compute_metrics`.
+        task: which metrics there are.
+
+    Raises:
+        ValueError: as :func:`compute_metrics`.
+    """
+    split = _checked_split(logits, labels, task)
+    return {row.name: int((~row.classes(split)).sum()) for row in metrics_of(task) if row.classes is not None}
 
 
 def tuning_metric(name: str, logits: Array, labels: Array, task: Task) -> float:
@@ -93,102 +114,55 @@ def tuning_metric(name: str, logits: Array, labels: Array, task: Task) -> float:
     Raises:
         ValueError: a name that this kind of task does not have, no rows, or an output that is not finite.
     """
-    known = {row.name: row.function for row in metrics_of(task.kind) if row.function is not None}
+    known = {row.name: row.function for row in metrics_of(task) if row.function is not None}
     if name not in known:
         raise ValueError(f"metric '{name}' does not exist for a {task.kind} task. Known: {', '.join(known)}")
     value = known[name](_checked_split(logits, labels, task))
     return 1 / (1 + value) if metric_mode(name) == "min" else value
 
 
-def average_precision(scores: Array, is_positive: Array) -> Array:
-    """Area under the precision-recall steps of each column, ties grouped; 0 in a column without positives.
-
-    Args:
-        scores: (N, C), only their order counts.
-        is_positive: (N, C) bool.
-
-    Returns:
-        (C,).
-    """
-    return _Ranking(scores, is_positive).average_precision
-
-
-def roc_areas(scores: Array, is_positive: Array) -> Array:
-    """Area under the ROC curve of each column, ties counting half; nan in a column with one kind only.
-
-    Args:
-        scores: (N, C), only their order counts.
-        is_positive: (N, C) bool.
-
-    Returns:
-        (C,).
-    """
-    return _Ranking(scores, is_positive).roc_areas
-
-
-class _Ranking:
-    """Columns of scores in falling order, and the group of equal scores that each place belongs to."""
-
-    def __init__(self, scores: Array, is_positive: Array) -> None:
-        num_rows, num_columns = scores.shape
-        order = np.argsort(-scores, axis=0)
-        ranked = np.take_along_axis(scores, order, axis=0)
-        self.is_positive = np.take_along_axis(is_positive, order, axis=0)
-        place = np.arange(num_rows)[:, None]
-        is_step = ranked[1:] != ranked[:-1]
-        edge = np.ones((1, num_columns), dtype=bool)
-        last_place = np.where(np.concatenate([is_step, edge]), place, num_rows)
-        self.group_end = np.minimum.accumulate(last_place[::-1], axis=0)[::-1]  # place of the group's last
-        first_place = np.where(np.concatenate([edge, is_step]), place, 0)
-        self.group_start = np.maximum.accumulate(first_place, axis=0)
-        self.num_rows = num_rows
-        self.num_positives = self.is_positive.sum(axis=0)
-
-    @property
-    def average_precision(self) -> Array:
-        true_positives = np.take_along_axis(self.is_positive.cumsum(axis=0), self.group_end, axis=0)
-        precision = true_positives / (self.group_end + 1)
-        return (precision * self.is_positive).sum(axis=0) / np.maximum(self.num_positives, 1)
-
-    @property
-    def roc_areas(self) -> Array:
-        mean_place = (self.group_start + self.group_end) / 2  # 0 is best; Mann-Whitney with midranks
-        num_negatives = self.num_rows - self.num_positives
-        places = (mean_place * self.is_positive).sum(axis=0)
-        num_wrong_pairs = places - self.num_positives * (self.num_positives - 1) / 2
-        num_pairs = self.num_positives * num_negatives
-        areas = 1 - num_wrong_pairs / np.maximum(num_pairs, 1)
-        return np.where(num_pairs > 0, areas, np.nan)
-
-
 class _Classified:
     """A classification split: scores to rank, decisions, truth; each (N, C)."""
 
     def __init__(self, logits: Array, labels: Array, task: Task) -> None:
-        self.is_binary = task.kind == "multiclass" and task.num_outputs == 2
+        self.logits, self.labels, self.task = logits, labels, task
         if task.kind == "multiclass":
             classes = np.arange(task.num_outputs)
-            odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-            self.scores = odds / odds.sum(axis=1, keepdims=True)
             self.is_predicted = logits.argmax(axis=1)[:, None] == classes
             self.is_true = labels.reshape(-1, 1) == classes
         else:
-            self.scores = logits  # sigmoid keeps the order, and would tie what it saturates
             self.is_predicted = logits > 0  # sigmoid > 0.5, strict
             self.is_true = labels > 0.5
 
     @cached_property
-    def by_class(self) -> _Ranking:
-        return _Ranking(self.scores, self.is_true)
+    def scores(self) -> Array:
+        """Softmax; of a multi-label task the logits: a sigmoid keeps the order, and would tie what it saturates."""
+        if self.task.kind == "multilabel":
+            return self.logits
+        odds = np.exp(self.logits - self.logits.max(axis=1, keepdims=True))
+        return odds / odds.sum(axis=1, keepdims=True)
+
+    @cached_property
+    def by_class(self) -> Ranking:
+        return Ranking(self.scores, self.is_true)
 
     @cached_property
     def num_hits(self) -> Array:
         return (self.is_predicted & self.is_true).sum(axis=0)
 
     @cached_property
+    def num_true(self) -> Array:
+        return self.is_true.sum(axis=0)
+
+    @cached_property
     def num_claims(self) -> Array:
         """Predicted plus true positives of each class: the denominator of F1."""
-        return self.is_predicted.sum(axis=0) + self.is_true.sum(axis=0)
+        return self.is_predicted.sum(axis=0) + self.num_true
+
+    @cached_property
+    def f1(self) -> Array:
+        """Of each class; 0 where there is nothing to divide by."""
+        return 2 * self.num_hits / np.maximum(self.num_claims, 1)
 
 
 class _Regressed:
@@ -214,12 +188,49 @@ def _checked_split(logits: Array, labels: Array, task: Task) -> Any:
     return _Classified(logits, labels, task)
 
 
+def _claimed(split: _Classified) -> Array:
+    return split.num_claims > 0
+
+
+def _with_positives(split: _Classified) -> Array:
+    return split.num_true > 0
+
+
+def _with_both_kinds(split: _Classified) -> Array:
+    return (split.num_true > 0) & (split.num_true < len(split.is_true))
+
+
+def _mean(values_C: Array, weights_C: Array) -> float:
+    """Weighted by ``weights_C``, or over the classes that it marks; 0 if there are none."""
+    return float((values_C * weights_C).sum() / weights_C.sum()) if weights_C.any() else 0.0
+
+
 def _accuracy(split: _Classified) -> float:
-    return float(split.num_hits.sum() / len(split.scores))
+    return float(split.num_hits.sum() / len(split.is_true))
+
+
+def _vqa_accuracy(split: _Classified) -> float:
+    return float(np.take_along_axis(split.labels, split.logits.argmax(axis=1)[:, None], axis=1).mean(dtype=np.float64))
+
+
+def _subset_accuracy(split: _Classified) -> float:
+    return float((split.is_predicted == split.is_true).all(axis=1).mean())
+
+
+def _hamming_loss(split: _Classified) -> float:
+    return float((split.is_predicted != split.is_true).mean())
+
+
+def _f1(split: _Classified) -> float:
+    return float(split.f1[split.task.positive if split.task.num_outputs > 1 else 0])
 
 
 def _macro_f1(split: _Classified) -> float:
-    return float((2 * split.num_hits / np.maximum(split.num_claims, 1)).mean())
+    return _mean(split.f1, _claimed(split))
+
+
+def _weighted_f1(split: _Classified) -> float:
+    return _mean(split.f1, split.num_true)
 
 
 def _micro_f1(split: _Classified) -> float:
@@ -227,7 +238,11 @@ def _micro_f1(split: _Classified) -> float:
 
 
 def _ap_macro(split: _Classified) -> float:
-    return float(split.by_class.average_precision.mean())
+    return _mean(split.by_class.average_precision, _with_positives(split))
+
+
+def _ap_weighted(split: _Classified) -> float:
+    return _mean(split.by_class.average_precision, split.num_true)
 
 
 def _ap_micro(split: _Classified) -> float:
@@ -236,8 +251,10 @@ def _ap_micro(split: _Classified) -> float:
 
 def _auroc(split: _Classified) -> float:
     areas = split.by_class.roc_areas
-    areas = areas[1:] if split.is_binary else areas[~np.isnan(areas)]
-    return float(areas.mean()) if areas.size and not np.isnan(areas).any() else 0.5
+    if split.task.kind == "multiclass" and split.task.is_binary:
+        areas = areas[1:]  # that of the first class is the same but for rounding
+    areas = areas[~np.isnan(areas)]
+    return float(areas.mean()) if areas.size else 0.5
 
 
 def _rmse(split: _Regressed) -> float:
@@ -249,18 +266,33 @@ def _mae(split: _Regressed) -> float:
 
 
 _ONE: tuple[TaskKind, ...] = ("multiclass",)
+_MANY: tuple[TaskKind, ...] = ("multilabel",)
 _CLASSES: tuple[TaskKind, ...] = ("multiclass", "multilabel")
 _NUMBER: tuple[TaskKind, ...] = ("regression",)
 _SHARE, _ERROR, _LOSS = "0 to 1", "the target's", "nats; of a regression the target's, squared"
 _ROWS = (  # of each kind of task the first is what it is tuned by
     Metric("accuracy", _ONE, "max", "samples whose top class is right", _SHARE, _accuracy),
     Metric("ap_micro", _CLASSES, "max", "average precision over all (sample, class) pairs", _SHARE, _ap_micro),
-    Metric("ap_macro", _CLASSES, "max", "average precision, mean over classes; 0 without positives", _SHARE, _ap_macro),
+    Metric(
+        "ap_macro", _CLASSES, "max", "average precision, mean over classes with positives", _SHARE, _ap_macro,
+        _with_positives,
+    ),
+    Metric("ap_weighted", _CLASSES, "max", "average precision, classes weighted by rows", _SHARE, _ap_weighted),
     Metric("micro_f1", _CLASSES, "max", "F1 over all decisions; accuracy when multi-class", _SHARE, _micro_f1),
-    Metric("macro_f1", _CLASSES, "max", "F1, mean over classes; multi-label at probability > 0.5", _SHARE, _macro_f1),
-    Metric("auroc", _CLASSES, "max", "area under the ROC curve, mean over the classes that occur", _SHARE, _auroc),
+    Metric(
+        "macro_f1", _CLASSES, "max", "F1, mean over the classes in truth or prediction", _SHARE, _macro_f1, _claimed
+    ),
+    Metric("weighted_f1", _CLASSES, "max", "F1, classes weighted by rows", _SHARE, _weighted_f1),
+    Metric("f1", _CLASSES, "max", "F1 of the positive class, see positive_class", _SHARE, _f1, is_binary=True),
+    Metric("subset_accuracy", _MANY, "max", "samples with every class decided right", _SHARE, _subset_accuracy),
+    Metric("hamming_loss", _MANY, "min", "decisions that are wrong", _SHARE, _hamming_loss),
+    Metric("vqa_accuracy", _MANY, "max", "what the top class counts in a soft truth", _SHARE, _vqa_accuracy),
+    Metric(
+        "auroc", _CLASSES, "max", "area under the ROC curve, mean over classes with both kinds", _SHARE, _auroc,
+        _with_both_kinds,
+    ),
     Metric("rmse", _NUMBER, "min", "root mean squared error", _ERROR, _rmse),
     Metric("mae", _NUMBER, "min", "mean absolute error", _ERROR, _mae),
     Metric("loss", get_args(TaskKind), "min", "supervised loss, unweighted and unsmoothed", _LOSS, None),
-)
+)  # fmt: skip
 METRICS: dict[str, Metric] = {row.name: row for row in _ROWS}

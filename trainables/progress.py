@@ -7,7 +7,7 @@ from typing import Any
 
 from trainables.config import TrialConfig
 from trainables.metrics import metric_mode, metrics_of, objective_names
-from trainables.task import TaskKind
+from trainables.task import Task
 
 Row = dict[str, Any]
 
@@ -57,18 +57,18 @@ class Progress:
             self.reason = "patience"
 
 
-def check_objective(objective: str, kind: TaskKind) -> None:
-    """Refuses what this kind of task does not have.
+def check_objective(objective: str, task: Task) -> None:
+    """Refuses what this task does not have.
 
     Raises:
         ValueError: with the objectives that there are.
     """
-    known = objective_names(kind)
+    known = objective_names(task)
     if objective not in known:
-        raise ValueError(f"objective '{objective}' does not exist for a {kind} task. Known: {', '.join(known)}")
+        raise ValueError(f"objective '{objective}' does not exist for a {task.kind} task. Known: {', '.join(known)}")
 
 
-def training_metric(objective: str, kind: TaskKind) -> str:
+def training_metric(objective: str, task: Task) -> str:
     """The metric that is also computed on training inputs: the objective, or the task's first if that is the loss."""
     name = objective.removeprefix("val_")
-    return metrics_of(kind)[0].name if name == "loss" else name
+    return metrics_of(task)[0].name if name == "loss" else name

@@ -74,9 +74,12 @@ def _with_options(row: SamplerKind | SchedulerKind) -> list[str]:
 
 
 def _metrics() -> Listing:
-    from trainables.metrics import METRICS
+    from trainables.metrics import METRICS, Metric
 
-    rows = [[f"val_{row.name}", ", ".join(row.kinds), row.mode, row.unit, row.about] for row in METRICS.values()]
+    def tasks(row: Metric) -> str:
+        return ", ".join(row.kinds) + (" of two classes" if row.is_binary else "")
+
+    rows = [[f"val_{row.name}", tasks(row), row.mode, row.unit, row.about] for row in METRICS.values()]
     rows += [[name, "cost", row.mode, row.unit, row.about] for name, row in records.COSTS.items()]
     return ["name", "tasks", "better", "unit", "what it is"], rows
 

@@ -43,7 +43,7 @@ from mmtune.spec.validation import UNKNOWN_KEY, with_floats
 from trainables.config import TrialConfig
 from trainables.messages import show, unknown
 from trainables.metrics import objective_names
-from trainables.task import TaskKind
+from trainables.task import Task
 
 _UDA_GRACE = 4  # docs/methods.md#grace
 
@@ -94,11 +94,11 @@ class SearchSpec:
             merged["data_dir"] = str(data_dir)
         return TrialConfig.from_params(merged)
 
-    def of_task(self, kind: TaskKind) -> SearchSpec:
-        """The spec with what a kind of task is tuned by as its objective, unless the file names its own."""
+    def of_task(self, task: Task) -> SearchSpec:
+        """The spec with what a task is tuned by as its objective, unless the file names its own."""
         if self.has_own_objectives:
             return self
-        return replace(self, objectives=(Objective(metric=objective_names(kind)[0]),))
+        return replace(self, objectives=(Objective(metric=objective_names(task)[0]),))
 
     def to_yaml(self) -> str:
         """The search file, overrides applied: loads as an equal spec under any file name.

@@ -133,6 +133,7 @@ NOT_SEARCHED = {
     "family": "belongs at the top level: family: {type: categorical, choices: [...]}",
     "dataset": "cannot be searched, scores on different data do not compare; give it at the top level",
     "target": "cannot be searched, scores on different labels do not compare; put it under fixed",
+    "positive_class": "cannot be searched, F1 of different classes does not compare; put it under fixed",
     "epochs": "cannot be searched, it is the fidelity that the scheduler compares trials at; put it under fixed",
     "objective": "cannot be searched, it is what the search is for; see objectives",
     "seed": "cannot be searched, that would select luck; put it under fixed, repeat the best with other seeds",

@@ -33,7 +33,7 @@ def fit_to_data(spec: SearchSpec, data_dir: str | None) -> SearchSpec:
 
     check_data(spec, data_dir)
     target = load_target(DatasetRef(spec.dataset, data_dir), spec.fixed.get("target"))
-    spec = spec.of_task(target.task.kind)
+    spec = spec.of_task(target.task)
     configs = _configs(spec, data_dir)
     problems = dict.fromkeys(_objective_problems(spec, target)) | dict.fromkeys(_row_problems(spec, configs, target))
     problems = problems or dict.fromkeys(_setting_problems(spec, configs, target))
@@ -68,8 +68,7 @@ def check_data(spec: SearchSpec, data_dir: str | None) -> None:
 def _objective_problems(spec: SearchSpec, target: Target) -> Iterator[str]:
     from trainables.metrics import objective_names
 
-    kind = target.task.kind
-    allowed = objective_names(kind)
+    kind, allowed = target.task.kind, objective_names(target.task)
     for objective in spec.objectives:
         if objective.metric not in allowed and objective.metric not in COSTS:
             yield (
@@ -111,7 +110,7 @@ def _setting_problems(spec: SearchSpec, configs: Sequence[TrialConfig], target: 
             yield str(error)
     for config in configs:
         try:
-            check_uda(config.uda, target.task)
+            check_uda(config.uda, target.task.with_positive(config.positive_class))
             requirements(config)
             if config.uda.mode != "none" and config.uda.vectors and not Path(config.uda.vectors).is_file():
                 yield f"uda.vectors: {config.uda.vectors} is no file"

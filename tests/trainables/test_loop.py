@@ -201,6 +201,7 @@ def test_test_best_evaluates_the_best_epoch(toy, tmp_path):
     state = setup(short, folder=tmp_path / "short", ranks=Ranks())  # goes on from the last epoch
     tested = evaluate(state, "test")
     expected = {"test_loss": tested.loss, **{f"test_{name}": value for name, value in tested.metrics.items()}}
+    expected |= {f"test_{name}_left_out": number for name, number in tested.left_out.items()}
     config = toy("image", epochs=8, optim=optim, objective="val_loss")
     (tmp_path / "long" / LAST).unlink()  # the best one is all that is needed
     assert loop.test_best(config, folder=tmp_path / "long") == expected

@@ -1,7 +1,7 @@
 import itertools
 import time
 import warnings
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,15 +9,14 @@ from sklearn import metrics as sk
 
 from trainables.metrics import (
     METRICS,
-    average_precision,
+    classes_left_out,
     compute_metrics,
     metric_mode,
     metrics_of,
     objective_names,
-    roc_areas,
     tuning_metric,
 )
-from trainables.task import Task, TaskKind
+from trainables.task import Task
 
 REGRESSION = Task("regression")
 
@@ -52,19 +51,26 @@ def test_multiclass_against_scikit_learn(has_ties, num_rows, num_classes):
     labels = rng.integers(0, num_classes, num_rows)
     truth, p, top = np.eye(num_classes, dtype=int)[labels], softmax(logits), logits.argmax(axis=1)
     occurs = [c for c in range(num_classes) if 0 < truth[:, c].sum() < num_rows]
-    f1: dict[str, Any] = {"labels": np.arange(num_classes), "zero_division": 0}
     areas = [sk.roc_auc_score(truth[:, c], p[:, c]) for c in occurs]
-    assert compute_metrics(logits, labels, multiclass(num_classes)) == pytest.approx(
-        {
-            "accuracy": sk.accuracy_score(labels, top),
-            "micro_f1": sk.f1_score(labels, top, average="micro", **f1),
-            "macro_f1": sk.f1_score(labels, top, average="macro", **f1),
-            "ap_macro": np.mean([sk_ap(truth[:, c], p[:, c]) for c in range(num_classes)]),
-            "ap_micro": sk_ap(truth.ravel(), p.ravel()),
-            "auroc": sk.roc_auc_score(labels, p[:, 1]) if num_classes == 2 else np.mean(areas),
-        },
-        rel=1e-9,
-    )
+    expected = {
+        "accuracy": sk.accuracy_score(labels, top),
+        "micro_f1": sk.f1_score(labels, top, average="micro"),
+        "macro_f1": sk.f1_score(labels, top, average="macro"),
+        "weighted_f1": sk.f1_score(labels, top, average="weighted"),
+        "ap_macro": np.mean([sk_ap(truth[:, c], p[:, c]) for c in occurs]),
+        "ap_weighted": sk.average_precision_score(truth[:, occurs], p[:, occurs], average="weighted"),
+        "ap_micro": sk_ap(truth.ravel(), p.ravel()),
+        "auroc": sk.roc_auc_score(labels, p[:, 1]) if num_classes == 2 else np.mean(areas),
+    }
+    if num_classes == 2:
+        expected["f1"] = sk.f1_score(labels, top)
+    task = multiclass(num_classes)
+    assert compute_metrics(logits, labels, task) == pytest.approx(expected, rel=1e-9)
+    assert classes_left_out(logits, labels, task) == {
+        "ap_macro": num_classes - len(occurs),
+        "macro_f1": num_classes - len({*labels, *top}),
+        "auroc": num_classes - len(occurs),
+    }
 
 
 @pytest.mark.parametrize("has_ties", [False, True])
@@ -79,18 +85,64 @@ def test_multilabel_against_scikit_learn(has_ties, num_rows, num_classes):
     predicted = (p > 0.5).astype(int)
     truth = labels.astype(int)
     occurs = [c for c in range(num_classes) if 0 < truth[:, c].sum() < num_rows]
-    zero: Any = 0  # scikit-learn's stub says str
-    f1 = [sk.f1_score(truth[:, c], predicted[:, c], zero_division=zero) for c in range(num_classes)]
-    assert compute_metrics(logits, labels, multilabel(num_classes)) == pytest.approx(
-        {
-            "micro_f1": sk.f1_score(truth.ravel(), predicted.ravel(), zero_division=zero),
-            "macro_f1": np.mean(f1),
-            "ap_macro": np.mean([sk_ap(truth[:, c], p[:, c]) for c in range(num_classes)]),
-            "ap_micro": sk_ap(truth.ravel(), p.ravel()),
-            "auroc": np.mean([sk.roc_auc_score(truth[:, c], p[:, c]) for c in occurs]),
-        },
-        rel=1e-9,
-    )
+    positive = [c for c in range(num_classes) if truth[:, c].any()]
+    left_out: Any = np.nan  # scikit-learn's stub says str
+    f1 = [sk.f1_score(truth[:, c], predicted[:, c], zero_division=left_out) for c in range(num_classes)]
+    expected = {
+        "micro_f1": sk.f1_score(truth.ravel(), predicted.ravel()),
+        "macro_f1": np.nanmean(f1),
+        "weighted_f1": np.average(np.nan_to_num(f1), weights=truth.sum(axis=0)),
+        "ap_macro": np.mean([sk_ap(truth[:, c], p[:, c]) for c in positive]),
+        "ap_weighted": np.average([sk_ap(truth[:, c], p[:, c]) for c in positive], weights=truth[:, positive].sum(0)),
+        "ap_micro": sk_ap(truth.ravel(), p.ravel()),
+        "auroc": np.mean([sk.roc_auc_score(truth[:, c], p[:, c]) for c in occurs]),
+        "subset_accuracy": sk.accuracy_score(truth, predicted),
+        "hamming_loss": sk.hamming_loss(truth, predicted),
+        "vqa_accuracy": np.mean([row[top] for row, top in zip(truth, logits.argmax(axis=1), strict=True)]),
+    }
+    if num_classes == 1:
+        expected["f1"] = sk.f1_score(truth[:, 0], predicted[:, 0])
+    task = multilabel(num_classes)
+    assert compute_metrics(logits, labels, task) == pytest.approx(expected, rel=1e-9)
+    assert classes_left_out(logits, labels, task) == {
+        "ap_macro": num_classes - len(positive),
+        "macro_f1": int(np.isnan(f1).sum()),
+        "auroc": num_classes - len(occurs),
+    }
+
+
+def test_perfect_predictions_score_1_though_classes_are_absent():
+    labels = np.array([0, 2, 5, 5])
+    logits = 10 * np.eye(7)[labels]
+    found = compute_metrics(logits, labels, multiclass(7))
+    assert found == pytest.approx(dict.fromkeys(found, 1.0))
+    assert classes_left_out(logits, labels, multiclass(7)) == {"ap_macro": 4, "macro_f1": 4, "auroc": 4}
+    logits[3] = 10 * np.eye(7)[6]  # a class that is predicted is not left out: its F1 is 0
+    assert compute_metrics(logits, labels, multiclass(7))["macro_f1"] == pytest.approx((1 + 1 + 2 / 3 + 0) / 4)
+    assert classes_left_out(logits, labels, multiclass(7))["macro_f1"] == 3
+
+
+@pytest.mark.parametrize("positive", ["c0", "c1"])
+def test_f1_is_of_the_positive_class(positive):
+    rng = np.random.default_rng(8)
+    logits, labels = random_logits(rng, 60, 2, has_ties=False), rng.integers(0, 2, 60)
+    task, top = multiclass(2).with_positive(positive), logits.argmax(axis=1)
+    expected = sk.f1_score(labels, top, pos_label=int(positive[1]))
+    assert compute_metrics(logits, labels, task)["f1"] == pytest.approx(expected)
+    assert expected != pytest.approx(sk.f1_score(labels, top, pos_label=1 - int(positive[1])))
+    others = {name: compute_metrics(logits, labels, found) for name, found in (("a", task), ("b", multiclass(2)))}
+    assert {**others["a"], "f1": 0} == {**others["b"], "f1": 0}
+
+
+def test_vqa_accuracy_counts_the_people_who_gave_the_answer():
+    """Ten people a question; an answer is right as far as three of them gave it (Antol et al. 2015)."""
+    classes = ("yes", "no", "2", "red")
+    people = (["yes"] * 9 + ["no"], ["2"] * 2 + ["3"] * 8, ["red"] * 3 + ["blue"] * 7, ["no"] * 10, ["yes"] * 10)
+    answers = ("no", "2", "red", "no", "2")  # the model's
+    labels = np.array([[min(given.count(name) / 3, 1) for name in classes] for given in people], dtype=np.float32)
+    logits = np.array([[float(name == answer) for name in classes] for answer in answers])
+    found = compute_metrics(logits, labels, Task("multilabel", classes))
+    assert found["vqa_accuracy"] == pytest.approx((1 / 3 + 2 / 3 + 1 + 1 + 0) / 5)
 
 
 @pytest.mark.parametrize("shape", [(50,), (50, 1)])
@@ -99,28 +151,6 @@ def test_regression_against_scikit_learn(shape):
     outputs, labels = rng.normal(size=(2, 50)).astype(np.float32)
     expected = {"rmse": sk.root_mean_squared_error(labels, outputs), "mae": sk.mean_absolute_error(labels, outputs)}
     assert compute_metrics(outputs.reshape(shape), labels, REGRESSION) == pytest.approx(expected, rel=1e-5)
-
-
-def test_average_precision_groups_ties():
-    scores, truth = np.array([[0.9], [0.8], [0.8], [0.1]]), np.array([[1], [0], [1], [0]], dtype=bool)
-    assert average_precision(scores, truth) == pytest.approx([(1 / 1 + 2 / 3) / 2])
-
-
-def test_average_precision_of_a_constant_is_the_share_of_positives():
-    truth = np.array([[1, 1], [0, 0], [0, 1], [0, 0]], dtype=bool)
-    assert average_precision(np.zeros((4, 2)), truth).tolist() == [0.25, 0.5]
-
-
-@pytest.mark.parametrize("has_ties", [False, True])
-def test_roc_areas_count_the_pairs_in_order(has_ties):
-    rng = np.random.default_rng(4)
-    scores, truth = random_logits(rng, 30, 3, has_ties=has_ties), rng.random((30, 3)) < 0.4
-    truth[:, 2] = True
-    expected = []
-    for column in range(2):
-        above = scores[truth[:, column], column, None] - scores[~truth[:, column], column]
-        expected.append(((above > 0) + 0.5 * (above == 0)).mean())
-    assert roc_areas(scores, truth) == pytest.approx([*expected, np.nan], nan_ok=True)
 
 
 def test_binary_roc_ranks_by_the_second_class():
@@ -166,16 +196,17 @@ def check_degenerate_split(task, num_rows, scores, label):
     with warnings.catch_warnings(), np.errstate(all="raise", under="ignore"):
         warnings.simplefilter("error")
         found = compute_metrics(logits, labels, task)
-    assert list(found) == [row.name for row in metrics_of(task.kind) if row.function is not None]
+    assert list(found) == [row.name for row in metrics_of(task) if row.function is not None]
     assert all(type(value) is float and 0 <= value <= 1 for value in found.values())
     assert found["auroc"] == 0.5  # one kind only, everywhere
 
 
 def test_a_row_is_all_that_a_metric_is():
     assert all(name == row.name and row.about and row.unit and row.kinds for name, row in METRICS.items())
-    for kind in get_args(TaskKind):
-        assert metrics_of(kind)[0].function is not None and METRICS["loss"] in metrics_of(kind)
-        assert {*objective_names(kind)} == {f"val_{row.name}" for row in METRICS.values() if kind in row.kinds}
+    for task in (multiclass(2), multiclass(3), multilabel(1), multilabel(2), REGRESSION):
+        assert metrics_of(task)[0].function is not None and METRICS["loss"] in metrics_of(task)
+        has = {f"val_{row.name}" for row in METRICS.values() if task.kind in row.kinds}
+        assert {*objective_names(task)} == has - (set() if task in (multiclass(2), multilabel(1)) else {"val_f1"})
     for name, row in METRICS.items():
         assert {metric_mode(f"{split}{name}") for split in ("", "train_", "val_", "test_")} == {row.mode}
     with pytest.raises(ValueError, match="'val_acuracy' is unknown, did you mean 'val_accuracy'"):
@@ -192,7 +223,7 @@ def test_tuning_metric_is_the_same_number_with_more_as_better(task):
         "regression": rng.normal(size=50),
     }[task.kind]
     for name, value in compute_metrics(logits, labels, task).items():
-        expected = 1 / (1 + value) if task.kind == "regression" else value
+        expected = 1 / (1 + value) if name in ("rmse", "mae", "hamming_loss") else value
         found = tuning_metric(name, logits, labels, task)
         assert found == expected and 0 <= found <= 1
 

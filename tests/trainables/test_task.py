@@ -13,6 +13,18 @@ def test_task_counts_its_outputs():
         Task("regression").kind = "multiclass"  # pyright: ignore[reportAttributeAccessIssue]
 
 
+def test_the_positive_class_is_the_second_or_the_one_named():
+    task = Task("multiclass", ("ham", "spam"))
+    assert task.with_positive(None) is task and task.positive == 1
+    assert task.with_positive("ham").positive == 0 and task.with_positive("spam") == task
+    with pytest.raises(ValueError, match="positive_class: 'spem' is unknown, did you mean 'spam'"):
+        task.with_positive("spem")
+    for other in (Task("multiclass", ("a", "b", "c")), Task("multilabel", ("a",)), Task("regression")):
+        assert other.with_positive(None) is other
+        with pytest.raises(ValueError, match="positive_class: belongs to tasks with two classes"):
+            other.with_positive("a")
+
+
 @pytest.mark.parametrize(
     ("kind", "classes", "message"),
     [

@@ -24,15 +24,15 @@ def open_data(config: TrialConfig) -> Data:
     """The data of a trial.
 
     Raises:
-        ValueError: an unknown dataset or target, unreadable files, a split without rows, or UDA views
-            that the family does not have.
+        ValueError: an unknown dataset or target, unreadable files, a split without rows, a positive class that the
+            task does not have, or UDA views that the family does not have.
     """
     dataset, inputs = DatasetRef.of(config), family_inputs(config)
     table, target = load_table(dataset), load_target(dataset, config.target)
-    rows = labelled_rows(config, target)
+    task, rows = target.task.with_positive(config.positive_class), labelled_rows(config, target)
     clean, augmented = _views(config, inputs)
     return Data(
-        task=target.task, ids=table.ids, labels=target.labels, rows=rows, clean=clean,
+        task=task, ids=table.ids, labels=target.labels, rows=rows, clean=clean,
         augmented=augmented, max_text_len=config.max_text_len, lengths=clean.lengths(config.max_text_len),
         tabular=load_tabular(dataset).only(inputs), dataset=dataset.name,
         fingerprint=dataset_fingerprint(dataset),

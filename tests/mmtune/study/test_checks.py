@@ -58,6 +58,18 @@ def test_the_objective_follows_the_task(tmp_path, label, metric, mode):
     assert [item.metric for item in fit_to_data(own, str(tmp_path / "data")).objectives] == ["val_loss"]
 
 
+def test_the_positive_class_is_one_of_two(tmp_path):
+    write_table(tmp_path / "data")
+    own = ["objectives=[{metric: val_f1}]", "fixed.positive_class=a"]
+    spec = fit_to_data(load_spec(TEXT.format("table"), overrides=own), str(tmp_path / "data"))
+    assert spec.trial_config({}, tmp_path / "data").positive_class == "a"
+    with pytest.raises(ValueError, match="positive_class: 'c' is unknown. Known: a, b"):
+        wrong = load_spec(TEXT.format("table"), overrides=["fixed.positive_class=c"])
+        fit_to_data(wrong, str(tmp_path / "data"))
+    with pytest.raises(ValueError, match="'val_f1' does not exist for a multiclass task"):
+        fit_to_data(load_spec(TEXT.format("openclipart"), overrides=own[:1]), None)
+
+
 def test_an_objective_that_the_target_does_not_have(mmtune):
     (mmtune.cwd / "s.yaml").write_text(TEXT.format("openclipart"))
     said = refused(mmtune, "--set", "fixed.target=tags", "--set", "objectives=[{metric: val_accuracy}]")

@@ -6,6 +6,7 @@ from disk import by_id, classes, png, write_files
 
 from trainables.data.formats import vqa_v2
 from trainables.data.reading.sparse import SparseRows
+from trainables.metrics import compute_metrics
 
 
 def questions(*entries):
@@ -83,6 +84,19 @@ def test_soft_labels(tmp_path):
     assert found["902"] == {"blue"}  # capitals and spaces do not matter
     assert found["903"] == set()  # an answer that is no class is missed, not left out of the test
     assert found["1"] is None
+
+
+def test_the_metric_counts_the_people_of_the_annotations(tmp_path):
+    """A model that always says blue: two of ten said so of 40 rows, all ten of one of the 4 of val2014."""
+    write(tmp_path)
+    document = json.loads((tmp_path / "v2_mscoco_train2014_annotations.json").read_text())
+    document["annotations"][0]["multiple_choice_answer"] = "blue"  # so that it is a class
+    write_files(tmp_path, {"v2_mscoco_train2014_annotations.json": document})
+    target = vqa_v2.read(str(tmp_path)).targets["answers"]
+    rows = np.flatnonzero(target.is_labelled)
+    logits = np.tile([float(name == "blue") for name in target.task.classes], (len(rows), 1))
+    found = compute_metrics(logits, target.labels[rows], target.task)
+    assert found["vqa_accuracy"] == pytest.approx((40 * 2 / 3 + 1) / 44)
 
 
 def test_training_rows_without_a_class_take_no_part(tmp_path):
