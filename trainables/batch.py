@@ -109,8 +109,8 @@ class ModelOutput:
     Attributes:
         logits: (B, C).
         features: by name, e.g. text, image, joint; each (B, D).
-        losses: named, weighted scalars that a family adds to the supervised loss; each is a mean over the
-            batch, so that it decomposes over ranks and micro-batches.
+        losses: named, weighted, what a family adds to the supervised loss; each (B,), a value a sample: the step
+            takes the mean over the samples that are trained on, and leaves the augmented copies of UDA out.
         supervised_weight: what the supervised loss is multiplied by before these are added.
     """
 

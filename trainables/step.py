@@ -71,8 +71,9 @@ def load(state: State, rows: np.ndarray, epoch: int) -> Loaded:
 def forward(state: State, loaded: Loaded, uda: LambdaState) -> tuple[dict[str, Tensor], Tensor]:
     """Loss terms, each a mean over the rows, and the logits of the clean rows.
 
-    Both views go through the model as one batch. ``train_loss`` is the weighted sum that is minimised;
-    ``train_supervised`` and ``train_consistency`` come without their weights, the family's own terms with them.
+    Both views go through the model as one batch; of the copies UDA takes the consistency loss alone, neither the
+    supervised one nor the family's own. ``train_loss`` is the weighted sum that is minimised; ``train_supervised``
+    and ``train_consistency`` come without their weights, the family's own terms with them.
     """
     config, mode, num_clean = state.config, state.config.uda.mode, len(loaded.clean_rows)
     batch = loaded.batch.to(state.ranks.device, non_blocking=True)
@@ -88,9 +89,9 @@ def forward(state: State, loaded: Loaded, uda: LambdaState) -> tuple[dict[str, T
             temperature=config.uda.temperature, confidence=config.uda.confidence,
         )  # fmt: skip
         total = total + uda.lam * terms["train_consistency"]
-    for name, value in out.losses.items():
-        terms[f"train_{name}"] = value
-        total = total + value
+    for name, value_B in out.losses.items():
+        terms[f"train_{name}"] = value_B[:judged].mean()
+        total = total + terms[f"train_{name}"]
     return {"train_loss": total, **terms}, clean
 
 

@@ -84,7 +84,7 @@ def test_batch_has_slots_and_model_output_its_own_dicts():
     with pytest.raises(AttributeError):
         batch(num_rows=1, length=1).lables = torch.zeros(1)  # pyright: ignore[reportAttributeAccessIssue]
     one, other = ModelOutput(torch.zeros(1, 2)), ModelOutput(torch.zeros(1, 2))
-    one.losses["kl"] = torch.tensor(1.0)
+    one.losses["kl"] = torch.ones(2)
     assert other.losses == {} and other.features == {}
 
 

@@ -25,6 +25,34 @@ def test_both_views_go_through_the_model_once(toy, tmp_path, monkeypatch):
     )
 
 
+OWN = {"mvae": {"subset_elbo": True}, "hybrid_vae": {"posterior": "moe"}, "flava": {"unimodal_heads": True}}
+
+
+@pytest.mark.parametrize("family", OWN)
+def test_a_familys_own_losses_are_of_the_clean_rows_alone(family, toy, tmp_path):
+    """L = L_s(clean) + lambda L_c + own(clean), from a forward over the clean rows and one over the copies."""
+    uda = {"mode": "fixed", "lam": 3.0, "randaug_magnitude": 30, "text_replace": 1.0}
+    state = setup(toy(family, model=OWN[family], uda=uda), folder=tmp_path, ranks=Ranks())
+    rows = state.data.rows["train"][:6]
+    assert state.data.augmented is not None
+    state.model.eval()  # no noise: what is drawn does not depend on the batch
+    with torch.no_grad():
+        terms, _ = step.forward(state, step.load(state, rows, 1), LambdaState(3.0, 1.0, 1.0, 1.0, "fixed"))
+        clean, copies = (state.model(state.data.batch(rows, view)) for view in (state.data.clean, state.data.augmented))
+    own = {f"train_{name}": value.mean().item() for name, value in clean.losses.items()}
+    found = {name: value.item() for name, value in terms.items()}
+    assert own and {name: found[name] for name in own} == pytest.approx(own, rel=1e-4)
+    log_p, log_q = clean.logits.log_softmax(dim=1), copies.logits.log_softmax(dim=1)
+    consistency = (log_p.exp() * (log_p - log_q)).sum(dim=1).mean().item()
+    assert found["train_consistency"] == pytest.approx(consistency, rel=1e-3, abs=1e-7)
+    labels = torch.from_numpy(state.data.labels[rows])
+    supervised = torch.nn.functional.cross_entropy(clean.logits, labels).item()
+    total = clean.supervised_weight * supervised + 3.0 * consistency + sum(own.values())
+    assert found["train_loss"] == pytest.approx(total, rel=1e-4)
+    of_copies = {f"train_{name}": value.mean().item() for name, value in copies.losses.items()}
+    assert any(of_copies[name] != pytest.approx(own[name], rel=1e-3) for name in own)
+
+
 def test_aug_trains_on_every_row_and_its_copy(toy, tmp_path):
     config = toy("fusion", uda={"mode": "aug", "views": "text"}, batch_size=8)
     state = setup(config, folder=tmp_path, ranks=Ranks())

@@ -121,8 +121,8 @@ class _Flava(nn.Module):
         joint_BTD = self._joint_states(batch, states["image"], states["text"])
         losses = {}
         if self.config.unimodal_heads:
-            each = [supervised_loss(logits_BC, batch.labels, self.task) for logits_BC in unimodal.values()]
-            losses["unimodal"] = self.config.unimodal_weight * torch.stack(each).mean()
+            each = [supervised_loss(out_BC, batch.labels, self.task, reduction="none") for out_BC in unimodal.values()]
+            losses["unimodal"] = self.config.unimodal_weight * torch.stack(each).mean(dim=0)
         joint_BD = joint_BTD[:, 0]
         return ModelOutput(logits=self.head(joint_BD), features={**features, "joint": joint_BD}, losses=losses)
 

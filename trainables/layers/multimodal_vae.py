@@ -119,7 +119,7 @@ class Latent:
         z_BZ: a draw from the posterior in training, its mean in evaluation.
         mean_BZ: posterior mean.
         means: modality -> posterior mean given it alone, (B, Z); empty with one encoder for all.
-        losses: weighted terms of the negative ELBO, by the names in VAE_LOSS_TERMS.
+        losses: weighted terms of the negative ELBO, by the names in VAE_LOSS_TERMS; each (B,).
     """
 
     z_BZ: Tensor
@@ -171,7 +171,7 @@ class MultimodalVae(nn.Module):
                 self._error(name, self._z(*posterior), features[name]) + self._kl(*posterior)
                 for name, posterior in alone.items()
             ]
-            losses["subsets"] = torch.stack(terms).sum()
+            losses["subsets"] = torch.stack(terms).sum(dim=0)
         means = {name: mean_KBZ.mean(dim=0) for name, (mean_KBZ, _) in alone.items()}
         return Latent(z_BZ=z_BZ, mean_BZ=joint[0].mean(dim=0), means=means, losses=losses)
 
@@ -198,8 +198,9 @@ class MultimodalVae(nn.Module):
         return sample(mean_KBZ, logvar_KBZ) if self.training else mean_KBZ.mean(dim=0)
 
     def _error(self, name: str, z_BZ: Tensor, target_BD: Tensor) -> Tensor:
-        """Weighted squared error of one decoded modality, averaged over features and batch."""
-        return self.weights[name] * F.mse_loss(self.decoders[name](z_BZ).float(), target_BD.float())
+        """Weighted squared error of one decoded modality, averaged over features: (B,)."""
+        error_BD = F.mse_loss(self.decoders[name](z_BZ).float(), target_BD.float(), reduction="none")
+        return self.weights[name] * error_BD.mean(dim=1)
 
     def _kl(self, mean_KBZ: Tensor, logvar_KBZ: Tensor) -> Tensor:
         return self.beta * kl_to_prior(mean_KBZ, logvar_KBZ, free_bits=self.config.free_bits)

@@ -14,21 +14,21 @@ BetaSchedule = Literal["constant", "linear", "cyclical"]
 
 
 def kl_to_prior(mean_KBZ: Tensor, logvar_KBZ: Tensor, *, free_bits: float = 0.0) -> Tensor:
-    """KL(N(mean, exp(logvar)) || N(0, I)), summed over Z, averaged over all else (Kingma & Welling 2014, App. B).
+    """KL(N(mean, exp(logvar)) || N(0, I)) of each sample, summed over Z (Kingma & Welling 2014, App. B).
 
-    Over the components of a uniform mixture that mean is an upper bound of the mixture's own KL.
+    It is averaged over the components of a uniform mixture, an upper bound of the mixture's own KL.
 
     Args:
-        mean_KBZ: posterior means, (..., Z).
-        logvar_KBZ: posterior log variances, (..., Z).
+        mean_KBZ: posterior means.
+        logvar_KBZ: posterior log variances.
         free_bits: nats that each dimension of each sample has for nothing (Kingma et al. 2016; they average over
             the batch first, which would not add up over ranks and micro-batches).
 
     Returns:
-        Scalar, in nats; at least Z * free_bits.
+        (B,), in nats; at least Z * free_bits.
     """
     kl_KBZ = 0.5 * (mean_KBZ.square() + logvar_KBZ.exp() - 1 - logvar_KBZ)
-    return kl_KBZ.clamp(min=free_bits).sum(dim=-1).mean()
+    return kl_KBZ.clamp(min=free_bits).sum(dim=2).mean(dim=0)
 
 
 def sample(mean_KBZ: Tensor, logvar_KBZ: Tensor) -> Tensor:

@@ -67,4 +67,5 @@ def made(toy, family, model, *, target="class", cache_features=False, **given) -
 
 def total_loss(out, labels, task):
     """What the loop minimises."""
-    return out.supervised_weight * supervised_loss(out.logits, labels, task) + sum(out.losses.values())
+    own = sum(part_B.mean() for part_B in out.losses.values())
+    return out.supervised_weight * supervised_loss(out.logits, labels, task) + own

@@ -15,8 +15,8 @@ def gaussians(*shape: int) -> tuple[torch.Tensor, torch.Tensor]:
 def test_kl_is_that_of_torch_distributions():
     mean, logvar = gaussians(2, 4, 3)
     expected = kl_divergence(Normal(mean, (0.5 * logvar).exp()), Normal(0.0, 1.0))
-    torch.testing.assert_close(kl_to_prior(mean, logvar), expected.sum(dim=-1).mean())
-    assert kl_to_prior(torch.zeros(4, 3), torch.zeros(4, 3)) == 0
+    torch.testing.assert_close(kl_to_prior(mean, logvar), expected.sum(dim=-1).mean(dim=0))
+    assert kl_to_prior(torch.zeros(1, 4, 3), torch.zeros(1, 4, 3)).tolist() == [0.0] * 4
 
 
 def test_the_mean_kl_of_components_is_above_that_of_their_mixture():
@@ -26,23 +26,24 @@ def test_the_mean_kl_of_components_is_above_that_of_their_mixture():
     parts = [Normal(one, math.exp(0.5 * other)) for one, other in zip(mean.flatten(), logvar.flatten(), strict=True)]
     mixture = torch.stack([part.log_prob(grid).exp() for part in parts]).mean(dim=0)
     exact = torch.trapezoid(mixture * (mixture.log() - Normal(0.0, 1.0).log_prob(grid)), grid)
-    assert 0 < exact < kl_to_prior(mean, logvar)
+    assert 0 < exact < kl_to_prior(mean, logvar).item()
 
 
 def test_free_bits_are_a_floor_for_each_dimension_of_each_sample():
-    mean = torch.tensor([[0.0, 1.0, 2.0], [0.2, 0.0, 0.0]])  # with variance 1 the KL is mean^2 / 2
-    kl = kl_to_prior(mean, torch.zeros(2, 3), free_bits=0.1)
-    assert kl.item() == pytest.approx((0.1 + 0.5 + 2.0 + 0.1 + 0.1 + 0.1) / 2)
+    mean = torch.tensor([[[0.0, 1.0, 2.0], [0.2, 0.0, 0.0]]])  # with variance 1 the KL is mean^2 / 2
+    kl = kl_to_prior(mean, torch.zeros(1, 2, 3), free_bits=0.1)
+    assert kl.tolist() == pytest.approx([0.1 + 0.5 + 2.0, 0.1 + 0.1 + 0.1])
     leaf = mean.clone().requires_grad_()
-    kl_to_prior(leaf, torch.zeros(2, 3), free_bits=0.1).backward()
+    kl_to_prior(leaf, torch.zeros(1, 2, 3), free_bits=0.1).mean().backward()
     assert leaf.grad is not None
-    assert leaf.grad.tolist() == [[0.0, 0.5, 1.0], [0.0, 0.0, 0.0]]  # nothing pulls at what is below
+    assert leaf.grad.tolist() == [[[0.0, 0.5, 1.0], [0.0, 0.0, 0.0]]]  # nothing pulls at what is below
 
 
 def test_free_bits_add_up_over_micro_batches():
-    mean, logvar = gaussians(6, 3)
-    parts = [kl_to_prior(mean[:2], logvar[:2], free_bits=0.3) * 2, kl_to_prior(mean[2:], logvar[2:], free_bits=0.3) * 4]
-    torch.testing.assert_close(kl_to_prior(mean, logvar, free_bits=0.3), sum(parts) / 6)
+    mean, logvar = gaussians(1, 6, 3)
+    parts = [kl_to_prior(mean[:, part], logvar[:, part], free_bits=0.3) for part in (slice(0, 2), slice(2, 6))]
+    whole = kl_to_prior(mean, logvar, free_bits=0.3)
+    torch.testing.assert_close(whole.mean(), (2 * parts[0].mean() + 4 * parts[1].mean()) / 6)
 
 
 def test_samples_have_the_moments_of_the_mixture():
