@@ -35,7 +35,7 @@ class Batch:
         numeric: (B, M), NaN where a value is missing.
         categories: (B, K) int64 codes, 0 for a value that is missing or unknown.
         neighbours: (B, E) int64, nodes of a graph from 1, padded on the right with zeros.
-        labels: (B,) int64 multi-class, (B, C) float multi-label, (B,) float regression.
+        labels: (B,) int64 multi-class, (B, C) float multi-label, (B,) z-scores of a regression.
         ids: B sample ids.
     """
 

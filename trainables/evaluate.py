@@ -38,7 +38,7 @@ class Evaluation:
         supervised: the same with the weights of training, L^V of dynamic lambda.
         metrics: each of the task's by its name without prefix.
         left_out: of those that are means over classes, how many classes they leave out.
-        logits: (N, C) float32.
+        logits: (N, C) float32; of a regression float64, in the unit of its labels.
         rows: (N,), which row of the dataset each is, ascending.
     """
 
@@ -76,9 +76,10 @@ def evaluate(state: State, split: str) -> Evaluation:
     all_logits, all_rows = gather_logits(logits, rows, ranks=ranks, width=state.task.num_outputs)
     if not np.isfinite(all_logits).all():
         raise NonFiniteError(f"{split} logits became nan or infinite")
-    labels = state.data.labels[all_rows]
-    pair = torch.from_numpy(all_logits).to(ranks.device), torch.from_numpy(labels).to(ranks.device)
+    learnt = torch.from_numpy(state.data.learnt_labels(all_rows))
+    pair = torch.from_numpy(all_logits).to(ranks.device), learnt.to(ranks.device)
     loss, supervised = supervised_loss(*pair, state.task), state.supervised(*pair, is_smoothed=False)
+    all_logits, labels = state.data.in_own_units(all_logits), state.data.labels[all_rows]
     metrics = compute_metrics(all_logits, labels, state.task)
     left_out = classes_left_out(all_logits, labels, state.task)
     return Evaluation(loss.item(), supervised.item(), metrics, left_out, all_logits, all_rows)

@@ -269,7 +269,7 @@ _ONE: tuple[TaskKind, ...] = ("multiclass",)
 _MANY: tuple[TaskKind, ...] = ("multilabel",)
 _CLASSES: tuple[TaskKind, ...] = ("multiclass", "multilabel")
 _NUMBER: tuple[TaskKind, ...] = ("regression",)
-_SHARE, _ERROR, _LOSS = "0 to 1", "the target's", "nats; of a regression the target's, squared"
+_SHARE, _ERROR, _LOSS = "0 to 1", "the target's", "nats; of a regression squared deviations of its labels"
 _ROWS = (  # of each kind of task the first is what it is tuned by
     Metric("accuracy", _ONE, "max", "samples whose top class is right", _SHARE, _accuracy),
     Metric("ap_micro", _CLASSES, "max", "average precision over all (sample, class) pairs", _SHARE, _ap_micro),

@@ -64,8 +64,8 @@ class Tally:
         logits, rows = gather_logits(self.logits, self.rows, ranks=state.ranks, width=state.task.num_outputs)
         if not np.isfinite(logits).all():
             raise NonFiniteError(f"logits became nan or infinite in epoch {epoch}")
-        name, labels = training_metric(state.config.objective, state.task), state.data.labels[rows]
-        tuning = metric = tuning_metric(name, logits, labels, state.task)
+        name, data = training_metric(state.config.objective, state.task), state.data
+        tuning = metric = tuning_metric(name, logits, data.learnt_labels(rows), state.task)
         if metric_mode(name) == "min":  # an error, which dynamic lambda takes as 1 / (1 + error)
-            metric = compute_metrics(logits, labels, state.task)[name]
+            metric = compute_metrics(data.in_own_units(logits), data.labels[rows], state.task)[name]
         return Trained({**terms, f"train_{name}": metric}, tuning, num_rows)

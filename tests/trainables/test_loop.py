@@ -1,4 +1,5 @@
 import weakref
+from dataclasses import replace
 from importlib import import_module
 
 import numpy as np
@@ -8,7 +9,8 @@ import torch
 
 from trainables import loop
 from trainables.checkpoint import BEST, LAST, load_checkpoint
-from trainables.data.reading.dataset import dataset_key
+from trainables.data.open import open_data
+from trainables.data.reading.dataset import DatasetRef, dataset_key, load_table
 from trainables.errors import NonFiniteError
 from trainables.evaluate import PREDICTIONS, evaluate
 from trainables.loop import setup
@@ -168,20 +170,40 @@ def test_a_compiled_model_trains_alike(toy, tmp_path):
 
 @pytest.mark.parametrize("family", ["fusion", "text", "image", "lit_tirg"])
 def test_regression_through_the_loop(family, toy, tmp_path):
-    """Rows carry the error itself; dynamic lambda is fed 1 / (1 + error)."""
+    """Rows carry the error itself; dynamic lambda is fed 1 / (1 + error in deviations), losses are of deviations."""
     uda = {"mode": "dynamic", "n": 1, "k": 2}
     config = toy(family, target="number", objective="val_mae", epochs=5, optim={"lr": 3e-3}, uda=uda)
     outcome = loop.train(config, folder=tmp_path)
     rows = outcome.reports
     assert rows[-1]["val_rmse"] < rows[0]["val_rmse"]
-    assert rows[-1]["val_rmse"] ** 2 == pytest.approx(rows[-1]["val_loss"], rel=1e-5)
+    data = open_data(config)
+    std = data.labels[data.rows["train"]].std()
+    assert (rows[-1]["val_rmse"] / std) ** 2 == pytest.approx(rows[-1]["val_loss"], rel=1e-5)
     assert outcome.best_epoch == min(rows, key=lambda row: row["val_mae"])["epoch"]
     q_v = (1 + rows[1]["val_loss"]) / (1 + rows[0]["val_loss"])
-    q_t = (1 + 1 / (1 + rows[1]["train_mae"])) / (1 + 1 / (1 + rows[0]["train_mae"]))
+    q_t = (1 + 1 / (1 + rows[1]["train_mae"] / std)) / (1 + 1 / (1 + rows[0]["train_mae"] / std))
     assert rows[2]["uda_lambda"] == pytest.approx(q_v * q_t**2)
     predictions = pyarrow.parquet.read_table(tmp_path / PREDICTIONS).to_pydict()
     errors = np.array(predictions["logits"])[:, 0] - np.array(predictions["label"])
     assert np.abs(errors).mean() == pytest.approx(rows[outcome.best_epoch - 1]["val_mae"], rel=1e-5)
+
+
+def test_a_regression_learns_labels_of_any_scale(toy, tmp_path, monkeypatch):
+    """Prices and seconds since 1970 are learnt as the same labels of scale 1 are, to float32's rounding."""
+    plain = load_table(DatasetRef("toy"))
+    errors = []
+    for name, factor, offset in (("one", 1.0, 0.0), ("prices", 50_000.0, 250_000.0), ("seconds", 30.0, 1.7e9)):
+        target = plain.targets["number"]
+        scaled = replace(target, labels=target.labels.astype(np.float64) * factor + offset)
+        monkeypatch.setitem(plain.targets, "number", scaled)
+        config = toy("fusion", target="number", objective="val_rmse", epochs=4, optim={"lr": 1e-2})
+        rows = loop.train(config, folder=tmp_path / name).reports
+        monkeypatch.undo()
+        constant = scaled.labels[plain.split == "val"] - scaled.labels[plain.split == "train"].mean()
+        assert rows[-1]["val_rmse"] < np.sqrt((constant**2).mean()) / 2
+        errors.append([row["val_rmse"] / factor for row in rows])
+    np.testing.assert_allclose(errors[1], errors[0], rtol=1e-3)
+    np.testing.assert_allclose(errors[2], errors[0], rtol=1e-3)
 
 
 def test_lr_of_a_row_is_the_schedules_at_its_last_step(toy, tmp_path):

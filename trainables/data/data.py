@@ -10,6 +10,7 @@ from torch import Tensor
 
 from trainables.batch import Batch
 from trainables.data.padding import pad_rows
+from trainables.data.reading.scale import LabelScale
 from trainables.data.reading.tabular import Tabular
 from trainables.data.views import View
 from trainables.task import Task
@@ -22,7 +23,7 @@ class Data:
     Attributes:
         task: what is predicted.
         ids: N sample ids.
-        labels: of every row.
+        labels: of every row, as the dataset has them.
         rows: split -> its row numbers.
         clean: texts and images as they are.
         augmented: their copies; None without UDA.
@@ -31,6 +32,7 @@ class Data:
         tabular: what the family reads of it.
         dataset: its name, for messages.
         fingerprint: changes with the files behind it.
+        scale: of a regression's labels, as they are learnt; None of classes.
     """
 
     task: Task
@@ -44,13 +46,22 @@ class Data:
     tabular: Tabular = Tabular()
     dataset: str = ""
     fingerprint: str = ""
+    scale: LabelScale | None = None
 
     def batch(self, rows: np.ndarray, view: View, *, epoch: int = 0) -> Batch:
         """These rows of a view, text padded to the longest among them; ``epoch`` chooses fresh copies."""
         return Batch(
             **view.tensors(rows, max_text_len=self.max_text_len, epoch=epoch), **_columns(self.tabular, rows),
-            labels=torch.from_numpy(self.labels[rows]), ids=[self.ids[row] for row in rows],
+            labels=torch.from_numpy(self.learnt_labels(rows)), ids=[self.ids[row] for row in rows],
         )  # fmt: skip
+
+    def learnt_labels(self, rows: np.ndarray) -> np.ndarray:
+        """The labels of these rows as the loss takes them: a regression's as z-scores."""
+        return self.labels[rows] if self.scale is None else self.scale.z_scores(self.labels[rows])
+
+    def in_own_units(self, logits: np.ndarray) -> np.ndarray:
+        """Logits as metrics and predictions take them: a regression's in the unit of its labels."""
+        return logits if self.scale is None else self.scale.restored(logits)
 
 
 def _columns(tabular: Tabular, rows: np.ndarray) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ from trainables.data.cache.tokenizer import dataset_tokenizer
 from trainables.data.cache.words import word_neighbours
 from trainables.data.data import Data
 from trainables.data.reading.dataset import DatasetRef, dataset_fingerprint, dataset_texts, load_table, load_target
+from trainables.data.reading.scale import LabelScale
 from trainables.data.reading.table import SPLITS, Target
 from trainables.data.reading.tabular import load_tabular
 from trainables.data.requirements import augmentations, requirements
@@ -36,6 +37,7 @@ def open_data(config: TrialConfig) -> Data:
         augmented=augmented, max_text_len=config.max_text_len, lengths=clean.lengths(config.max_text_len),
         tabular=load_tabular(dataset).only(inputs), dataset=dataset.name,
         fingerprint=dataset_fingerprint(dataset),
+        scale=LabelScale.of(target.labels[rows["train"]]) if target.task.kind == "regression" else None,
     )  # fmt: skip
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from trainables.batch import Batch
+from trainables.data.reading.scale import FARTHEST
 
-_FARTHEST = 10.0  # deviations from the mean; prices and sizes have long tails
 _WIDEST = 64
 _NODE_WIDTH = 64
 
@@ -19,7 +19,7 @@ _NODE_WIDTH = 64
 class NumericEncoder(nn.Module):
     """z-scores (B, M), 0 where a value is missing, and one 0/1 feature for each column that had gaps in training.
 
-    z-scores are cut at 10 deviations. Nothing here trains.
+    z-scores are computed in float64 and cut at ``FARTHEST`` deviations. Nothing here trains.
     """
 
     mean_M: Tensor
@@ -27,17 +27,17 @@ class NumericEncoder(nn.Module):
 
     def __init__(self, mean: np.ndarray, std: np.ndarray, has_missing: np.ndarray) -> None:
         super().__init__()
-        self.register_buffer("mean_M", torch.as_tensor(mean, dtype=torch.float32))
-        self.register_buffer("std_M", torch.as_tensor(std, dtype=torch.float32))
+        self.register_buffer("mean_M", torch.as_tensor(mean, dtype=torch.float64))
+        self.register_buffer("std_M", torch.as_tensor(std, dtype=torch.float64))
         self.gaps = tuple(np.flatnonzero(has_missing).tolist())
         self.width = len(mean) + len(self.gaps)
 
     def forward(self, batch: Batch) -> Tensor:
         """(B, D)."""
         assert batch.numeric is not None
-        z_BM = (batch.numeric.float() - self.mean_M) / self.std_M
+        z_BM = ((batch.numeric.double() - self.mean_M) / self.std_M).float()
         is_missing_BM = z_BM.isnan()
-        values_BM = z_BM.masked_fill(is_missing_BM, 0).clamp(-_FARTHEST, _FARTHEST)
+        values_BM = z_BM.masked_fill(is_missing_BM, 0).clamp(-FARTHEST, FARTHEST)
         return torch.cat([values_BM, is_missing_BM[:, list(self.gaps)].to(values_BM.dtype)], dim=1)
 
 

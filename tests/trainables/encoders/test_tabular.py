@@ -34,6 +34,16 @@ def test_numbers_are_z_scores_of_the_training_rows():
     assert out[:, 3].tolist() == [1, 0, 0, 0, 1, 0]  # the one column with a gap in training says where
 
 
+def test_times_and_sizes_keep_their_differences():
+    """Seconds since 1970, 30 s apart, and counts above 2^24: float32 would make most of them equal."""
+    values = np.stack([1.7e9 + 30 * np.arange(6), 2.0**24 + np.arange(6)], axis=1)
+    encoder = load_tabular_encoder("numeric", tabular_of(table(numeric=values)), dataset="x")
+    out = encoder(batch(numeric=torch.from_numpy(values))).numpy()
+    assert out.dtype == np.float32
+    expected = (values - values[:4].mean(axis=0)) / values[:4].std(axis=0)
+    np.testing.assert_allclose(out, expected, rtol=1e-6, atol=1e-6)
+
+
 def test_categories_are_coded_by_the_training_rows():
     columns = {"a": ["x", "y", "y", None, "z", "x"], "b": ["u", "u", "u", "u", "u", None]}
     tabular = tabular_of(table(categorical=columns))

@@ -65,7 +65,7 @@ class Labels:
     def text(self, at: int) -> str:
         """As a person reads it."""
         if self.kind == "regression":
-            return f"{float(self.values[at]):g}"
+            return f"{float(self.values[at]):.12g}"
         return ", ".join(self.names[index] for index in self.of(at)) or "none"
 
     def counts(self) -> np.ndarray:

@@ -55,9 +55,8 @@ def _groups(labels: Labels, num_groups: int) -> dict[str, np.ndarray]:
     """Places of rows by class or range, in their order."""
     used = np.flatnonzero(labels.used)
     if labels.kind == "regression":
-        values = labels.values
-        parts = np.array_split(used[np.argsort(values[used], kind="stable")], min(5, num_groups))
-        return {f"{values[part[0]]:g} to {values[part[-1]]:g}": np.sort(part) for part in parts if len(part)}
+        parts = np.array_split(used[np.argsort(labels.values[used], kind="stable")], min(5, num_groups))
+        return {f"{labels.text(part[0])} to {labels.text(part[-1])}": np.sort(part) for part in parts if len(part)}
     counts = labels.counts().sum(axis=1)
     found = {}
     for index in np.sort(np.argsort(-counts, kind="stable")[:num_groups]):

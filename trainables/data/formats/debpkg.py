@@ -50,7 +50,7 @@ def read(data_dir: str | None) -> Table:
             "section": multiclass([None if name == "education" else name for name in packages["label"]]),
             "debtags": multilabel([tags or None for tags in packages["tags"]]),
         },
-        numeric=np.stack([np.array(packages[name], np.float32) for name in _NUMERIC], axis=1),
+        numeric=np.stack([np.array(packages[name], np.float64) for name in _NUMERIC], axis=1),
         numeric_names=_NUMERIC,
         categorical={name: packages[name] for name in _CATEGORICAL},
         graph=_dependencies(packages["id"], edges["src"], edges["dst"]),

@@ -48,6 +48,6 @@ def read(data_dir: str | None) -> Table:
         texts=rows["text"],
         images=rows["image"],
         targets={"label": multiclass(rows["label"]), "tags": multilabel([names or None for names in rows["tags"]])},
-        numeric=np.stack([np.array(rows[name], np.float32) for name in _NUMERIC], axis=1),
+        numeric=np.stack([np.array(rows[name], np.float64) for name in _NUMERIC], axis=1),
         numeric_names=_NUMERIC,
     )

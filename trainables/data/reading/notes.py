@@ -1,13 +1,14 @@
-"""What a user should know of a dataset before anything trains on it: rows left out, values read otherwise, classes that
-are not where they are needed."""
+"""What a user should know of a dataset before anything trains on it: rows left out, values read otherwise, heavy tails,
+classes that are not where they are needed."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from trainables.data.reading.dataset import DatasetRef, load_table, load_target
+from trainables.data.reading.scale import FARTHEST, far_values
 from trainables.data.reading.sparse import SparseRows
-from trainables.data.reading.table import Target
+from trainables.data.reading.table import Table, Target
 
 _SHOWN = 5  # classes
 _BATCH = 4096  # rows of a multi-label target made dense together
@@ -30,11 +31,43 @@ def dataset_notes(dataset: DatasetRef, target: str | None = None) -> list[str]:
             f"rows left out or repaired: {len(table.problems)}, the first: {table.problems[0]} "
             f"(all: mmtune data check {dataset.name}{where})"
         )
-    notes += [
-        *table.notes,
-        *_class_notes(table.split, load_target(dataset, target), target or next(iter(table.targets))),
-    ]
+    name, labels = target or next(iter(table.targets)), load_target(dataset, target)
+    notes += [*table.notes, *_class_notes(table.split, labels, name)]
+    if dataset.data_dir is not None:  # nobody can change the numbers of an embedded dataset
+        notes += [*_tail_notes(table), *_label_tail_notes(table.split, labels, name)]
     return [f"dataset {dataset.name}: {note}" for note in notes]
+
+
+def _tail_notes(table: Table) -> list[str]:
+    """Of numeric columns whose farthest values squeeze the others together, in a line."""
+    if table.numeric is None:
+        return []
+    is_train, columns = table.split == "train", []
+    for name, values in zip(table.numeric_names, table.numeric.T, strict=True):
+        if (found := far_values(values, is_train)) is not None:
+            columns.append(f"{name} ({found[0]:,}, the farthest at {found[1]:,.0f})")
+    if not columns:
+        return []
+    more = f", and {len(columns) - _SHOWN} more" if len(columns) > _SHOWN else ""
+    return [
+        f"numeric: {len(columns)} of {len(table.numeric_names)} columns have a heavy tail, where their logarithm may "
+        f"serve better; values more than {FARTHEST:g} deviations from the mean are cut: "
+        f"{', '.join(columns[:_SHOWN])}{more}"
+    ]
+
+
+def _label_tail_notes(split: np.ndarray, target: Target, name: str) -> list[str]:
+    """Of a regression whose squared errors are mostly those of a few rows."""
+    if target.task.kind != "regression":
+        return []
+    values = np.where(target.is_labelled, target.labels, np.nan)
+    found = far_values(values, split == "train")
+    if found is None:
+        return []
+    return [
+        f"target {name}: labels have a heavy tail, {found[0]:,} lie more than {FARTHEST:g} deviations from the mean, "
+        f"the farthest {found[1]:,.0f}: squared errors are mostly theirs; their logarithm may serve better"
+    ]
 
 
 def _class_notes(split: np.ndarray, target: Target, name: str) -> list[str]:

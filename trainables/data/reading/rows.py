@@ -237,7 +237,7 @@ class Rows:
             targets=targets,
             texts=[text or "" for text in self.texts] if has_text else None,
             images=ImageFiles(self.root, names) if names else images,
-            numeric=np.stack([np.asarray(values, np.float32) for values in numeric.values()], 1) if numeric else None,
+            numeric=np.stack([np.asarray(values, np.float64) for values in numeric.values()], 1) if numeric else None,
             numeric_names=tuple(numeric or ()),
             categorical={
                 name: self.names(f"categorical {name}", values) for name, values in (categorical or {}).items()

@@ -23,7 +23,7 @@ class Target:
     """One set of labels over the rows of a Table."""
 
     task: Task
-    labels: np.ndarray  # (N,) int64 class index, (N, C) float32 in [0, 1] (multi-hot or soft), or (N,) float32
+    labels: np.ndarray  # (N,) int64 class index, (N, C) float32 in [0, 1] (multi-hot or soft), or (N,) float64
     is_labelled: np.ndarray  # (N,) bool: rows that take part
 
 
@@ -79,7 +79,7 @@ class Table:
         targets: by name; the first is the default.
         texts: N texts, '' where a row has none.
         images: N encoded image files (PNG, JPEG, ...), in memory or read when asked for.
-        numeric: (N, M) float32, NaN where a value is missing; never the label nor what gives it away.
+        numeric: (N, M) float64, NaN where a value is missing; never the label nor what gives it away.
         numeric_names: the M columns.
         categorical: column -> N values, None where missing; user and item ids are such columns.
         graph: what each row is linked to.

@@ -13,6 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from trainables.data.reading.dataset import DatasetRef, load_table
+from trainables.data.reading.scale import moments
 from trainables.data.reading.table import Neighbours, Table
 
 
@@ -21,7 +22,7 @@ class Tabular:
     """What a dataset has beside text and images; None is what it does not have.
 
     Attributes:
-        numeric: (N, M) float32, NaN where missing.
+        numeric: (N, M) float64, NaN where missing.
         mean: (M,) over the training rows.
         std: (M,) over the training rows; 1 where a column is constant.
         has_missing: (M,) bool: columns with a missing value in a training row.
@@ -67,13 +68,9 @@ def tabular_of(table: Table) -> Tabular:
     mean = std = has_missing = codes = None
     sizes: list[int] = []
     if table.numeric is not None:
-        train = table.numeric[is_train].astype(np.float64)
-        known = np.isfinite(train)
-        count = known.sum(axis=0).clip(min=1)
-        mean = np.where(known, train, 0).sum(axis=0) / count
-        deviation = np.sqrt(np.where(known, (train - mean) ** 2, 0).sum(axis=0) / count)
-        std = np.where(deviation > 0, deviation, 1.0)
-        has_missing = np.logical_not(known.all(axis=0))
+        train = table.numeric[is_train]
+        mean, std = moments(train)
+        has_missing = np.logical_not(np.isfinite(train).all(axis=0))
     if table.categorical:
         columns = []
         for values in table.categorical.values():

@@ -51,5 +51,5 @@ def multilabel(values: Sequence[Collection[str] | None], classes: Sequence[str] 
 
 def regression(values: Sequence[float | None] | np.ndarray) -> Target:
     """One number a row; NaN where there is none."""
-    labels = np.array([np.nan if value is None else value for value in values], np.float32)
+    labels = np.array([np.nan if value is None else value for value in values], np.float64)
     return Target(task=Task(kind="regression"), labels=labels, is_labelled=~np.isnan(labels))

@@ -29,7 +29,7 @@ def test_sizes_are_those_of_the_summary(files):
 def test_numbers_and_categories(files):
     table = debpkg.read(None)
     for at, name in enumerate(table.numeric_names):
-        assert np.array_equal(table.numeric[:, at], np.array(files[0][name], np.float32))
+        assert np.array_equal(table.numeric[:, at], np.array(files[0][name], np.float64))
     assert set(table.categorical) == {"priority", "arch"}  # the team names the section
 
 

@@ -84,7 +84,7 @@ def test_targets(table, name):
             assert labels.shape == (num, len(found.task.classes)) and labels.dtype == np.float32
             assert ((known >= 0) & (known <= 1)).all() and (known.sum(axis=1) > 0).any()
         else:
-            assert labels.shape == (num,) and labels.dtype == np.float32 and np.isfinite(known).all()
+            assert labels.shape == (num,) and labels.dtype == np.float64 and np.isfinite(known).all()
     first = next(iter(table.targets.values()))
     for split in ("train", "val"):
         assert first.is_labelled[table.split == split].any()
@@ -109,7 +109,7 @@ def test_images(table):
 def test_numbers_categories_and_neighbours(table):
     num = len(table.ids)
     if table.numeric is not None:
-        assert table.numeric.shape == (num, len(table.numeric_names)) and table.numeric.dtype == np.float32
+        assert table.numeric.shape == (num, len(table.numeric_names)) and table.numeric.dtype == np.float64
         assert not np.isinf(table.numeric).any() and not np.isnan(table.numeric).all(axis=0).any()
         assert len(set(table.numeric_names)) == len(table.numeric_names)
     else:

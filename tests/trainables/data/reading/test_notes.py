@@ -52,6 +52,25 @@ def test_rows_left_out_and_what_was_read_otherwise_come_first(tmp_path):
     assert rest[0].startswith("dataset table: label y: 1 value in several spellings, 1 times another")
 
 
+def test_heavy_tails_are_said(tmp_path):
+    prices = [f"{10 + at % 7}" for at in range(150)]
+    rows = [f"{at},x,{'p' if at % 2 else 'n'},{price},{at}" for at, price in enumerate(prices)]
+    text = "files: a.csv\nid: id\ntext: t\nnumeric: [price, even]\nlabels:\n  y: {kind: multiclass}\n"
+    text += "  r: {column: price, kind: regression}\n"
+    (tmp_path / "table.yaml").write_text(text.replace("numeric: [price, even]", "numeric: [even]"))
+
+    def of(target, *extra):
+        (tmp_path / "a.csv").write_text("\n".join(["id,t,y,price,even", *rows, *extra]) + "\n")
+        load_table.cache_clear()
+        return dataset_notes(DatasetRef("table", str(tmp_path)), target)
+
+    far = "700,x,p,1e9,1e9"
+    assert of("r") == [] and of("y") == []
+    assert any("target r: labels have a heavy tail, 1 lie more than 10 deviations" in note for note in of("r", far))
+    (said,) = of("y", far)
+    assert "numeric: 1 of 1 columns have a heavy tail" in said and "even (1, the farthest at" in said
+
+
 def test_columns_that_sparse_rows_use():
     rows = SparseRows([{0: 1.0, 3: 0.5}, {}, {2: 0.0, 3: 1.0}, {1: 1.0}], 5)
     for picked in ([0, 2], [1], [3, 0], []):
