@@ -251,7 +251,7 @@ class PlainSpace:
         if family == "fusion":
             kind = trial.suggest_categorical("model.kind", ["early", "late"])
             if kind == "late":
-                trial.suggest_categorical("model.merge", ["logit_mean", "prob_mean", "weighted"])
+                trial.suggest_categorical("model.merge", ["logit_mean", "prob_mean", "logit_weighted"])
         trial.suggest_categorical("model.hidden", [128, 256, 512])
         trial.suggest_float("model.dropout", 0.0, 0.5)
         return {"fixed": self.fixed}  # Ray adds what was suggested

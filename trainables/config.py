@@ -49,7 +49,7 @@ class OptimConfig(Section):
     schedule: Literal["linear", "cosine", "constant", "plateau"] = "linear"
     """Learning rate after the warm-up: falls to 0 (linear, cosine), stays, or is reduced on a plateau."""
     warmup_ratio: float = Field(0.1, ge=0, le=0.9)
-    """Share of all optimiser steps in which the learning rate rises from 0."""
+    """Share of all optimiser steps, W, in which the learning rate rises: 1/W of it in the first, all in the W-th."""
     plateau_factor: float = Field(0.5, gt=0, lt=1)
     """schedule: plateau multiplies the learning rate by this."""
     plateau_patience: int = Field(2, ge=0)

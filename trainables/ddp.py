@@ -27,10 +27,7 @@ def wrap(state: State) -> None:
 
 
 def begin_epoch(state: State, epoch: int) -> None:
-    """Training mode, with the family's schedules and with what it freezes in this epoch."""
-    begin = getattr(state.model, "begin_epoch", None)
-    if begin is not None:
-        begin(epoch)
+    """Training mode, with what the family freezes in this epoch."""
     if freezing.begin_epoch(state.model, epoch):
         state.wrapped = state.model
         gc.collect()  # the old DDP takes its hooks off the parameters when it goes

@@ -259,7 +259,7 @@ def train_epoch(state: State, epoch: int) -> Trained:
     loaded = ahead(lambda part: step.load(state, part, epoch), parts, depth=state.depth)
     num_bad = torch.zeros((), device=ranks.device)
     for index, (step_rows, micro) in enumerate(steps):
-        step.set_lr(state, (epoch - 1) * state.steps_per_epoch + index)
+        step.begin_step(state, (epoch - 1) * state.steps_per_epoch + index)
         state.optimizer.zero_grad(set_to_none=True)
         for at in range(len(micro)):
             batch = next(loaded)

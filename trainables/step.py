@@ -95,12 +95,15 @@ def forward(state: State, loaded: Loaded, uda: LambdaState) -> tuple[dict[str, T
     return {"train_loss": total, **terms}, clean
 
 
-def set_lr(state: State, step: int) -> None:
-    """The schedule's learning rate at optimiser step ``step`` (0-based) of the whole trial."""
+def begin_step(state: State, step: int) -> None:
+    """Learning rate, and what the family anneals, at optimiser step ``step`` (0-based) of the whole trial."""
     total = state.config.epochs * state.steps_per_epoch
     factor = lr_factor(step, total=total, config=state.config.optim) * state.progress.plateau_factor
     for group in state.optimizer.param_groups:
         group["lr"] = group["base_lr"] * factor
+    begin = getattr(state.model, "begin_step", None)
+    if begin is not None:
+        begin(step / state.steps_per_epoch)
 
 
 def backward(state: State, loss: Tensor) -> None:

@@ -20,7 +20,7 @@ EXACT = {  # everything that resume has to carry over, spread over the families
     "text": ("text", {}, {"uda": {"mode": "dynamic"}, "patience": 3, "micro_batch_size": 3}),
     "image": ("image", {"image_encoder": "tiny-vit"}, {"target": "many", "objective": "val_ap_micro"}),
     "early": ("fusion", {}, {"uda": {"mode": "dynamic", "n": 9, "views": "image"}, "target": "number"}),
-    "late": ("fusion", {"kind": "late", "merge": "weighted", "lock_text": False}, {"uda": {"mode": "dynamic"}}),
+    "late": ("fusion", {"kind": "late", "merge": "prob_weighted", "lock_text": False}, {"uda": {"mode": "dynamic"}}),
     "whole": ("lit_tirg", {}, {"uda": {"mode": "dynamic"}, "patience": 2, "batch_size": 16}),
     "joint": ("lit_tirg", {"joint_layers": 1, "tirg_norm": "layer"}, {"uda": {"mode": "dynamic", "k": 3}}),
 }

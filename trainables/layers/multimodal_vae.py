@@ -136,11 +136,13 @@ class MultimodalVae(nn.Module):
         config: sizes and weights.
     """
 
+    beta: Tensor
+
     def __init__(self, ports: Mapping[str, Port], config: VaeConfig) -> None:
         super().__init__()
         self.config = config
-        self.beta = 0.0
-        self.begin_epoch(1)
+        self.register_buffer("beta", torch.zeros(()), persistent=False)  # a number would be compiled in
+        self.begin_step(0)
         given = {"text": config.w_text, "image": config.w_image}
         self.weights = {name: given.get(name, config.w_other) for name in ports}
         widths = {name: port.width for name, port in ports.items()}
@@ -153,12 +155,10 @@ class MultimodalVae(nn.Module):
             {name: mlp(config.z, hidden, width, depth=depth) for name, width in widths.items()}
         )
 
-    def begin_epoch(self, epoch: int) -> None:
-        """Sets beta for ``epoch``, which counts from 1."""
-        config = self.config
-        self.beta = annealed(
-            config.beta, schedule=config.beta_schedule, anneal_epochs=config.anneal_epochs, epoch=epoch
-        )
+    def begin_step(self, passed: float) -> None:
+        """Sets beta for the step behind ``passed`` epochs, parts of one included."""
+        config, schedule = self.config, self.config.beta_schedule
+        self.beta.fill_(annealed(config.beta, schedule=schedule, anneal_epochs=config.anneal_epochs, passed=passed))
 
     def forward(self, features: Mapping[str, Tensor]) -> Latent:
         """The latent of standardised ``features``, (B, D) by modality; a missing modality is left out."""

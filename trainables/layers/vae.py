@@ -40,15 +40,16 @@ def sample(mean_KBZ: Tensor, logvar_KBZ: Tensor) -> Tensor:
     return mean_BZ + (0.5 * logvar_BZ).exp() * torch.randn_like(mean_BZ)
 
 
-def annealed(beta: float, *, schedule: BetaSchedule, anneal_epochs: int, epoch: int) -> float:
-    """beta in ``epoch``, which counts from 1.
+def annealed(beta: float, *, schedule: BetaSchedule, anneal_epochs: int, passed: float) -> float:
+    """beta in the step behind ``passed`` epochs, parts of one included.
 
-    'linear' climbs from 0 in epoch 1 to ``beta`` in epoch anneal_epochs + 1. 'cyclical' climbs in the same way,
-    stays at ``beta`` for as long, and begins again (Fu et al. 2019, half of each cycle).
+    'linear' climbs with every step from 0 in the first one of all to ``beta`` in the first of epoch
+    anneal_epochs + 1. 'cyclical' climbs in the same way, stays at ``beta`` for as long, and begins again (Fu et
+    al. 2019, half of each cycle).
     """
     if schedule == "constant":
         return beta
-    at = epoch - 1 if schedule == "linear" else (epoch - 1) % (2 * anneal_epochs)
+    at = passed if schedule == "linear" else passed % (2 * anneal_epochs)
     return beta * min(1.0, at / anneal_epochs)
 
 

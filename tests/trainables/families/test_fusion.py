@@ -13,10 +13,11 @@ VARIANTS = [
     FREE,
     {"norm": False, "depth": 2, "image_encoder": "tiny-vit", "lock_text": False},
     {"kind": "late"},
-    {"kind": "late", "merge": "weighted", **FREE},
+    {"kind": "late", "merge": "logit_weighted", **FREE},
     {"kind": "late", "merge": "prob_mean"},
     {"kind": "late", "merge": "concat", "modalities": "image+text"},
-    {"kind": "late", "merge": "weighted", "modalities": "text+image+numeric+categorical+graph"},
+    {"kind": "late", "merge": "prob_weighted", "image_encoder": "tiny-vit"},
+    {"kind": "late", "merge": "logit_weighted", "modalities": "text+image+numeric+categorical+graph"},
     {"modalities": "text+image+numeric+categorical+graph", **FREE},
     {"modalities": "numeric"},
     {"kind": "gmu"},
@@ -27,12 +28,15 @@ VARIANTS = [
 BY_HEART = {"kind": "late"}
 ON_RANKS = {"kind": "intermediate", "hidden": 32, "modalities": "text+image+numeric+categorical+graph"}
 RECOMPUTED = FREE
-REFUSED = [({"merge": "prob_mean"}, "number", "'prob_mean' needs class probabilities, this task is a regression")]
+REFUSED = [
+    ({"merge": merge}, "number", f"'{merge}' needs class probabilities, this task is a regression")
+    for merge in ("prob_mean", "prob_weighted")
+]
 
 
 def test_late_fusion_merges_two_heads(toy):
     outs = {}
-    for merge in ("logit_mean", "weighted", "prob_mean"):
+    for merge in ("logit_mean", "logit_weighted", "prob_mean", "prob_weighted"):
         for target in ("class", "many"):
             net, _, batch = made(toy, "fusion", {"kind": "late", "merge": merge}, target=target)
             net.eval()
@@ -42,13 +46,22 @@ def test_late_fusion_merges_two_heads(toy):
     for target in ("class", "many"):
         logits, text, image, _ = outs["logit_mean", target]
         torch.testing.assert_close(logits, (text + image) / 2)
-        logits, text, image, net = outs["weighted", target]
+        logits, text, image, net = outs["logit_weighted", target]
         torch.testing.assert_close(logits, (text + image) / 2)  # equal weights to begin with
         with torch.no_grad():
             net.weights_M.copy_(torch.tensor([0.0, np.log(3.0)]))
-    _, text, image, net = outs["weighted", "class"]
+    _, text, image, net = outs["logit_weighted", "class"]
     _, _, batch = made(toy, "fusion", {"kind": "late"})
     torch.testing.assert_close(net(batch(range(6))).logits, text / 4 + 3 * image / 4)
+    for target, probability in (("class", lambda logits: logits.softmax(1)), ("many", torch.sigmoid)):
+        logits, text, image, net = outs["prob_weighted", target]
+        torch.testing.assert_close(probability(logits), (probability(text) + probability(image)) / 2)
+        with torch.no_grad():
+            net.weights_M.copy_(torch.tensor([0.0, np.log(3.0)]))
+            found = probability(net(batch(range(6))).logits)
+        torch.testing.assert_close(found, probability(text) / 4 + 3 * probability(image) / 4)
+        alone = net(batch(range(6)).without("image")).logits
+        torch.testing.assert_close(probability(alone), probability(text))  # the weights of what is there sum to 1
     logits, text, image, _ = outs["prob_mean", "class"]
     torch.testing.assert_close(logits.softmax(1), (text.softmax(1) + image.softmax(1)) / 2)
     logits, text, image, _ = outs["prob_mean", "many"]

@@ -1,5 +1,6 @@
 from typing import Any
 
+import pytest
 import torch
 
 from trainables.batch import Batch
@@ -65,8 +66,11 @@ def test_the_classifier_shapes_the_latent():
 
 def test_gamma_waits_for_the_warm_up():
     net, given = hybrid(gamma=7.0, warmup_cls_epochs=2, beta=0.2, beta_schedule="linear", anneal_epochs=2), batch()
-    seen = [(net.begin_epoch(epoch), net(given).supervised_weight, net.vae.beta) for epoch in (1, 2, 3, 1)]
-    assert seen == [(None, 0.0, 0.0), (None, 0.0, 0.1), (None, 7.0, 0.2), (None, 0.0, 0.0)]
+    seen = []
+    for passed in (0, 1, 1.75, 2, 0):
+        net.begin_step(passed)
+        seen += [net(given).supervised_weight, net.vae.beta.item()]
+    assert seen == pytest.approx([0.0, 0.0, 0.0, 0.1, 0.0, 0.175, 7.0, 0.2, 0.0, 0.0])
     assert hybrid(gamma=7.0)(given).supervised_weight == 7.0
     net = hybrid(warmup_cls_epochs=1).train()
     out = net(given)

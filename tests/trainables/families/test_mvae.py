@@ -86,7 +86,10 @@ def test_a_missing_modality_is_an_expert_left_out():
         one(given.without("image"))
 
 
-def test_the_epoch_sets_beta_and_freezes_nothing():
-    net = mvae(beta=0.3, beta_schedule="cyclical", anneal_epochs=1)
-    seen = [(net.begin_epoch(epoch), begin_epoch(net, epoch), net.vae.beta) for epoch in (1, 2, 3, 4)]
-    assert seen == [(None, False, 0.0), (None, False, 0.3)] * 2
+def test_the_step_sets_beta_and_no_epoch_freezes_anything():
+    net, betas = mvae(beta=0.3, beta_schedule="cyclical", anneal_epochs=1), []
+    for passed in (0, 0.5, 1, 2, 2.5, 3):
+        net.begin_step(passed)
+        betas.append(net.vae.beta.item())
+    assert betas == pytest.approx([0.0, 0.15, 0.3] * 2)
+    assert not any(begin_epoch(net, epoch) for epoch in (1, 2, 3))

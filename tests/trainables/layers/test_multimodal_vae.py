@@ -33,7 +33,7 @@ class ByHand:
 
     def __init__(self, model: MultimodalVae) -> None:
         self.state = {name: tensor.double().numpy() for name, tensor in model.state_dict().items()}
-        self.beta, self.weights = model.beta, {"text": 2.0, "image": 3.0, "numeric": 5.0}
+        self.beta, self.weights = model.beta.item(), {"text": 2.0, "image": 3.0, "numeric": 5.0}
 
     def mlp(self, part: str, x: np.ndarray) -> np.ndarray:
         erf = np.vectorize(lambda value: torch.erf(torch.tensor(value, dtype=torch.float64)).item())
@@ -162,16 +162,17 @@ def test_extreme_log_variances_stay_finite():
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in model.parameters())
 
 
-def test_beta_follows_the_epoch():
+def test_beta_follows_the_steps():
     model = vae(beta=0.4, beta_schedule="linear", anneal_epochs=2)
     betas = []
-    for epoch in (1, 2, 3, 2):
-        model.begin_epoch(epoch)
-        betas.append(model.beta)
-    assert betas == [0.0, 0.2, 0.4, 0.2]
+    for passed in (0, 1, 1.25, 2, 1):
+        model.begin_step(passed)
+        betas.append(model.beta.item())
+    assert betas == pytest.approx([0.0, 0.2, 0.25, 0.4, 0.2])
+    assert "beta" not in model.state_dict()  # it follows from the step
     kls = []
-    for epoch in (2, 3):
-        model.begin_epoch(epoch)
+    for passed in (1, 2):
+        model.begin_step(passed)
         kls.append(model(features()).losses["kl"].mean().item())
     assert kls[1] == pytest.approx(2 * kls[0])
 

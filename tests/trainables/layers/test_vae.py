@@ -71,13 +71,25 @@ def test_a_sample_moves_with_mean_and_deviation():
 
 def test_beta_by_epoch():
     def run(schedule, anneal_epochs, epochs=9):
-        return [annealed(2.0, schedule=schedule, anneal_epochs=anneal_epochs, epoch=e) for e in range(1, epochs + 1)]
+        return [annealed(2.0, schedule=schedule, anneal_epochs=anneal_epochs, passed=e) for e in range(epochs)]
 
     assert run("constant", 3) == [2.0] * 9
     assert run("linear", 4) == [0.0, 0.5, 1.0, 1.5, 2.0, 2.0, 2.0, 2.0, 2.0]
     assert run("linear", 1) == [0.0] + [2.0] * 8
     assert run("cyclical", 2) == [0.0, 1.0, 2.0, 2.0, 0.0, 1.0, 2.0, 2.0, 0.0]
     assert run("cyclical", 1, epochs=4) == [0.0, 2.0, 0.0, 2.0]
+
+
+def test_beta_by_step():
+    """Five steps an epoch: beta rises by the same amount in each, within epochs and between them."""
+
+    def run(schedule, steps):
+        return [annealed(3.0, schedule=schedule, anneal_epochs=2, passed=step / 5) for step in range(steps)]
+
+    climb = [0.3 * step for step in range(10)]
+    assert run("linear", 15) == pytest.approx([*climb, *[3.0] * 5])
+    assert run("cyclical", 25) == pytest.approx([*climb, *[3.0] * 10, *climb[:5]])
+    assert run("constant", 15) == [3.0] * 15
 
 
 def test_active_units_vary_over_the_rows():
