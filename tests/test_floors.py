@@ -26,7 +26,7 @@ FAMILIES_MAY = {
     f"trainables.{name}" for name in ("layers", "batch", "config", "freezing", "losses", "encoders", "task")
 }
 FLOORS = (  # of trainables, from the ground: a module imports from its own floor and from those below
-    ("files", "messages", "seeds", "task", "errors", "metrics", "ranking", "yamltree"),
+    ("files", "messages", "seeds", "task", "errors", "metrics", "ranking", "yamltree", "data.reading.scale"),
     ("config",),
     ("batch",),
     ("encoders", "layers", "augment", "losses", "freezing"),
