@@ -134,18 +134,21 @@ def augmentations(config: TrialConfig, inputs: dict[str, Input]) -> dict[str, Te
 def dataset_requirements(
     dataset: DatasetRef, *, text_encoder: str, image_encoder: str, image_size: int, max_text_len: int
 ) -> list[Requirement]:
-    """Pooled features of a locked text and a locked image encoder, for what the dataset has.
+    """Pooled features of a locked text and a locked image encoder, for what the dataset has; random ones as a trial
+    draws them by default.
 
     Raises:
         ValueError: an unknown dataset or encoder, or unreadable files.
     """
-    table, needed = load_table(dataset), []
+    table, needed, seed = load_table(dataset), [], TrialConfig.model_fields["seed"].default
     for name in (text_encoder, image_encoder):
         find_weights(name)
     if table.texts is not None:
-        needed.append(Requirement(dataset, "text", Input(text_encoder, is_locked=True), True, None, max_text_len, None))
+        text = Input(text_encoder, is_locked=True).drawn_from(seed)
+        needed.append(Requirement(dataset, "text", text, True, None, max_text_len, None))
     if table.images is not None:
-        needed.append(Requirement(dataset, "image", Input(image_encoder, is_locked=True), True, image_size, None, None))
+        image = Input(image_encoder, is_locked=True).drawn_from(seed)
+        needed.append(Requirement(dataset, "image", image, True, image_size, None, None))
     return needed
 
 

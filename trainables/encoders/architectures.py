@@ -72,6 +72,11 @@ RESNETS = {  # torchvision's: kind of block, blocks a stage
 IMAGE_ARCHITECTURES = ("tiny-cnn", *RESNETS)  # of no Hugging Face kind
 
 
+def draws_weights(name: str) -> bool:
+    """Whether the name is an architecture whose weights are drawn instead of read."""
+    return name in ARCHITECTURES or name in IMAGE_ARCHITECTURES
+
+
 def is_random(name: str) -> bool:
     """Whether the name is an architecture without weights, whose tokenizer is made from the dataset's texts."""
     return name in ARCHITECTURES

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainables.encoders.architectures import ARCHITECTURES, IMAGE_ARCHITECTURES, RESNETS
+from trainables.encoders.architectures import RESNETS, draws_weights
 from trainables.encoders.weights import (
     find_weights,
     image_normalisation,
@@ -147,7 +147,7 @@ class _HfResNetFeatures(nn.Module):
 
 
 def load_image_encoder(
-    name: str, *, pool: str = "default", reads_tokens_alone: bool = False, is_projected: bool = False
+    name: str, *, pool: str = "default", reads_tokens_alone: bool = False, is_projected: bool = False, seed: int = 0
 ) -> ImageEncoder:
     """The image encoder ``name``, pretrained or random; yours to change.
 
@@ -156,12 +156,13 @@ def load_image_encoder(
         pool: see :class:`ImageEncoder`.
         reads_tokens_alone: nobody reads the pool: what only the pool needs does not train.
         is_projected: into CLIP's joint space.
+        seed: what a random one draws its weights from.
 
     Raises:
         ValueError: the name is no image encoder, its weights are incomplete, or it cannot do what is asked.
     """
-    with own_generator():
-        encoder = copy.deepcopy(_pretrained(name)) if _is_shared(name) else _load(name)
+    with own_generator(name, seed):
+        encoder = copy.deepcopy(_pretrained(name)) if _is_shared(name) else _load(name, seed)
     trunk: Any = encoder.trunk
     is_vit = isinstance(trunk, _ViTTrunk)
     if pool in ("cls", "pooler") and not is_vit:
@@ -180,17 +181,16 @@ def load_image_encoder(
 
 def _is_shared(name: str) -> bool:
     """Whether it is worth keeping: weights that are read from files."""
-    is_made = name in ARCHITECTURES or name in IMAGE_ARCHITECTURES
-    return not is_made and torch.get_default_device().type != "meta"
+    return not draws_weights(name) and torch.get_default_device().type != "meta"
 
 
 @lru_cache(maxsize=4)
 def _pretrained(name: str) -> ImageEncoder:
     """Loaded once a process; a warm worker serves many trials from it."""
-    return _load(name).eval()
+    return _load(name, seed=0).eval()
 
 
-def _load(name: str) -> ImageEncoder:
+def _load(name: str, seed: int) -> ImageEncoder:
     if name == "tiny-cnn":
         layers: list[nn.Module] = []
         for before, after in ((3, 16), (16, 32), (32, 64)):
@@ -203,7 +203,7 @@ def _load(name: str) -> ImageEncoder:
     kind = load_config(name).model_type
     if kind not in ("vit", "clip", "clip_vision_model", "resnet"):
         raise ValueError(f"encoder '{name}': a {kind} is no image encoder known here (ViT, CLIP, ResNet)")
-    model = load_model(name)
+    model = load_model(name, seed=seed)
     mean, std = image_normalisation(name)
     projection = model.visual_projection if kind == "clip" else None
     if kind == "resnet":

@@ -7,10 +7,12 @@ Tensor letters: B batch, L text tokens, P image tokens, D width.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator
+
+from trainables.encoders.architectures import draws_weights
 
 _MODALITIES = ("text", "image", "numeric", "categorical", "graph")
 TextPool = Literal["default", "mean", "cls", "pooler"]
@@ -45,6 +47,7 @@ class Input:
         num_tokens: of images only: pool the token grid to so many; None keeps it.
         max_tokens: of text only: the longest text instead of the encoder's own limit.
         is_standardised: (x - mean) / deviation over the training rows, for each feature.
+        seed: what an architecture without weights draws them from; see :meth:`drawn_from`.
     """
 
     encoder: str
@@ -55,6 +58,11 @@ class Input:
     num_tokens: int | None = None
     max_tokens: int | None = None
     is_standardised: bool = False
+    seed: int = 0
+
+    def drawn_from(self, seed: int) -> Input:
+        """The same with ``seed``, if its encoder is an architecture without weights."""
+        return replace(self, seed=seed) if draws_weights(self.encoder) else self
 
     @property
     def has_encoder(self) -> bool:

@@ -32,10 +32,10 @@ def joint_config(name: str, *, kind: str, key: str) -> Any:
     return config
 
 
-def load_joint(name: str, *, kind: str, key: str) -> Any:
-    """The model itself, without heads of its pretraining; see :func:`joint_config`."""
+def load_joint(name: str, *, kind: str, key: str, seed: int = 0) -> Any:
+    """The model itself, without heads of its pretraining; see :func:`joint_config`; random from ``seed``."""
     joint_config(name, kind=kind, key=key)
-    return load_model(name)
+    return load_model(name, seed=seed)
 
 
 def token_ids(batch: Batch) -> tuple[Tensor, Tensor]:

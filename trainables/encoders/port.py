@@ -99,9 +99,9 @@ def load_encoder(modality: str, input: Input) -> TextEncoder | ImageEncoder:
     Raises:
         ValueError: the name is no encoder of this modality, or its weights are incomplete.
     """
-    is_projected = input.output == "projected"
+    name, pool, seed, is_projected = input.encoder, input.pool, input.seed, input.output == "projected"
     if modality == "text":
-        return load_text_encoder(input.encoder, pool=input.pool, num_layers=input.num_layers, is_projected=is_projected)
+        return load_text_encoder(name, pool=pool, num_layers=input.num_layers, is_projected=is_projected, seed=seed)
     return load_image_encoder(
-        input.encoder, pool=input.pool, reads_tokens_alone=input.output == "tokens", is_projected=is_projected
+        name, pool=pool, reads_tokens_alone=input.output == "tokens", is_projected=is_projected, seed=seed
     )

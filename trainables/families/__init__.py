@@ -33,6 +33,8 @@ class Chosen(Protocol):
     def family(self) -> str: ...
     @property
     def model(self) -> Any: ...
+    @property
+    def seed(self) -> int: ...
 
 
 def family_module(name: str) -> ModuleType:
@@ -46,9 +48,10 @@ def family_config(name: str) -> Any:
 
 
 def family_inputs(config: Chosen) -> dict[str, Input]:
-    """Modality -> what the config's family reads from it, in the family's order.
+    """Modality -> what the config's family reads from it, in the family's order; random encoders by its seed.
 
     Raises:
         ValueError: an encoder that the family cannot use.
     """
-    return family_module(config.family).inputs(config.model)
+    inputs = family_module(config.family).inputs(config.model)
+    return {modality: input.drawn_from(config.seed) for modality, input in inputs.items()}

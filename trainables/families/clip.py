@@ -77,17 +77,18 @@ def build(config: Config, task: Task, ports: dict[str, Port]) -> nn.Module:
     if config.mode == "zero_shot":
         if task.kind != "multiclass":
             raise ValueError(f"model.mode: zero_shot compares classes with each other, this task is {task.kind}")
-        log_scale = load_model(config.encoder).logit_scale.detach()
-        return _ZeroShot(_class_embeddings(config, task), log_scale, ports["image"])
+        image = ports["image"]
+        log_scale = load_model(config.encoder, seed=image.input.seed).logit_scale.detach()
+        return _ZeroShot(_class_embeddings(config, task, seed=image.input.seed), log_scale, image)
     return _Head(config, task, ports)
 
 
-def _class_embeddings(config: Config, task: Task) -> Tensor:
+def _class_embeddings(config: Config, task: Task, *, seed: int) -> Tensor:
     """Unit vectors (C, D) of the prompts of the classes."""
     if torch.get_default_device().type == "meta":  # only sizes are wanted
         return torch.empty(len(task.classes), load_config(config.encoder).projection_dim)
     prompts = [config.prompt.format(name.replace("_", " ")) for name in task.classes]
-    encoder = load_text_encoder(config.encoder, is_projected=True).eval()
+    encoder = load_text_encoder(config.encoder, is_projected=True, seed=seed).eval()
     tokenizer = load_tokenizer(config.encoder, texts=prompts)
     encoded = tokenizer(prompts, padding=True, truncation=True, max_length=77, return_tensors="pt")
     with torch.no_grad():

@@ -73,14 +73,14 @@ def build(config: Config, task: Task, ports: dict[str, Port]) -> nn.Module:
     Raises:
         ValueError: the encoder is no FLAVA.
     """
-    return _Flava(config, task)
+    return _Flava(config, task, seed=ports["text"].input.seed)
 
 
 class _Flava(nn.Module):
-    def __init__(self, config: Config, task: Task) -> None:
+    def __init__(self, config: Config, task: Task, *, seed: int) -> None:
         super().__init__()
         self.config, self.task = config, task
-        model = load_joint(config.encoder, kind="flava", key="model.encoder")
+        model = load_joint(config.encoder, kind="flava", key="model.encoder", seed=seed)
         self.normalise = PixelNorm(*image_normalisation(config.encoder))
         self.patch_size: int = model.config.image_config.patch_size
         self.text_model, self.image_model, self.joint_model = _towers(model)

@@ -113,7 +113,7 @@ class _LitTirg(nn.Module):
         super().__init__()
         self.config, self.droppable = config, droppable(config)
         self.text, self.image = ports["text"], ports["image"]
-        backbone = load_model(config.text_encoder)
+        backbone = load_model(config.text_encoder, seed=self.text.input.seed)
         width = backbone.config.hidden_size
         self.is_whole = self.text.input.output == "ids"
         num_joint = len(backbone.encoder.layer) - (self.text.input.num_layers or 0)

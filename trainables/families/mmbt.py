@@ -102,7 +102,7 @@ class _Mmbt(nn.Module):
         super().__init__()
         self.config = config
         self.text, self.image = ports["text"], ports["image"]
-        bert = load_model(config.text_encoder)
+        bert = load_model(config.text_encoder, seed=self.text.input.seed)
         width = bert.config.hidden_size
         self.cls_id, self.sep_id = special_ids(config.text_encoder)
         self.text_embeddings, self.text_layers, self.text_pooler = bert.embeddings, bert.encoder.layer, bert.pooler

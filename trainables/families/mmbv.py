@@ -107,8 +107,8 @@ class _Mmbv(nn.Module):
         self.config, self.droppable = config, droppable(config)
         self.text, self.image = ports["text"], ports["image"]
         self.normalise = PixelNorm(*image_normalisation(config.image_encoder))
-        self.text_model: Any = load_model(config.text_encoder)
-        self.image_model: Any = load_model(config.image_encoder)
+        self.text_model: Any = load_model(config.text_encoder, seed=self.text.input.seed)
+        self.image_model: Any = load_model(config.image_encoder, seed=self.image.input.seed)
         self.image_model.pooler = None
         if config.head != "pooler":
             self.text_model.pooler = None

@@ -113,7 +113,7 @@ class _Vilbert(nn.Module):
         self.text, self.image = ports["text"], ports["image"]
         self.num_frozen, self.joint = config.freeze_text_layers, config.joint
         sizes = _sizes(config)
-        bert = load_joint(config.text_encoder, kind="bert", key=_KEY)
+        bert = load_joint(config.text_encoder, kind="bert", key=_KEY, seed=self.text.input.seed)
         dim, dropout = bert.config.hidden_size, bert.config.hidden_dropout_prob
         if self.num_frozen == 0:
             self.text_embeddings = bert.embeddings
@@ -197,7 +197,7 @@ class _Lxmert(nn.Module):
     def __init__(self, config: Config, task: Task, ports: dict[str, Port]) -> None:
         super().__init__()
         self.image = ports["image"]
-        model = load_joint(config.text_encoder, kind="lxmert", key=_KEY)
+        model = load_joint(config.text_encoder, kind="lxmert", key=_KEY, seed=ports["text"].input.seed)
         self.text_embeddings, self.text_layers = model.embeddings, model.encoder.layer
         self.regions = model.encoder.visn_fc
         self.vision_layers, self.cross_layers = model.encoder.r_layers, model.encoder.x_layers

@@ -65,13 +65,13 @@ def build(config: Config, task: Task, ports: dict[str, Port]) -> nn.Module:
     Raises:
         ValueError: the encoder is no ViLT, or knows more text positions than asked for.
     """
-    return _Vilt(config, task)
+    return _Vilt(config, task, seed=ports["text"].input.seed)
 
 
 class _Vilt(nn.Module):
-    def __init__(self, config: Config, task: Task) -> None:
+    def __init__(self, config: Config, task: Task, *, seed: int) -> None:
         super().__init__()
-        self.text_vilt = load_joint(config.encoder, kind="vilt", key="model.encoder")
+        self.text_vilt = load_joint(config.encoder, kind="vilt", key="model.encoder", seed=seed)
         self.normalise = PixelNorm(*image_normalisation(config.encoder))
         self.cls_sep = special_ids(config.encoder)
         if config.text_positions is not None:

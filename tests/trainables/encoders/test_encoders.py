@@ -125,13 +125,18 @@ def test_whoever_reads_tokens_alone_trains_nothing_that_only_the_pool_needs(save
         assert trained and all(trained.values())
 
 
+def matrices(encoder: torch.nn.Module) -> list[torch.Tensor]:
+    return [value for value in encoder.parameters() if value.ndim > 1]
+
+
 @pytest.mark.parametrize("name", ["tiny-vit", "tiny-cnn", "tiny-clip"])
 def test_tiny_image_encoders_are_the_same_each_time_and_draw_nothing(name):
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    first, second = load_image_encoder(name), load_image_encoder(name)
+    first, second, other = (load_image_encoder(name, seed=seed) for seed in (7, 7, 8))
     assert torch.get_rng_state().equal(before)
     assert all(a.equal(b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True))
+    assert not any(a.equal(b) for a, b in zip(matrices(first), matrices(other), strict=True))
     tokens, pooled = first(PIXELS)
     assert tokens.shape == (2, 4, 64) and pooled.shape == (2, 64)
 
@@ -145,6 +150,8 @@ def test_loading_draws_nothing_from_the_trials_generator(saved):
     assert torch.get_rng_state().equal(before)
     tiny = [load_model("tiny-bert").state_dict() for _ in range(2)]
     assert all(tiny[0][name].equal(tiny[1][name]) for name in tiny[0])
+    pretrained = [load_model(str(saved["bert"][0]), seed=seed).state_dict() for seed in (1, 2)]
+    assert all(pretrained[0][name].equal(pretrained[1][name]) for name in pretrained[0])  # they are read
 
 
 def test_a_loaded_encoder_is_ones_own(saved):

@@ -29,7 +29,8 @@ STAND_INS = {"openai/clip-vit-base-patch32": ("CLIP", {**TOWERS, "projection_dim
 def by_transformers(pixel_values, **text):
     """What CLIPModel gives; tiny-clip's mean and deviation are 0.5."""
     with torch.no_grad():
-        return load_model("tiny-clip")(pixel_values=pixel_values / 127.5 - 1, interpolate_pos_encoding=True, **text)
+        clip = load_model("tiny-clip", seed=1)  # the trials' of this suite
+        return clip(pixel_values=pixel_values / 127.5 - 1, interpolate_pos_encoding=True, **text)
 
 
 def test_zero_shot_compares_images_with_the_prompts_of_the_classes(toy):

@@ -13,7 +13,7 @@ from trainables.checkpoint import load_checkpoint, load_model, model_tensors, sa
 from trainables.config import OptimConfig, TrialConfig
 from trainables.families import FAMILIES, family_config, family_inputs, family_module
 from trainables.losses import supervised_loss
-from trainables.optim import build_optimizer
+from trainables.optim import build_optimizer, part_of
 
 ALL = cases.variants()
 READ_TEXT = [family for family in FAMILIES if "text" in family_module(family).MODALITIES]
@@ -63,6 +63,18 @@ def check_logits(family, model, target, toy):
             assert all(feature.shape[0] == len(rows) and feature.ndim == 2 for feature in out.features.values())
             assert out.losses.keys() <= set(family_module(family).LOSS_TERMS)
             assert all(loss.shape == (len(rows),) and loss.isfinite().all() for loss in out.losses.values())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_random_encoders_are_drawn_from_the_trials_seed(family, toy):
+    """The rest is drawn from the generator, which `made` sets to the same."""
+    nets = [made(toy, family, {}, seed=seed)[0] for seed in (4, 4, 5)]
+    one, again, other = (dict(net.named_parameters()) for net in nets)
+    assert all(one[name].equal(again[name]) for name in one)
+    matrices = {name for name, value in one.items() if value.ndim > 1 and value.any()}  # a [CLS] begins at 0
+    changed = {name for name in matrices if not one[name].equal(other[name])}
+    encoders = {name for name in matrices if part_of(name) != "head"}
+    assert encoders and encoders <= changed
 
 
 @pytest.mark.parametrize(("family", "model"), cases.variants(*READ_TEXT))
