@@ -151,6 +151,8 @@ class TrialConfig(Section):
     """Pixels a side, what the image encoder sees."""
     max_train_rows: int | None = Field(None, ge=1)
     """Train on so many random rows, the same for every seed; null: on all."""
+    train_eval_rows: int | None = Field(None, ge=1)
+    """Training rows to evaluate after an epoch for the training metric, M^T of dynamic lambda; null: as they train."""
     compile: bool = False
     """torch.compile the model: pays off in long trainings only."""
     gradient_checkpointing: bool = False

@@ -22,6 +22,7 @@ from trainables.errors import NonFiniteError
 from trainables.files import replacing
 from trainables.losses import supervised_loss
 from trainables.metrics import classes_left_out, compute_metrics
+from trainables.progress import Row
 from trainables.ranks import Ranks
 from trainables.state import State
 from trainables.step import clean_batch
@@ -38,6 +39,7 @@ class Evaluation:
         supervised: the same with the weights of training, L^V of dynamic lambda.
         metrics: each of the task's by its name without prefix.
         left_out: of those that are means over classes, how many classes they leave out.
+        reported: what the family tells of the split, e.g. active_units.
         logits: (N, C) float32; of a regression float64, in the unit of its labels.
         rows: (N,), which row of the dataset each is, ascending.
     """
@@ -46,12 +48,13 @@ class Evaluation:
     supervised: float
     metrics: dict[str, float]
     left_out: dict[str, int]
+    reported: Row
     logits: np.ndarray
     rows: np.ndarray
 
-    def named(self, split: str) -> dict[str, float]:
+    def named(self, split: str) -> Row:
         """By the names that reports have: val_loss, val_accuracy, ..., and val_macro_f1_left_out, ..."""
-        named = {"loss": self.loss, **self.metrics}
+        named = {"loss": self.loss, **self.metrics, **self.reported}
         named |= {f"{name}_left_out": number for name, number in self.left_out.items()}
         return {f"{split}_{name}": value for name, value in named.items()}
 
@@ -65,36 +68,52 @@ def evaluate(state: State, split: str) -> Evaluation:
     Raises:
         NonFiniteError: a logit is nan or infinite; on all ranks at once.
     """
-    ranks = state.ranks
+    logits, rows, reported = outputs(state, state.data.rows[split], what=split)
+    loss, supervised = mean_losses(state, logits, rows)
+    logits, labels = state.data.in_own_units(logits), state.data.labels[rows]
+    metrics, left_out = compute_metrics(logits, labels, state.task), classes_left_out(logits, labels, state.task)
+    return Evaluation(loss, supervised, metrics, left_out, reported, logits, rows)
+
+
+@torch.inference_mode()
+def outputs(state: State, rows: np.ndarray, *, what: str) -> tuple[np.ndarray, np.ndarray, Row]:
+    """Of the clean view of rows the logits (N, C), a regression's as it learns them, the rows in their order (N,), and
+    what the family tells of them: a module with ``report(joint_ND)`` is asked with the joint features of all.
+
+    Raises:
+        NonFiniteError: a logit is nan or infinite, and ``what`` it is of; on all ranks at once.
+    """
+    ranks, report = state.ranks, getattr(state.model, "report", None)
     state.model.eval()
     share_buffers(state)
-    logits, size = [], state.config.eval_batch_size
-    rows = list(eval_batches(state.data, split=split, batch_size=size, rank=ranks.rank, world=ranks.world))
-    for batch in ahead(lambda part: clean_batch(state, part), rows, depth=state.depth):
+    logits, joint, size = [], [], state.config.eval_batch_size
+    parts = list(eval_batches(state.data, rows, batch_size=size, rank=ranks.rank, world=ranks.world))
+    for batch in ahead(lambda part: clean_batch(state, part), parts, depth=state.depth):
         with state.precision.autocast():
-            logits.append(state.model(batch.to(ranks.device, non_blocking=True)).logits)
-    all_logits, all_rows = gather_logits(logits, rows, ranks=ranks, width=state.task.num_outputs)
+            out = state.model(batch.to(ranks.device, non_blocking=True))
+        logits.append(out.logits)
+        joint += [] if report is None else [out.features["joint"]]
+    all_logits, all_rows = gather_rows(logits, parts, ranks=ranks)
     if not np.isfinite(all_logits).all():
-        raise NonFiniteError(f"{split} logits became nan or infinite")
-    learnt = torch.from_numpy(state.data.learnt_labels(all_rows))
-    pair = torch.from_numpy(all_logits).to(ranks.device), learnt.to(ranks.device)
-    loss, supervised = supervised_loss(*pair, state.task), state.supervised(*pair, is_smoothed=False)
-    all_logits, labels = state.data.in_own_units(all_logits), state.data.labels[all_rows]
-    metrics = compute_metrics(all_logits, labels, state.task)
-    left_out = classes_left_out(all_logits, labels, state.task)
-    return Evaluation(loss.item(), supervised.item(), metrics, left_out, all_logits, all_rows)
+        raise NonFiniteError(f"{what} logits became nan or infinite")
+    reported = {} if report is None else report(torch.from_numpy(gather_rows(joint, parts, ranks=ranks)[0]))
+    return all_logits, all_rows, reported
 
 
-def gather_logits(
-    logits: list[Tensor], rows: list[np.ndarray], *, ranks: Ranks, width: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """All ranks' batches of logits as one (N, ``width``) float32 array, and their rows (N,), ascending.
+def mean_losses(state: State, logits: np.ndarray, rows: np.ndarray) -> tuple[float, float]:
+    """The supervised loss of these rows from their logits, unsmoothed: without weights, and with those of training."""
+    device = state.ranks.device
+    pair = torch.from_numpy(logits).to(device), torch.from_numpy(state.data.learnt_labels(rows)).to(device)
+    return supervised_loss(*pair, state.task).item(), state.supervised(*pair, is_smoothed=False).item()
+
+
+def gather_rows(values: list[Tensor], rows: list[np.ndarray], *, ranks: Ranks) -> tuple[np.ndarray, np.ndarray]:
+    """All ranks' batches of values as one (N, D) float32 array, and their rows (N,), ascending.
 
     Sorted by row, whatever is computed from them adds up in the same order on any number of ranks.
     """
-    mine = torch.cat(logits).float().cpu().numpy() if logits else np.zeros((0, width), np.float32)
-    mine_rows = np.concatenate(rows) if rows else np.zeros(0, np.int64)
-    gathered = ranks.gather((mine, mine_rows))
+    mine = (torch.cat(values).float().cpu().numpy(), np.concatenate(rows)) if values else None
+    gathered = [part for part in ranks.gather(mine) if part is not None]
     all_rows = np.concatenate([part[1] for part in gathered])
     order = np.argsort(all_rows, kind="stable")
     return np.concatenate([part[0] for part in gathered])[order], all_rows[order]

@@ -42,11 +42,11 @@ from trainables.measure import inference_ms, peak_memory_gib, reset_peak_memory,
 from trainables.model import build_model
 from trainables.optim import build_optimizer
 from trainables.precision import choose_precision
-from trainables.progress import Progress, Row, check_objective
+from trainables.progress import Progress, Row, check_objective, overfitting
 from trainables.ranks import Ranks, best_device
 from trainables.seeds import derive_seed
 from trainables.state import State
-from trainables.tally import Tally, Trained
+from trainables.tally import Tally, Trained, measure_training
 from trainables.uda import DynamicLambda, check_uda
 
 _AHEAD = 2  # batches that a thread makes while a GPU is busy with earlier ones
@@ -214,11 +214,13 @@ def fit_epoch(state: State) -> Row:
     trained = train_epoch(state, epoch)
     uda = state.uda.current()
     val = validate(state)
+    measured, tuning = measure_training(state, trained)
     seconds = max(ranks.gather(time.perf_counter() - began))
     group = state.optimizer.param_groups[0]
     row: Row = {
         "epoch": epoch,
         **trained.terms,
+        **measured,
         **val.named("val"),
         "val_supervised": val.supervised,
         "lr": group["lr"] / group["base_lr"] * state.config.optim.lr,
@@ -230,12 +232,13 @@ def fit_epoch(state: State) -> Row:
     if state.config.uda.mode in ("fixed", "dynamic"):
         row |= {"uda_lambda": uda.lam, "uda_q_v": uda.q_v, "uda_q_t": uda.q_t}
         row |= {"uda_ratio": uda.ratio, "uda_case": uda.case}
+    row |= overfitting(row, state.progress.reports)
     for name, value in row.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise NonFiniteError(f"{name} became {value} in epoch {epoch}")
     if epoch == 1:
         row |= size_facts(state)
-    state.uda.update(val.supervised, trained.tuning)
+    state.uda.update(val.supervised, tuning)
     state.progress.advance(row, state.config)
     save(state, row, val)
     return row
@@ -247,7 +250,7 @@ def train_epoch(state: State, epoch: int) -> Trained:
     Raises:
         NonFiniteError: a gradient or logit became nan or infinite, or lambda overflows; on all ranks at once.
     """
-    ranks, tally, num_rows = state.ranks, Tally(), 0
+    ranks, tally, num_rows = state.ranks, Tally(state.config.train_eval_rows is None), 0
     torch.manual_seed(derive_seed(state.config.seed, "epoch", epoch, ranks.rank))
     try:
         uda = state.uda.current()

@@ -57,6 +57,22 @@ class Progress:
             self.reason = "patience"
 
 
+def overfitting(row: Row, before: list[Row]) -> Row:
+    """``ogr``, by how much faster the model overfits than it generalises (Wang et al. 2020), of an epoch's row.
+
+    With O = L^V - L^T, |O_i - O_{i-1}| / |L^V_{i-1} - L^V_i|; none in the first epoch and where L^V stood still.
+
+    Args:
+        row: with ``val_supervised``, L^V, and ``train_clean``, L^T.
+        before: the rows of earlier epochs.
+    """
+    if not before:
+        return {}
+    val, last_val = row["val_supervised"], before[-1]["val_supervised"]
+    gap, last_gap = val - row["train_clean"], last_val - before[-1]["train_clean"]
+    return {} if val == last_val else {"ogr": abs((gap - last_gap) / (last_val - val))}
+
+
 def check_objective(objective: str, task: Task) -> None:
     """Refuses what this task does not have.
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from torch import Tensor
 
+from trainables.data.order import some_rows
 from trainables.errors import NonFiniteError
-from trainables.evaluate import gather_logits
+from trainables.evaluate import gather_rows, mean_losses, outputs
 from trainables.metrics import compute_metrics, metric_mode, tuning_metric
 from trainables.progress import Row, training_metric
 from trainables.state import State
@@ -22,20 +23,25 @@ class Trained:
     """An epoch of training, the same on every rank.
 
     Attributes:
-        terms: each loss term as a mean over the rows, and the training metric.
-        tuning: that metric as dynamic lambda wants it: in [0, 1], more is better.
+        terms: each loss term as a mean over the rows.
         num_rows: how many rows trained, augmented copies of ``uda.mode: aug`` included.
+        clean: logits (N, C) of clean rows as they came up, and the rows (N,); None with ``train_eval_rows``.
     """
 
     terms: Row
-    tuning: float
     num_rows: int
+    clean: tuple[np.ndarray, np.ndarray] | None
 
 
 @dataclass
 class Tally:
-    """Takes in the micro-batches of an epoch on one rank, and adds them up over all."""
+    """Takes in the micro-batches of an epoch on one rank, and adds them up over all.
 
+    Attributes:
+        keeps_logits: whether those of the clean rows are wanted.
+    """
+
+    keeps_logits: bool
     sums: dict[str, Tensor] = field(default_factory=dict)
     logits: list[Tensor] = field(default_factory=list)
     rows: list[np.ndarray] = field(default_factory=list)
@@ -48,7 +54,7 @@ class Tally:
         """
         for name, value in terms.items():
             self.sums[name] = self.sums.get(name, 0) + value.detach() * loaded.num_rows
-        if self.num_kept * clean_logits.shape[1] < _LOGITS:
+        if self.keeps_logits and self.num_kept * clean_logits.shape[1] < _LOGITS:
             self.logits.append(clean_logits.detach())
             self.rows.append(loaded.clean_rows)
             self.num_kept += len(loaded.clean_rows)
@@ -61,11 +67,29 @@ class Tally:
         """
         gathered = state.ranks.gather({name: value.item() for name, value in self.sums.items()})
         terms: Row = {name: sum(part[name] for part in gathered) / num_rows for name in self.sums}
-        logits, rows = gather_logits(self.logits, self.rows, ranks=state.ranks, width=state.task.num_outputs)
+        if not self.keeps_logits:
+            return Trained(terms, num_rows, None)
+        logits, rows = gather_rows(self.logits, self.rows, ranks=state.ranks)
         if not np.isfinite(logits).all():
             raise NonFiniteError(f"logits became nan or infinite in epoch {epoch}")
-        name, data = training_metric(state.config.objective, state.task), state.data
-        tuning = metric = tuning_metric(name, logits, data.learnt_labels(rows), state.task)
-        if metric_mode(name) == "min":  # an error, which dynamic lambda takes as 1 / (1 + error)
-            metric = compute_metrics(data.in_own_units(logits), data.labels[rows], state.task)[name]
-        return Trained({**terms, f"train_{name}": metric}, tuning, num_rows)
+        return Trained(terms, num_rows, (logits, rows))
+
+
+def measure_training(state: State, trained: Trained) -> tuple[Row, float]:
+    """How good the model is on training rows: as they came up in training, or evaluated now (``train_eval_rows``).
+
+    Returns:
+        The metric and ``train_clean`` as columns, and the metric as dynamic lambda wants it: in [0, 1], more is better.
+
+    Raises:
+        NonFiniteError: a logit is nan or infinite; on all ranks at once.
+    """
+    name, data = training_metric(state.config.objective, state.task), state.data
+    if trained.clean is None:
+        logits, rows, _ = outputs(state, some_rows(data.rows["train"], state.config.train_eval_rows), what="training")
+    else:
+        logits, rows = trained.clean
+    tuning = metric = tuning_metric(name, logits, data.learnt_labels(rows), state.task)
+    if metric_mode(name) == "min":  # an error, which dynamic lambda takes as 1 / (1 + error)
+        metric = compute_metrics(data.in_own_units(logits), data.labels[rows], state.task)[name]
+    return {f"train_{name}": metric, "train_clean": mean_losses(state, logits, rows)[1]}, tuning

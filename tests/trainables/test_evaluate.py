@@ -1,7 +1,9 @@
 import math
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import log_loss
 
 from trainables.batch import ModelOutput
@@ -43,6 +45,25 @@ def test_weights_of_the_loss_leave_the_metric_alone(pos_weight, toy, tmp_path):
     each = -(weight * truth * np.log(p) + (1 - truth) * np.log(1 - p))
     assert val.supervised == pytest.approx(each.mean(), rel=1e-5)
     assert (val.loss != pytest.approx(val.supervised, rel=1e-3)) == pos_weight
+
+
+@pytest.mark.parametrize("family", ["mvae", "hybrid_vae"])
+def test_the_vaes_count_their_active_units(family, toy, tmp_path):
+    """Dimensions whose posterior mean varies by more than 0.01 over the validation rows; three are made constant."""
+    state = setup(toy(family, model={"z": 7}), folder=tmp_path, ranks=Ranks())
+    model: Any = state.model
+    with torch.no_grad():
+        for encoder in model.vae.encoders.values():
+            encoder[-1].weight.mul_(30.0)
+            encoder[-1].weight[[0, 2, 5]] = encoder[-1].weight[7:] = 0
+            encoder[-1].bias.zero_()
+    val = evaluate(state, "val")
+    rows = state.data.rows["val"]
+    with torch.no_grad():
+        means = model.eval()(state.data.batch(rows, state.data.clean)).features["joint"].numpy()
+    expected = int((means.astype(np.float64).var(axis=0) > 0.01).sum())
+    assert val.named("val")["val_active_units"] == expected and 0 < expected <= 4
+    assert evaluate(setup(toy("image"), folder=tmp_path / "i", ranks=Ranks()), "val").reported == {}
 
 
 def test_bad_validation_logits_end_the_trial(toy, tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ from trainables.config import TrialConfig
 from trainables.data.cache.tokenizer import dataset_tokenizer
 from trainables.data.cache.words import word_neighbours
 from trainables.data.data import Data
+from trainables.data.order import some_rows
 from trainables.data.reading.dataset import DatasetRef, dataset_fingerprint, dataset_texts, load_table, load_target
 from trainables.data.reading.scale import LabelScale
 from trainables.data.reading.table import SPLITS, Target
@@ -50,8 +51,7 @@ def labelled_rows(config: TrialConfig, target: Target) -> dict[str, np.ndarray]:
     table = load_table(DatasetRef.of(config))
     rows = {name: np.flatnonzero((table.split == name) & target.is_labelled) for name in SPLITS}
     if config.max_train_rows is not None:
-        picked = np.random.default_rng(0).permutation(rows["train"])[: config.max_train_rows]  # files come sorted
-        rows["train"] = np.sort(picked)
+        rows["train"] = some_rows(rows["train"], config.max_train_rows)
     for name in ("train", "val"):
         if len(rows[name]) == 0:
             counts = ", ".join(f"{split} {len(rows[split])}" for split in SPLITS)

@@ -46,9 +46,15 @@ def global_batches(data: Data, *, batch_size: int, seed: int, epoch: int, is_dou
     return [batches[index] for index in order]
 
 
-def eval_batches(data: Data, *, split: str, batch_size: int, rank: int = 0, world: int = 1) -> Iterator[np.ndarray]:
-    """This rank's rows of a split, sorted by length, each row on exactly one rank."""
-    rows = data.rows[split]
+def some_rows(rows: np.ndarray, size: int | None) -> np.ndarray:
+    """``size`` of the rows at random, ascending, the same for every seed; all of them if there are no more, or None."""
+    return np.sort(np.random.default_rng(0).permutation(rows)[:size])  # files come sorted
+
+
+def eval_batches(
+    data: Data, rows: np.ndarray, *, batch_size: int, rank: int = 0, world: int = 1
+) -> Iterator[np.ndarray]:
+    """This rank's part of ``rows``, sorted by length, each row on exactly one rank."""
     if data.lengths is not None:
         rows = rows[np.argsort(data.lengths[rows], kind="stable")]
     rows = rows[rank::world]

@@ -9,7 +9,7 @@ See docs/methods.md#hybrid_vae.
 from __future__ import annotations
 
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from trainables.batch import Batch, ModelOutput
 from trainables.encoders.inputs import Input
@@ -23,6 +23,7 @@ from trainables.layers.multimodal_vae import (
     vae_droppable,
     vae_inputs,
 )
+from trainables.layers.vae import active_units
 from trainables.task import Task
 
 MODALITIES = ("text", "image")
@@ -72,6 +73,10 @@ class _HybridVae(nn.Module):
         """Sets the weights of the KL and of the classifier for the step behind ``passed`` epochs."""
         self.vae.begin_step(passed)
         self.gamma = 0.0 if passed < self.config.warmup_cls_epochs else self.config.gamma
+
+    def report(self, joint_NZ: Tensor) -> dict[str, int]:
+        """What is told of a split: how many latent dimensions have not collapsed to the prior."""
+        return {"active_units": active_units(joint_NZ)}
 
     def forward(self, batch: Batch) -> ModelOutput:
         latent = self.vae(read_features(self.ports, batch, config=self.config))

@@ -12,7 +12,7 @@ See docs/methods.md#mvae.
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
 from trainables.batch import Batch, ModelOutput
 from trainables.encoders.inputs import Input
@@ -25,6 +25,7 @@ from trainables.layers.multimodal_vae import (
     vae_droppable,
     vae_inputs,
 )
+from trainables.layers.vae import active_units
 from trainables.task import Task
 
 MODALITIES = ("text", "image")
@@ -62,6 +63,10 @@ class _Mvae(nn.Module):
     def begin_step(self, passed: float) -> None:
         """Sets the KL's weight for the step behind ``passed`` epochs."""
         self.vae.begin_step(passed)
+
+    def report(self, joint_NZ: Tensor) -> dict[str, int]:
+        """What is told of a split: how many latent dimensions have not collapsed to the prior."""
+        return {"active_units": active_units(joint_NZ)}
 
     def forward(self, batch: Batch) -> ModelOutput:
         latent = self.vae(read_features(self.ports, batch, config=self.config))

@@ -64,6 +64,6 @@ def test_long_and_short_batches_come_mixed():
 @pytest.mark.parametrize("has_lengths", [False, True])
 def test_evaluation_serves_each_row_once(world, has_lengths):
     data = data_of(10, num_val=7, lengths=lengths_of(17) if has_lengths else None)
-    parts = [eval_batches(data, split="val", batch_size=2, rank=rank, world=world) for rank in range(world)]
+    parts = [eval_batches(data, data.rows["val"], batch_size=2, rank=rank, world=world) for rank in range(world)]
     served = [row for part in parts for batch in part for row in batch]
     assert sorted(served) == list(range(10, 17))
