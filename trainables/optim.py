@@ -51,16 +51,21 @@ _BELOW = re.compile(r"embed|features\.(?:conv1|bn1)\.|_conv_stem|_bn0|pre_layrno
 
 
 def build_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
-    """AdamW over what trains; biases, norms and scalars without weight decay. Each group keeps its ``base_lr``."""
+    """AdamW over what trains; biases, norms and scalars without weight decay. Each group keeps its ``base_lr``.
+
+    A model with ``lr_mults``, names of parameters to factors, has those on top of their part's.
+    """
+    own: dict[str, float] = getattr(model, "lr_mults", {})
     multipliers = {"text": config.text_lr_mult, "image": config.image_lr_mult, "head": config.head_lr_mult}
     depths = layer_depths(model) if config.layer_decay < 1 else {}
-    groups: dict[tuple[str, int, bool], list[nn.Parameter]] = {}
+    groups: dict[tuple[str, int, float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            groups.setdefault((part_of(name), depths.get(name, 0), parameter.ndim > 1), []).append(parameter)
+            key = part_of(name), depths.get(name, 0), own.get(name, 1.0), parameter.ndim > 1
+            groups.setdefault(key, []).append(parameter)
     described: list[dict[str, Any]] = []
-    for (part, depth, is_matrix), parameters in groups.items():
-        lr = config.lr * multipliers[part] * config.layer_decay**depth
+    for (part, depth, own_mult, is_matrix), parameters in groups.items():
+        lr = config.lr * multipliers[part] * own_mult * config.layer_decay**depth
         weight_decay = config.weight_decay if is_matrix else 0.0
         described.append({"params": parameters, "lr": lr, "base_lr": lr, "weight_decay": weight_decay})
     return torch.optim.AdamW(described, betas=(config.beta1, config.beta2), fused=True)

@@ -76,6 +76,14 @@ def test_groups_have_the_lr_of_their_part_and_decay_on_matrices_alone():
     assert all(group["lr"] == group["base_lr"] for group in optimizer.param_groups)
 
 
+def test_a_parameter_can_have_a_multiplier_of_its_own():
+    model = Model()
+    model.lr_mults = {"w_g": 40.0}  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
+    optimizer = build_optimizer(model, OptimConfig.model_validate({"lr": 1e-3, "head_lr_mult": 2.0}))
+    rates = {id(part): group["base_lr"] for group in optimizer.param_groups for part in group["params"]}
+    assert rates[id(model.w_g)] == pytest.approx(8e-2) and rates[id(model.head.bias)] == pytest.approx(2e-3)
+
+
 def test_a_step_is_adamw_in_closed_form():
     """With g = 1 the first bias-corrected moments are 1, so w becomes w (1 - lr decay) - lr / (1 + 1e-8)."""
     model = torch.nn.Linear(3, 2)

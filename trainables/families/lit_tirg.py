@@ -54,9 +54,15 @@ class Config(Section):
     tirg_w_g: float = Field(1.0, ge=0)
     """fusion: tirg: initial weight w_g of the gated image feature; learnt."""
     tirg_w_r: float = Field(10.0, ge=0)
-    """fusion: tirg: initial weight w_r of the residual; learnt, but AdamW hardly moves it."""
+    """fusion: tirg: initial weight w_r of the residual; learnt."""
+    tirg_lr_mult: float = Field(1.0, gt=0, le=10_000)
+    """fusion: tirg: w_g and w_r learn at so many times the head's rate; at 1 AdamW hardly moves them."""
     tirg_norm: Literal["batch", "layer", "none"] = "batch"
     """fusion: tirg: what normalises the input of gate and residual; batch as published."""
+    tirg_gate_layers: Literal[1, 2] = 1
+    """fusion: tirg: Linear layers of the gate: 1 as in its authors' code, 2 as in their paper."""
+    modal_type: Literal["segments", "own"] = "segments"
+    """What tells the two blocks apart: BERT's pretrained segment vectors, or new ones in their place."""
     pool_f: Literal["pooler", "cls", "mean"] = "pooler"
     """f: BERT's pooler on the first token, that token itself, or the mean over the text's tokens."""
     hidden: int = Field(768, ge=1)
@@ -119,6 +125,9 @@ class _LitTirg(nn.Module):
         num_joint = len(backbone.encoder.layer) - (self.text.input.num_layers or 0)
         self.text_layers = backbone.encoder.layer[-num_joint:]
         self.text_embeddings, self.cls_id, self.sep_id = _embeddings(backbone, config.text_encoder, self.is_whole)
+        if config.modal_type == "own":
+            self.text_embeddings.token_type_embeddings = nn.Embedding(2, width)
+            nn.init.normal_(self.text_embeddings.token_type_embeddings.weight, std=backbone.config.initializer_range)
         self.text_pooler = backbone.pooler if config.pool_f == "pooler" else None
         self.projection = nn.Linear(self.image.width, width)
         out_width = width
@@ -126,7 +135,11 @@ class _LitTirg(nn.Module):
             is_alike = self.image.width == width
             self.to_joint = nn.Identity() if is_alike else nn.Linear(self.image.width, width)
         if config.fusion == "tirg":
-            self.fuse = Tirg(width, norm=config.tirg_norm, w_g=config.tirg_w_g, w_r=config.tirg_w_r)
+            self.fuse = Tirg(
+                width, norm=config.tirg_norm, gate_layers=config.tirg_gate_layers, w_g=config.tirg_w_g,
+                w_r=config.tirg_w_r,
+            )  # fmt: skip
+            self.lr_mults = {"fuse.w_g": config.tirg_lr_mult, "fuse.w_r": config.tirg_lr_mult}
         elif config.fusion == "gmu":
             self.fuse = Gmu(image_dim=width, text_dim=width, dim=width)
         elif config.fusion == "concat":

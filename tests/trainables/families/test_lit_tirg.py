@@ -4,10 +4,12 @@ import pytest
 import torch
 
 from trainables.batch import Batch
+from trainables.config import OptimConfig
 from trainables.encoders.inputs import Input
 from trainables.encoders.port import Port, load_encoder
 from trainables.encoders.weights import load_model
 from trainables.families.lit_tirg import Config, build, droppable, inputs
+from trainables.optim import build_optimizer, part_of
 from trainables.task import Task
 
 TINY = {"text_encoder": "tiny-bert", "image_encoder": "tiny-vit"}
@@ -19,6 +21,7 @@ VARIANTS = [
     {"fusion": "none", "num_image_tokens": 1},
     {"fusion": "concat", "image_encoder": "tiny-cnn", "depth": 2},
     {"fusion": "gmu", "lock_image": False},
+    {"modal_type": "own", "tirg_gate_layers": 2, "tirg_lr_mult": 30.0},
 ]
 BY_HEART = {"tirg_norm": "layer"}
 ON_RANKS = {"tirg_norm": "layer", "lock_image": False}
@@ -70,6 +73,36 @@ def test_the_joint_input_is_mmbts_layout():
         text = word(ids[:, 1:]) + position.weight[:256] + segment.weight[1]
         torch.testing.assert_close(states, table.LayerNorm(torch.cat([image, text], dim=1)))
     assert joint_mask.tolist() == [[1] * 307, [1] * 51 + mask[1, 1:].tolist()]
+
+
+def test_own_modal_types_stand_in_for_berts_segments():
+    net, ids = lit_tirg(modal_type="own"), torch.tensor([[2, 7, 8, 3]])
+    pretrained, table = load_model("tiny-bert").embeddings, net.text_embeddings
+    modal = table.token_type_embeddings.weight
+    assert modal.shape == (2, 64) and not torch.isin(modal, pretrained.token_type_embeddings.weight).any()
+    assert 0.01 < modal.std().item() < 0.03  # as BERT draws
+    with torch.no_grad():
+        given = Batch(input_ids=ids, attention_mask=torch.ones_like(ids), labels=torch.zeros(1), ids=["a"])
+        states, _, num_image = net.joint_input(given, torch.randn(1, 4, 5))
+        position, word = table.position_embeddings.weight, table.word_embeddings.weight
+        torch.testing.assert_close(states[0, 0], table.LayerNorm(word[2] + position[0] + modal[0]))
+        torch.testing.assert_close(states[0, num_image:], table.LayerNorm(word[ids[0, 1:]] + position[:3] + modal[1]))
+    assert part_of("text_embeddings.token_type_embeddings.weight") == "text"
+
+
+def test_the_gate_has_so_many_layers_and_its_weights_a_rate_of_their_own():
+    for layers in (1, 2):
+        net = lit_tirg(tirg_gate_layers=layers, tirg_lr_mult=50.0)
+        assert sum(isinstance(module, torch.nn.Linear) for module in net.fuse.gate) == layers
+    optimizer = build_optimizer(net, OptimConfig.model_validate({"lr": 1e-3, "head_lr_mult": 3.0}))
+    rates = {id(part): group["base_lr"] for group in optimizer.param_groups for part in group["params"]}
+    found = {name: rates[id(part)] for name, part in net.named_parameters() if name.startswith("fuse.")}
+    assert {name for name, rate in found.items() if rate == pytest.approx(0.15)} == {"fuse.w_g", "fuse.w_r"}
+    assert {name for name, rate in found.items() if rate == pytest.approx(0.003)} == {*found} - {"fuse.w_g", "fuse.w_r"}
+    before = net.fuse.w_r.item()
+    net.train()(batch()).logits.square().sum().backward()
+    optimizer.step()
+    assert abs(net.fuse.w_r.item() - before) == pytest.approx(0.15, rel=1e-3)  # AdamW's first step is the rate
 
 
 def test_all_layers_run_over_both_blocks_by_default():
