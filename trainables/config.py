@@ -62,7 +62,8 @@ class UdaConfig(Section):
     """Unsupervised data augmentation as a regulariser (Monter-Aldana et al. 2023, eqs. 6-11).
 
     Both views go through the model as one concatenated batch of twice the rows: BatchNorm (EfficientNet when
-    unlocked, ``tirg_norm: batch``) normalises over both and its running statistics see both.
+    unlocked, ``tirg_norm: batch``) normalises over both and its running statistics see both, unless
+    ``bn_eval_for_aug``.
     ``mode: aug`` doubles the training rows instead and leaves lambda, n, k and the divergence aside.
     ``copies: fresh`` makes the copies while training: what locked encoders give for an augmented modality is no
     constant then and is computed again each time.
@@ -91,6 +92,8 @@ class UdaConfig(Section):
     """mode: dynamic: lambda while fewer than two epochs are known, lam or 0."""
     lambda_max: float | None = Field(None, gt=0)
     """mode: dynamic: lambda goes no higher; null is no limit."""
+    bn_eval_for_aug: bool = False
+    """modes fixed, dynamic: BatchNorm's statistics are of the clean rows; running ones normalise the copies."""
     copies: Literal["static", "fresh"] = "static"
     """One augmented copy a sample made once, or another one each epoch."""
     text_replace: float = Field(0.1, gt=0, le=1)

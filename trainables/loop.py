@@ -37,6 +37,7 @@ from trainables.data.open import open_data
 from trainables.ddp import begin_epoch, synchronised, wrap
 from trainables.errors import NonFiniteError, OutOfMemoryError
 from trainables.evaluate import PREDICTIONS, Evaluation, evaluate, write_predictions
+from trainables.layers.clean_statistics import keep_statistics_clean
 from trainables.losses import build_supervised_loss
 from trainables.measure import inference_ms, peak_memory_gib, reset_peak_memory, size_facts
 from trainables.model import build_model
@@ -161,6 +162,8 @@ def _build(config: TrialConfig, *, folder: Path, ranks: Ranks) -> State:
         )
     torch.manual_seed(derive_seed(config.seed, "init"))
     model = build_model(config, data).to(ranks.device)
+    if config.uda.mode in ("fixed", "dynamic") and config.uda.bn_eval_for_aug and not keep_statistics_clean(model):
+        raise ValueError("uda.bn_eval_for_aug: this model has no BatchNorm that trains")
     return State(
         config=config, folder=folder, ranks=ranks, data=data, precision=precision, supervised=supervised, model=model,
         optimizer=build_optimizer(model, config.optim), uda=DynamicLambda(config.uda), steps_per_epoch=len(sizes),

@@ -69,6 +69,48 @@ def test_beta_rises_in_every_step_of_a_trial(toy, tmp_path, monkeypatch):
     assert all(row["train_kl"] > 0 for row in rows)
 
 
+@pytest.mark.parametrize(
+    ("family", "model"), [("lit_tirg", {}), ("image", {"image_encoder": "tiny-resnet", "depth": 0})]
+)
+def test_bn_eval_for_aug_takes_statistics_from_the_clean_rows(family, model, toy, tmp_path):
+    """As two forwards would: the clean rows in training mode, then the copies by the statistics that these left."""
+    uda = {"mode": "fixed", "lam": 2.0, "bn_eval_for_aug": True, "randaug_magnitude": 30, "text_replace": 1.0}
+    state = setup(toy(family, model=model, uda=uda, image_size=32), folder=tmp_path / "a", ranks=Ranks())
+    plain = toy(family, model=model, uda={**uda, "bn_eval_for_aug": False}, image_size=32)
+    twin = setup(plain, folder=tmp_path / "b", ranks=Ranks()).model
+    norms = [norms_of(net.eval()) for net in (state.model, twin)]  # no dropout
+    for norm in (norm for both in norms for norm in both):
+        norm.train()
+    rows, seen = state.data.rows["train"][:6], []
+    state.model.register_forward_hook(lambda module, inputs, out: seen.append(out.logits))
+    terms, _ = step.forward(state, step.load(state, rows, 1), LambdaState(2.0, 1.0, 1.0, 1.0, "fixed"))
+    assert state.data.augmented is not None
+    clean = twin(state.data.batch(rows, state.data.clean)).logits
+    for norm in norms[1]:
+        norm.eval()
+    copies = twin(state.data.batch(rows, state.data.augmented)).logits
+    torch.testing.assert_close(seen[0], torch.cat([clean, copies]), rtol=1e-3, atol=1e-4)
+    for one, other in zip(*norms, strict=True):
+        torch.testing.assert_close(one.running_mean, other.running_mean)
+        torch.testing.assert_close(one.running_var, other.running_var)
+    step.backward(state, terms["train_loss"])
+    assert all(part.grad is not None and part.grad.isfinite().all() for part in state.trainable)
+    for norm in norms[0]:
+        norm.eval()
+    assert len(state.model(state.data.batch(rows, state.data.clean)).logits) == 6  # nothing is halved in evaluation
+
+
+def norms_of(net):
+    kinds = torch.nn.BatchNorm1d | torch.nn.BatchNorm2d
+    return [module for module in net.modules() if isinstance(module, kinds)]
+
+
+def test_bn_eval_for_aug_needs_a_batch_norm(toy, tmp_path):
+    with pytest.raises(ValueError, match="uda.bn_eval_for_aug: this model has no BatchNorm that trains"):
+        setup(toy("text", uda={"mode": "fixed", "bn_eval_for_aug": True}), folder=tmp_path, ranks=Ranks())
+    setup(toy("text", uda={"mode": "none", "bn_eval_for_aug": True}), folder=tmp_path, ranks=Ranks())
+
+
 def test_aug_trains_on_every_row_and_its_copy(toy, tmp_path):
     config = toy("fusion", uda={"mode": "aug", "views": "text"}, batch_size=8)
     state = setup(config, folder=tmp_path, ranks=Ranks())
