@@ -14,9 +14,15 @@ from mmtune.cli import data, model, results, show, study
 class Verbs(TyperGroup):
     """What a user can cause is one message and exit code 2, not a traceback; Ctrl-C is 130."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Keeps the arguments, to look for what was left empty: a path that is '' would be the working folder."""
+        ctx.meta["mmtune.args"] = list(args)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
         """Runs the verb that the command line names."""
         try:
+            _check_no_blank(ctx.meta["mmtune.args"])
             return super().invoke(ctx)
         except ValueError as error:
             message = str(error)
@@ -29,6 +35,13 @@ class Verbs(TyperGroup):
             raise typer.Exit(130) from None
         typer.echo(f"mmtune: {message}", err=True)
         raise typer.Exit(2)
+
+
+def _check_no_blank(args: list[str]) -> None:
+    for before, arg in zip(["", *args], args, strict=False):
+        option, sign, value = arg.partition("=") if arg.startswith("--") else (before, "=", arg)
+        if sign and not value.strip():
+            raise ValueError(f"{option}: is empty" if option.startswith("--") else "an argument is empty")
 
 
 app = typer.Typer(

@@ -35,10 +35,10 @@ def check(files: Files, data: Data = None, address: Address = None, overrides: O
 
 
 def _nodes(address: str | None) -> list[Node]:
-    from mmtune.slots.cluster import cluster_nodes, local_node, ray_session
+    from mmtune.slots.cluster import cluster_nodes, local_nodes, ray_session
 
     if address is None:
-        return [local_node()]
+        return local_nodes()
     with ray_session(address):
         return cluster_nodes()
 
@@ -80,7 +80,7 @@ def run(
     name: Annotated[str | None, typer.Option("--name", help="Another name for the study.")] = None,
 ) -> None:
     """Runs the study of each search file, one after the other."""
-    from mmtune.slots.cluster import cluster_nodes, local_node, ray_session
+    from mmtune.slots.cluster import cluster_nodes, local_nodes, ray_session
     from mmtune.spec.search_spec import load_spec
     from mmtune.spec.shipped import find_search_file
     from mmtune.study.create import create_study, new_folder
@@ -96,7 +96,7 @@ def run(
     if twice:
         raise ValueError(f"two search files name the same study: {', '.join(twice)}")
     with nullcontext() if address is None else ray_session(address):
-        nodes = [local_node()] if address is None else cluster_nodes()
+        nodes = local_nodes() if address is None else cluster_nodes()
         with progress_bar() as show, listening(show):
             plans = [make_plan(spec, nodes, data_dir=data) for spec in specs]  # nothing is created before all can run
         for note in dict.fromkeys(note for plan in plans for note in plan.notes):

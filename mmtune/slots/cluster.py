@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import socket
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 # Settings that Ray reads from the environment of the driver and of every worker.
@@ -30,6 +33,8 @@ ENVIRONMENT = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TOKENIZERS_PARALLELISM": "false",
 }
+_LONGEST_SOCKET = 107  # bytes of its path, by the kernel; on macOS 103
+_SOCKET_OF_RAY = "ray/session_2026-01-31_00-00-00_000000_1234567/sockets/plasma_store"  # the longest below its folder
 HEAD = "node:__internal_head__"  # a resource that every cluster's head node has
 
 
@@ -52,12 +57,23 @@ def local_node() -> Node:
     return Node(float(cpus), float(gpus), memory)
 
 
+def local_nodes() -> list[Node]:
+    """The cluster that :func:`ray_session` would start on this machine.
+
+    Raises:
+        ValueError: Ray has no place for its sockets here.
+    """
+    if not _fits_sockets(_ray_folder()):
+        _short_folder()
+    return [local_node()]
+
+
 @contextlib.contextmanager
 def ray_session(address: str | None) -> Iterator[None]:
     """Ray: the one already joined by this process, the cluster at ``address``, or a local one that ends with us.
 
     Raises:
-        ValueError: nothing answers at ``address``.
+        ValueError: nothing answers at ``address``, or a local one has no place for its sockets.
     """
     os.environ.update({key: value for key, value in ENVIRONMENT.items() if key not in os.environ})
     import ray
@@ -71,22 +87,28 @@ def ray_session(address: str | None) -> Iterator[None]:
     if address not in (None, "auto", "local"):
         _check_address(address)
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    own: str | None = None
     if address is None:
         # Ray listens on every interface; its token authentication, which a local cluster has by default, stays on.
         # "local": without an address ray.init would join whatever cluster runs on this machine.
         settings |= {"address": "local", "include_dashboard": False, "object_store_memory": 256 * 2**20}
         settings |= {"num_cpus": int(local_node().cpus)}
+        if not _fits_sockets(_ray_folder()):
+            own = tempfile.mkdtemp(prefix="mmtune-", dir=_short_folder())
+            settings |= {"_temp_dir": own}
     else:
         settings |= {"address": address, "runtime_env": {"env_vars": ENVIRONMENT}}
     try:
-        ray.init(**settings)
-    except (ConnectionError, RaySystemError, RuntimeError) as error:
-        raise ValueError(f"no Ray cluster answers at '{address}': {str(error).splitlines()[0]}") from None
-    quiet()
-    try:
+        try:
+            ray.init(**settings)
+        except (ConnectionError, RaySystemError, RuntimeError) as error:
+            raise ValueError(f"no Ray cluster answers at '{address}': {str(error).splitlines()[0]}") from None
+        quiet()
         yield
     finally:
         ray.shutdown()
+        if own is not None:
+            shutil.rmtree(own, ignore_errors=True)
 
 
 def starts_local(address: str | None) -> bool:
@@ -94,6 +116,32 @@ def starts_local(address: str | None) -> bool:
     ray = sys.modules.get("ray")
     is_joined = ray is not None and ray.is_initialized()
     return address is None and not is_joined and not os.environ.get("RAY_ADDRESS")
+
+
+def _ray_folder() -> str:
+    """Where Ray keeps its sockets, unless it is told otherwise."""
+    return os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+
+
+def _fits_sockets(folder: str) -> bool:
+    """Whether Ray can make its sockets in ``folder``: job schedulers set a long TMPDIR."""
+    is_short = len(os.fsencode(f"{folder}/{_SOCKET_OF_RAY}")) <= _LONGEST_SOCKET
+    return is_short and Path(folder).is_dir() and os.access(folder, os.W_OK | os.X_OK)
+
+
+def _short_folder() -> str:
+    """Another place for them.
+
+    Raises:
+        ValueError: there is none.
+    """
+    for folder in ("/tmp", "/var/tmp", "/dev/shm"):
+        if _fits_sockets(folder):
+            return folder
+    raise ValueError(
+        f"TMPDIR: Ray cannot make its sockets in {_ray_folder()}, which must be a folder that can be written to with a "
+        f"path of at most {_LONGEST_SOCKET - len(_SOCKET_OF_RAY) - 1} characters, nor in /tmp; set TMPDIR to another"
+    )
 
 
 def _check_address(address: str) -> None:

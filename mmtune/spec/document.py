@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, TypeGuard
 from trainables.messages import describe, did_you_mean, unknown
 from trainables.yamltree import Tree, YamlPath
 
+_SHOWN = 50  # problems in a message
+
 
 class Problem(NamedTuple):
     key: str
@@ -19,7 +21,7 @@ class Problem(NamedTuple):
 
 
 class SpecError(ValueError):
-    """Everything that is wrong with a search file or a config, one line each; ``problems`` has them as tuples.
+    """What is wrong with a search file or a config, one line each, of the first 50; ``problems`` has all as tuples.
 
     Args:
         source: the file.
@@ -31,9 +33,11 @@ class SpecError(ValueError):
         self.source, self.problems = source, list(found)
         self.places: list[str | None] = list(places) if places is not None else [None] * len(found)
         lines = [f"{source} has {len(found)} problem{'s' if len(found) != 1 else ''}:"]
-        for problem, place in zip(self.problems, self.places, strict=True):
+        for problem, place in list(zip(self.problems, self.places, strict=True))[:_SHOWN]:
             where = place if place is not None else None if problem.line is None else f"line {problem.line}"
             lines.append(f"  {problem.key}{f' ({where})' if where else ''}: {problem.message}")
+        if len(found) > _SHOWN:
+            lines.append(f"  ... and {len(found) - _SHOWN:,} more")
         super().__init__("\n".join(lines))
 
     def __reduce__(self) -> tuple[type[SpecError], tuple[str, list[Problem], list[str | None]]]:

@@ -39,13 +39,14 @@ from mmtune.spec.sections import (
     read_scheduler,
 )
 from mmtune.spec.space_section import SpaceSection
-from mmtune.spec.validation import UNKNOWN_KEY, with_floats
+from mmtune.spec.validation import with_floats
 from trainables.config import TrialConfig
 from trainables.messages import show, unknown
 from trainables.metrics import objective_names
 from trainables.task import Task
 
 _UDA_GRACE = 4  # docs/methods.md#grace
+_ENOUGH = 200  # problems, after which settings are not tried together any more: that takes time
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,8 @@ class _Reader:
             has_own_objectives=self.data.get("objectives") is not None,
             source=document.source,
         )
-        if space is not None and families and not document.has_problem(("family",)):
+        is_family_known = families and not document.has_problem(("family",))
+        if space is not None and is_family_known and len(document.problems) < _ENOUGH:
             self._check_corners(spec)
         if document.problems:
             raise document.error()
@@ -186,7 +188,10 @@ class _Reader:
             elif not re.fullmatch(rule, stem):
                 self.bad((), f"is missing, and the file's name '{stem}' does not fit {rule}", key="study", place=None)
         elif self.document.is_text(name, ("study",)) and not re.fullmatch(rule, name):
-            self.bad(("study",), f"{show(name)} does not fit {rule}: lower-case letters, digits, and . _ - inside")
+            self.bad(
+                ("study",),
+                f"{show(name)} does not fit {rule}: lower-case letters, digits, and . _ - inside; at most 100",
+            )
         return str(name)
 
     def _families(self) -> tuple[Categorical | None, tuple[str, ...]]:
@@ -217,7 +222,10 @@ class _Reader:
                 self.bad(path, NOT_FIXED[key])
                 continue
             problem = keys.key_problem(key, keys.families, is_fixed=True)
-            if problem is None and isinstance(value, dict):
+            if problem is not None:  # not fixed, then: nothing else shall be judged by it
+                self.bad(path, problem)
+                continue
+            if isinstance(value, dict):
                 problem = f"is a mapping; a value is expected for {key}"
             if problem is None:
                 problem = keys.value_problem(key, value, keys.families, self.document.odd_words(path))
@@ -231,8 +239,10 @@ class _Reader:
         seen: set[str] = set()
         for corner in corners(spec.space):
             params = spec.config_params(corner)
-            for key, message in config_problems(params, flat_fields(params["family"])):
-                if key in seen or message == UNKNOWN_KEY:  # keys are checked by now
+            fields = flat_fields(params["family"])
+            known = {key: value for key, value in params.items() if key in fields}  # keys are checked by now
+            for key, message in config_problems(known, fields):
+                if key in seen:
                     continue
                 seen.add(key)
                 paths = (("space", key), ("fixed", key), (key,))

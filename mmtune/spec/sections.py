@@ -122,7 +122,7 @@ class Resources(Section):
         return self
 
 
-STUDY_NAME = "[a-z0-9][a-z0-9._-]*"
+STUDY_NAME = "[a-z0-9][a-z0-9._-]{0,99}"  # a folder's name has 255 characters, files beside it have longer ones
 NOT_FIXED = {
     "family": "belongs at the top level",
     "dataset": "belongs at the top level",

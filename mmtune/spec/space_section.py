@@ -16,6 +16,8 @@ from mmtune.spec.sections import NOT_SEARCHED
 from trainables.messages import describe, did_you_mean, number_problem, unknown
 from trainables.yamltree import YamlPath
 
+_MOST_KEYS = 1000  # more are no search, and take minutes to look at
+
 
 class SpaceSection:
     """The space of one search file.
@@ -45,6 +47,9 @@ class SpaceSection:
 
     def read(self) -> Space | None:
         """The space; None, with problems noted, if it cannot be used."""
+        if len(self.data) > _MOST_KEYS:
+            self.bad(("space",), f"has {len(self.data):,} parameters, at most {_MOST_KEYS:,}")
+            return None
         self._read_domains()
         constants = {**self.fixed, "dataset": self.document.data.get("dataset")}
         if not self.is_family_searched and self.keys.families:

@@ -23,9 +23,14 @@ def new_folder(spec: SearchSpec, storage: str | Path) -> StudyFolder:
     """Where the study of ``spec`` would go; makes nothing.
 
     Raises:
-        ValueError: something is there already.
+        ValueError: something is there already, or ``storage`` can be no folder.
     """
     folder = StudyFolder(Path(storage).expanduser().resolve() / spec.study)
+    there = next(path for path in folder.root.parents if path.exists())
+    if not there.is_dir():
+        raise ValueError(f"--storage {storage}: {there} is no folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ValueError(f"--storage {storage}: nothing can be made in {there}")
     if folder.root.exists() and (not folder.root.is_dir() or any(folder.root.iterdir())):
         is_study = folder.info.exists()
         advice = f"go on with it: mmtune resume {folder.root}" if is_study else "it is not a study"

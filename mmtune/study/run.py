@@ -15,7 +15,7 @@ from typing import Any
 
 from mmtune import records
 from mmtune.records import StudyFolder
-from mmtune.slots.cluster import cluster_nodes, local_node, ray_session, starts_local
+from mmtune.slots.cluster import cluster_nodes, local_nodes, ray_session, starts_local
 from mmtune.spec.search_spec import load_spec
 from mmtune.study.checks import fit_to_data, open_pictures
 from mmtune.study.lock import study_lock
@@ -44,7 +44,7 @@ def run_study(folder: StudyFolder, *, address: str | None = None, say: Callable[
         spec = fit_to_data(spec, info["data_dir"])
         open_pictures(spec, info["data_dir"])
         if starts_local(address):
-            count_slots(spec, [local_node()])  # say so before Ray starts
+            count_slots(spec, local_nodes())  # say so before Ray starts
         from mmtune.study.tuner import run_tuner  # imports ray
 
         with ray_session(address), stop_signals() as interrupted:

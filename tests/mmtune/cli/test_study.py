@@ -130,7 +130,36 @@ def test_a_study_that_exists_is_not_run_again(mmtune, search, write_study):
     (mmtune.cwd / "studies" / "t" / "notes.txt").write_text("mine")
     assert "it is not a study" in mmtune.refused("run", "s.yaml", "--name", "t")
     assert "--name names one study" in mmtune.refused("run", "s.yaml", "s.yaml", "--name", "t")
-    assert mmtune.refused("run", "s.yaml", "--storage", "s.yaml").endswith(": Not a directory")
+
+
+def test_storage_that_can_be_no_folder(mmtune, search):
+    (mmtune.cwd / "s.yaml").write_text(search)
+    where = f": {mmtune.cwd / 's.yaml'} is no folder"
+    assert mmtune.refused("run", "s.yaml", "--storage", "s.yaml") == "--storage s.yaml" + where
+    assert mmtune.refused("run", "s.yaml", "--storage", "s.yaml/deep") == "--storage s.yaml/deep" + where
+
+
+@pytest.mark.parametrize(
+    "args, what",
+    [
+        (("run", "s.yaml", "--storage", ""), "--storage"),
+        (("run", "s.yaml", "--storage= "), "--storage"),
+        (("check", "s.yaml", "--data", ""), "--data"),
+        (("train", "s.yaml", "--out", ""), "--out"),
+        (("best", "s", "--export", ""), "--export"),
+        (("run", ""), "an argument"),
+        (("status", " "), "an argument"),
+    ],
+)
+def test_empty_arguments_are_no_working_folder(mmtune, search, args, what):
+    (mmtune.cwd / "s.yaml").write_text(search)
+    assert mmtune.refused(*args).replace(":", "") == f"{what} is empty"
+
+
+def test_a_name_that_no_folder_can_have(mmtune, search):
+    (mmtune.cwd / "s.yaml").write_text(search)
+    for verb, args in (("check", ("--set", f"study={'a' * 300}")), ("run", ("--name", "a" * 101))):
+        assert "at most 100" in mmtune.refused(verb, "s.yaml", *args)
 
 
 @pytest.mark.parametrize("verb", ["resume", "status"])

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 
-from mmtune.slots.cluster import Node, local_node, workers_that_fit
+from mmtune.slots.cluster import Node, local_node, local_nodes, workers_that_fit
 
 
 def placed_one_by_one(nodes: list[Node], cpus: str, gpus: str) -> int:
@@ -55,3 +59,31 @@ def test_two_halves_of_a_worker_on_two_nodes_are_none():
 def test_this_machine_is_a_node():
     node = local_node()
     assert node.cpus >= 1 and node.memory_gib > 0.1 and node.gpus == int(node.gpus)
+
+
+def test_without_a_place_for_sockets_nothing_starts(monkeypatch, tmp_path):
+    monkeypatch.setenv("TMPDIR", str(tmp_path / ("x" * 60)))  # too long, but /tmp will do
+    assert local_nodes() == [local_node()]
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(ValueError, match="TMPDIR: Ray cannot make its sockets in .*xxx, .* at most 39 characters"):
+        local_nodes()
+
+
+LONG = """
+import ray
+from mmtune.slots.cluster import ray_session
+with ray_session(None):
+    print(ray.get(ray.remote(lambda: 7).remote()), ray._private.worker._global_node.get_session_dir_path())
+"""
+
+
+@pytest.mark.slow
+def test_a_long_tmpdir_is_worked_around_and_nothing_is_left(tmp_path):
+    """As job schedulers make them: Ray's sockets have paths of at most 107 bytes."""
+    folder = tmp_path / ("x" * 60)
+    folder.mkdir()
+    environment = os.environ | {"TMPDIR": str(folder)}
+    done = subprocess.run([sys.executable, "-c", LONG], capture_output=True, text=True, env=environment, check=True)
+    result, session = done.stdout.split()
+    assert result == "7" and Path(session).parts[2].startswith("mmtune-")
+    assert not Path(session).exists() and not Path(session).parent.exists() and not any(folder.iterdir())

@@ -532,6 +532,32 @@ def test_thousands_of_choices_are_refused_in_seconds(choice):
     assert any("has 20000 values, at most 1000" in message for _, _, message in found)
 
 
+HEAD = "study: s\nfamily: text\ndataset: openclipart\nbudget: {trials: 1}\n"
+
+
+def test_thousands_of_problems_and_of_parameters_are_said_in_seconds():
+    start = time.perf_counter()
+    many = "".join(f"  optim.x{at}: {{type: int, low: 1, high: 2}}\n" for at in range(20_000))
+    assert ("space", "has 20,000 parameters, at most 1,000") in {
+        (key, message) for key, _, message in problems(f"{HEAD}space:\n{many}")
+    }
+    few = "".join(f"  optim.x{at}: {{type: int, low: 1, high: 2}}\n" for at in range(900))
+    with pytest.raises(SpecError, match=r"has 900 problems:\n(.*\n){50}  \.\.\. and 850 more$") as caught:
+        load_spec(f"{HEAD}space:\n{few}")
+    assert len(caught.value.problems) == 900
+    assert time.perf_counter() - start < 20  # every corner with every unknown key took minutes
+
+
+@pytest.mark.parametrize(
+    "section",
+    ["fixed: {{{key}: 3, epohcs: 3}}", "fixed: {{epohcs: 3}}\nspace: {{{key}: {{type: int, low: 1, high: 2}}}}"],
+)
+@pytest.mark.parametrize("key", ["model", "optim", "optim.lr.low"])
+def test_a_section_in_place_of_a_key_hides_nothing(section, key):
+    found = {name: message for name, _, message in problems(f"{HEAD}{section.format(key=key)}\n")}
+    assert found["fixed.epohcs"] == "unknown key, did you mean 'epochs'?" and len(found) == 2
+
+
 def test_corners_find_values_that_do_not_fit_together():
     text = (
         "study: s\nfamily: text\ndataset: openclipart\nbudget: {trials: 1}\n"

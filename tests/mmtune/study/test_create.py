@@ -29,3 +29,9 @@ def test_what_is_there_stays(tmp_path):
     folder.info.unlink()
     with pytest.raises(ValueError, match="it is not a study, or choose another --name"):
         new_folder(SPEC, tmp_path)
+
+
+def test_storage_that_cannot_be_written_to(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # root may write anywhere
+    with pytest.raises(ValueError, match=f"--storage {tmp_path}/x/y: nothing can be made in {tmp_path}"):
+        new_folder(SPEC, f"{tmp_path}/x/y")
