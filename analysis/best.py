@@ -1,6 +1,6 @@
 """Ranks trials, compares families, and exports the best trial as a config that ``mmtune train`` takes.
 
-Only a trial that ended well can be best: COMPLETE, or PRUNED (its checkpoint is as good as its score). A tie
+Only a trial that ended well can be best: COMPLETE, or PRUNED or PAUSED (its checkpoint is as good as its score). A tie
 goes to the trial that cost less, then to the earlier one.
 """
 
@@ -16,13 +16,13 @@ from mmtune import records
 from trainables.files import write_atomic
 from trainables.metrics import objective_names
 
-USABLE = (records.COMPLETE, records.PRUNED)
+USABLE = (records.COMPLETE, records.PRUNED, records.PAUSED)
 SINGLE_MODALITY = ("text", "image")  # the families that a multimodal one has to beat
 GAIN = "gain_over_best_single_modality"
 
 
 def usable_trials(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
-    """The COMPLETE and PRUNED trials that have a finite number in each of ``columns``."""
+    """The COMPLETE, PRUNED and PAUSED trials that have a finite number in each of ``columns``."""
     keep = table["state"].isin(USABLE)
     for column in columns:
         keep &= numbers(table, column).map(math.isfinite)
@@ -52,7 +52,7 @@ def best_trial(table: pd.DataFrame, metric: str, mode: str) -> pd.Series:
     """The row of the best trial.
 
     Raises:
-        ValueError: no COMPLETE or PRUNED trial has a finite value of the metric.
+        ValueError: no COMPLETE, PRUNED or PAUSED trial has a finite value of the metric.
     """
     if usable_trials(table, metric).empty:
         studies = ", ".join(dict.fromkeys(table["study"]))

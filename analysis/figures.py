@@ -141,4 +141,4 @@ def trial_label(row: pd.Series, table: pd.DataFrame) -> str:
 
 def is_pruned(table: pd.DataFrame) -> pd.Series:
     """Booleans: drawn hollow."""
-    return table.loc[:, "state"] == records.PRUNED
+    return table.loc[:, "state"].isin((records.PRUNED, records.PAUSED))

@@ -40,7 +40,7 @@ EXTRA = "extra_cost_per_point"
 def pareto_front(
     table: pd.DataFrame, metric: str, cost: str | Sequence[str] = "device_seconds", *, mode: str | None = None
 ) -> pd.DataFrame:
-    """The non-dominated COMPLETE and PRUNED trials, cheapest first; trials that lack a value are left out.
+    """The non-dominated COMPLETE, PRUNED and PAUSED trials, cheapest first; trials that lack a value are left out.
 
     Args:
         table: one row a trial.

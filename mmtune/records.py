@@ -30,9 +30,9 @@ from trainables.files import write_atomic
 STORAGE = "studies"  # where study folders are looked for, and made, unless a user says otherwise
 
 # --- trial states -----------------------------------------------------------------------------
-WAITING, RUNNING, COMPLETE = "WAITING", "RUNNING", "COMPLETE"
+WAITING, RUNNING, PAUSED, COMPLETE = "WAITING", "RUNNING", "PAUSED", "COMPLETE"
 PRUNED, FAILED, INFEASIBLE = "PRUNED", "FAILED", "INFEASIBLE"
-STATES = (WAITING, RUNNING, COMPLETE, PRUNED, FAILED, INFEASIBLE)
+STATES = (WAITING, RUNNING, PAUSED, COMPLETE, PRUNED, FAILED, INFEASIBLE)
 ENDED = (COMPLETE, PRUNED, FAILED, INFEASIBLE)
 
 

@@ -42,7 +42,7 @@ def rows(monkeypatch):
     )
     monkeypatch.setitem(METRICS, "worst", worst)
     sampler = SamplerKind(
-        "mine", "a sampler of one's own", TpeOptions, lambda seed, study_seed, options: (seed, options)
+        "mine", "a sampler of one's own", TpeOptions, lambda ask, options: (ask, options)
     )
     monkeypatch.setitem(SAMPLERS, "mine", sampler)
     scheduler = SchedulerKind("halving", "a scheduler of one's own", AshaOptions, SCHEDULERS["asha"].make)

@@ -6,8 +6,9 @@ cannot write to a trial that another session asked for; its storage can, and tha
 
 from __future__ import annotations
 
+import copy
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from optuna.samplers import BaseSampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from mmtune import records
 
@@ -31,6 +32,30 @@ class _HeldLock:
 
     def release(self) -> None:
         pass
+
+
+class _Storage(JournalStorage):
+    """Shows samplers the trials in ``paused`` as PRUNED.
+
+    To Optuna they are RUNNING, since only such a trial can go on; but TPE's constant liar takes what is RUNNING for bad
+    and would keep away from a search's best trials.
+    """
+
+    def __init__(self, backend: Any) -> None:
+        super().__init__(backend)
+        self.paused: set[int] = set()
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        shown = []
+        for trial in super().get_all_trials(study_id, deepcopy=deepcopy):
+            if trial.number in self.paused and trial.state == TrialState.RUNNING:
+                trial = copy.copy(trial)
+                trial.state = TrialState.PRUNED
+            if states is None or trial.state in states:
+                shown.append(trial)
+        return shown
 
 
 class Journal:
@@ -48,7 +73,7 @@ class Journal:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         records.drop_torn_line(path)
         backend = JournalFileBackend(str(path), lock_obj=_HeldLock())  # pyright: ignore[reportArgumentType]
-        self._storage = JournalStorage(backend)
+        self._storage = _Storage(backend)
         ways = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
         directions = [ways[mode] for _, mode in objectives]
         self._study = optuna.create_study(
@@ -86,14 +111,23 @@ class Journal:
         return self._study.ask()
 
     def reopen(self, number: int, sampler: BaseSampler) -> optuna.Trial:
-        """An interrupted trial with its parameters; ``sampler`` draws what had not been drawn."""
+        """An interrupted or paused trial with its parameters; ``sampler`` draws what had not been drawn."""
+        self._storage.paused.discard(number)
         self._study.sampler = sampler
         return optuna.Trial(self._study, self._id(number))
 
+    def pause(self, number: int) -> None:
+        """From now on samplers see this trial as PRUNED at its last epoch, until it is reopened or told."""
+        self._storage.paused.add(number)
+
     # --- what happened ------------------------------------------------------------------------------
-    def trials(self, *states: TrialState) -> list[optuna.trial.FrozenTrial]:
+    def trials(self, *states: TrialState) -> list[FrozenTrial]:
         """Those in one of ``states``, without any all, by number; not to be changed."""
         return self._study.get_trials(states=states or None, deepcopy=False)
+
+    def params(self, number: int) -> dict[str, Any]:
+        """What was proposed, under Optuna's names."""
+        return self._storage.get_trial(self._id(number)).params
 
     def report(self, number: int, values: Mapping[int, float]) -> None:
         """Epochs' values of a trial that is under way; those it has stay as they are."""
@@ -109,6 +143,7 @@ class Journal:
 
     def tell(self, number: int, *, values: Sequence[float] | None = None, state: TrialState | None = None) -> None:
         """The trial's end: its values, or the state of one that has none."""
+        self._storage.paused.discard(number)
         self._study.tell(number, values, state=state)
 
     def _id(self, number: int) -> int:

@@ -7,18 +7,42 @@ pickled sampler.
 
 from __future__ import annotations
 
+import random
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
+from mmtune.search.promotion import Member
+from mmtune.space.space import Space
 from trainables.config import Section
 from trainables.seeds import derive_seed
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a proposal depends on, beside the journal that Optuna's samplers read."""
+
+    seed: int
+    """Of this trial's proposal."""
+    study_seed: int
+    space: Space = field(default_factory=lambda: Space({}))
+    members: Sequence[Member] = ()
+    """The study's trials so far."""
+    rungs: Sequence[int] = (1,)
+    """Of the schedule; the last is a whole trial."""
+
+
+class ParzenOptions(Section):
+    """Options of ``parzen``."""
+
+    random_share: float = Field(default=0.34, ge=0, le=1)
+    """Of proposals that are drawn at random, whatever is known."""
 
 
 class TpeOptions(Section):
@@ -80,52 +104,67 @@ class SamplerKind:
     name: str
     about: str
     options: type[Section]
-    """What ``sampler:`` takes beside name and seed, in Optuna's words."""
-    make: Callable[[int, int, Any], BaseSampler]
-    """From a trial's seed, the study's seed and the options; imports Optuna."""
+    """What ``sampler:`` takes beside name and seed; Optuna's samplers in Optuna's words."""
+    make: Callable[[Question, Any], BaseSampler]
+    """From what is known and the options; imports Optuna."""
     is_finite: bool = False
     """Whether it needs a space with an end: a step in each float."""
 
 
-def _tpe(seed: int, study_seed: int, options: TpeOptions) -> BaseSampler:
+def _parzen(ask: Question, options: ParzenOptions) -> BaseSampler:
+    from mmtune.search.given import Given
+    from mmtune.search.parzen import propose
+    from mmtune.space.optuna_names import to_optuna
+
+    def params() -> dict[str, Any]:
+        rng = random.Random(ask.seed)
+        return to_optuna(ask.space, propose(ask.space, members=ask.members, rungs=ask.rungs, rng=rng, **dict(options)))
+
+    return Given(params, seed=ask.seed)
+
+
+def _tpe(ask: Question, options: TpeOptions) -> BaseSampler:
     from optuna.samplers import TPESampler
 
     group = options.multivariate if options.group is None else options.group
-    return TPESampler(seed=seed, **{**dict(options), "group": group})
+    return TPESampler(seed=ask.seed, **{**dict(options), "group": group})
 
 
-def _random(seed: int, study_seed: int, options: Section) -> BaseSampler:
+def _random(ask: Question, options: Section) -> BaseSampler:
     from optuna.samplers import RandomSampler
 
-    return RandomSampler(seed=seed)
+    return RandomSampler(seed=ask.seed)
 
 
-def _qmc(seed: int, study_seed: int, options: QmcOptions) -> BaseSampler:
+def _qmc(ask: Question, options: QmcOptions) -> BaseSampler:
     from optuna.samplers import QMCSampler
 
-    return QMCSampler(seed=study_seed, **dict(options))  # one sequence: the same seed for all trials
+    return QMCSampler(seed=ask.study_seed, **dict(options))  # one sequence: the same seed for all trials
 
 
-def _nsga2(seed: int, study_seed: int, options: Nsga2Options) -> BaseSampler:
+def _nsga2(ask: Question, options: Nsga2Options) -> BaseSampler:
     from optuna.samplers import NSGAIISampler
 
-    return NSGAIISampler(seed=seed, **dict(options))
+    return NSGAIISampler(seed=ask.seed, **dict(options))
 
 
-def _gp(seed: int, study_seed: int, options: GpOptions) -> BaseSampler:
+def _gp(ask: Question, options: GpOptions) -> BaseSampler:
     from optuna.samplers import GPSampler
 
-    return GPSampler(seed=seed, **dict(options))
+    return GPSampler(seed=ask.seed, **dict(options))
 
 
-def _brute_force(seed: int, study_seed: int, options: Section) -> BaseSampler:
+def _brute_force(ask: Question, options: Section) -> BaseSampler:
     from optuna.samplers import BruteForceSampler
 
-    return BruteForceSampler(seed=seed)
+    return BruteForceSampler(seed=ask.seed)
 
 
 _ROWS = (
-    SamplerKind("tpe", "tree-structured Parzen estimator, multivariate; the default", TpeOptions, _tpe),
+    SamplerKind(
+        "parzen", "a share at random, else near the best of the late rungs; the default", ParzenOptions, _parzen
+    ),
+    SamplerKind("tpe", "Optuna's tree-structured Parzen estimator, multivariate", TpeOptions, _tpe),
     SamplerKind("random", "uniform over the space", Section, _random),
     SamplerKind("qmc", "quasi-random (Sobol): covers the space more evenly than random", QmcOptions, _qmc),
     SamplerKind("nsga2", "evolutionary, for several objectives", Nsga2Options, _nsga2),
@@ -135,7 +174,7 @@ _ROWS = (
 SAMPLERS: dict[str, SamplerKind] = {row.name: row for row in _ROWS}
 
 
-def make_sampler(name: str, *, options: Section, study_seed: int, number: int) -> BaseSampler:
+def make_sampler(name: str, *, options: Section, study_seed: int, number: int, **known: Any) -> BaseSampler:
     """The sampler that proposes trial ``number``.
 
     Args:
@@ -143,10 +182,11 @@ def make_sampler(name: str, *, options: Section, study_seed: int, number: int) -
         options: its own.
         study_seed: of the sampler section.
         number: Optuna's number of the trial.
+        known: the space, members and rungs of a :class:`Question`.
     """
     from optuna.exceptions import ExperimentalWarning
 
     seed = derive_seed(study_seed, "sampler", number) % 2**32
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        return SAMPLERS[name].make(seed, study_seed % 2**32, options)
+        return SAMPLERS[name].make(Question(seed, study_seed % 2**32, **known), options)

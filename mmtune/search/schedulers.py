@@ -1,6 +1,7 @@
 """Schedulers: a row of ``SCHEDULERS`` each, from which ``check``, lists and the schema take what a scheduler is.
 
-Each is Ray Tune's own, told apart from it in three ways.
+``asha`` and ``none`` let a trial train to the epoch that :mod:`mmtune.search.promotion` gave it, and the rows say by
+what ladder. ``asha_stopping`` is Ray Tune's own ASHA, told apart from it in three ways.
 
 - What they know is rebuilt from reports.csv: Ray's experiment snapshot leaves the scheduler out, and ASHA
   would resume with empty rungs.
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from mmtune.search.promotion import Rules, ladder
 from mmtune.search.trials import Trials
 from trainables.config import Section
 
@@ -28,9 +30,14 @@ class AshaOptions(Section):
     """Options of ``asha``."""
 
     grace_epochs: int = Field(default=1, ge=1)
-    """The first rung: no trial is stopped earlier, in epochs."""
+    """The first rung: no trial is paused or stopped earlier, in epochs."""
     reduction_factor: int = Field(default=3, ge=2)
     """One of so many trials goes on from a rung: the paper's eta."""
+
+
+class AshaStoppingOptions(AshaOptions):
+    """Options of ``asha_stopping``."""
+
     brackets: int = Field(default=1, ge=1)
     """Ladders of rungs, each starting one rung later."""
 
@@ -45,25 +52,42 @@ class SchedulerKind:
     """What ``scheduler:`` takes beside its name."""
     make: Callable[[Any, Trials, Callable[[], bool]], TrialScheduler]
     """From the options, the study's trials and whether the budget is used up; imports Ray."""
+    rules: Callable[[Any, int], Rules] = lambda options, epochs: Rules(rungs=(epochs,))
+    """From the options and the epochs of a whole trial: the rungs that trials climb; by default that alone."""
 
 
-def _asha(options: AshaOptions, trials: Trials, is_spent: Callable[[], bool]) -> TrialScheduler:
+def _to_its_epoch(options: Section, trials: Trials, is_spent: Callable[[], bool]) -> TrialScheduler:
+    from mmtune.search.toepoch import ToItsEpoch
+
+    return ToItsEpoch(trials=trials, is_spent=is_spent)
+
+
+def _asha_rules(options: AshaOptions, epochs: int) -> Rules:
+    eta = options.reduction_factor
+    return Rules(rungs=ladder(epochs, grace=options.grace_epochs, eta=eta), eta=eta)
+
+
+def _asha_stopping(options: AshaStoppingOptions, trials: Trials, is_spent: Callable[[], bool]) -> TrialScheduler:
     from mmtune.search.asha import StudyAsha
 
     return StudyAsha(trials=trials, is_spent=is_spent, **dict(options))
 
 
-def _none(options: Section, trials: Trials, is_spent: Callable[[], bool]) -> TrialScheduler:
-    from mmtune.search.fifo import StudyFifo
-
-    return StudyFifo(epochs=trials.max_epochs, is_spent=is_spent)
-
-
 _ROWS = (
     SchedulerKind(
-        "asha", "stops what is below the top 1/reduction_factor of its rung; the default", AshaOptions, _asha
+        "asha",
+        "pauses trials at rungs; the top 1/reduction_factor of a rung go on to the next; the default",
+        AshaOptions,
+        _to_its_epoch,
+        _asha_rules,
     ),
-    SchedulerKind("none", "trains every trial to its end", Section, _none),
+    SchedulerKind(
+        "asha_stopping",
+        "stops for good what is below the top 1/reduction_factor of its rung, as Ray Tune does",
+        AshaStoppingOptions,
+        _asha_stopping,
+    ),
+    SchedulerKind("none", "trains every trial to its end", Section, _to_its_epoch),
 )
 SCHEDULERS: dict[str, SchedulerKind] = {row.name: row for row in _ROWS}
 

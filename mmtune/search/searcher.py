@@ -1,14 +1,17 @@
-"""The Optuna study behind Ray Tune: durable, and truthful about how trials end.
+"""The Optuna study and the schedule behind Ray Tune: durable, and truthful about how trials end.
 
 Ray's own OptunaSearch tells a pruned trial's last value as COMPLETE, loses NaN and cannot say FAIL. Here
 Optuna's JournalStorage in the study folder is the truth: PRUNED and COMPLETE are told apart by the epochs a
-trial reached, failures are FAIL, and out-of-memory is FAIL with the attribute ``infeasible``. A trial that
-is RUNNING there when a session opens was cut short: it is handed out again before anything new.
+trial reached, failures are FAIL, and out-of-memory is FAIL with the attribute ``infeasible``.
+
+What runs next is decided by :func:`mmtune.search.promotion.next_job` alone. A trial that comes to the epoch it was
+given is PAUSED in the ledger and stays RUNNING in Optuna; when it is promoted, or was cut short, it is handed to Tune
+as a new trial of Tune's under its own id, and goes on from its checkpoint. At the study's end what is paused is PRUNED.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +21,11 @@ from ray.tune.search import Searcher
 
 from mmtune import records
 from mmtune.search.journal import Journal
+from mmtune.search.members import Members
+from mmtune.search.promotion import Go, Member, Rules, View, next_job
 from mmtune.search.samplers import make_sampler
 from mmtune.search.trials import TrialRecord
-from mmtune.space.optuna_names import suggest
+from mmtune.space.optuna_names import from_optuna, suggest
 
 if TYPE_CHECKING:
     from mmtune.slots.messages import TrialJob
@@ -29,15 +34,17 @@ if TYPE_CHECKING:
 
 
 class StudySearcher(Searcher):
-    """Hands out unfinished trials first, then new proposals, until the budget is spent.
+    """Hands out interrupted trials first, then promotions, then new proposals, until the budget is spent.
 
     Args:
         spec: what is searched.
         journal: Optuna's study.
         ledger: told when trials start and end.
         job: params and trial id -> what the slot's workers get.
+        rules: of the schedule.
         is_spent: whether a time budget is used up.
-        on_end: called with a trial id after it was recorded as over.
+        seconds_left: device-seconds until it is; None without one.
+        on_end: called with a trial id and its ticket after it was recorded as over or paused.
     """
 
     def __init__(
@@ -47,52 +54,55 @@ class StudySearcher(Searcher):
         journal: Journal,
         ledger: Ledger,
         job: Callable[[str, dict[str, Any]], TrialJob],
+        rules: Rules,
         is_spent: Callable[[], bool],
-        on_end: Callable[[str], None],
+        seconds_left: Callable[[], float | None],
+        on_end: Callable[[str, str], None],
     ) -> None:
         super().__init__(metric="value", mode=spec.objectives[0].mode)
         self._spec, self._journal, self._ledger, self._trials = spec, journal, ledger, ledger.trials
         self._job, self._is_spent, self._on_end = job, is_spent, on_end
-        self._live: dict[str, optuna.Trial] = {}  # Tune's trial id -> Optuna trial
-        self._unfinished: list[int] = []
+        self._rules, self._seconds_left = rules, seconds_left
+        self._live: dict[str, tuple[optuna.Trial, str]] = {}  # Tune's trial id -> Optuna trial and ticket
+        self._members = Members(self._trials, family=spec.family, params_of=self._params_of)
         for trial in journal.trials(TrialState.RUNNING):
-            if not self._ended_already(trial.number):
-                self._unfinished.append(trial.number)
+            self._settle(trial.number)
 
     @property
     def num_unfinished(self) -> int:
-        """Trials of earlier sessions that are still to be handed out."""
-        return len(self._unfinished)
+        """Trials that were cut short and are still to be handed out."""
+        return len(self._journal.trials(TrialState.RUNNING)) - len(self._live)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The next trial for Tune as {"trial": id, "job": ...}, or FINISHED."""
-        if self._is_spent():
+        """What Tune shall run as {"trial": id, "ticket": ..., "job": ...}; None for later, or FINISHED.
+
+        The ticket is the broker's name for the job: a trial has one for each time that it is handed out.
+        """
+        decision = "done" if self._is_spent() else next_job(self._view(), self._rules)
+        if decision == "wait":
+            return None
+        if decision == "done":
             return Searcher.FINISHED
-        if self._unfinished:
-            trial = self._reopen(self._unfinished.pop(0))
-        else:
-            if self._spec.budget.trials is not None and self._num_asked() >= self._spec.budget.trials:
-                return Searcher.FINISHED
-            trial = self._journal.ask(self._sampler(self._journal.next_number()))
+        trial = self._open(decision)
         params = suggest(self._spec.space, trial)
         name = records.trial_id(trial.number)
-        self._live[trial_id] = trial
+        ticket = f"{name}-to-{decision.until}"
+        self._live[trial_id] = trial, ticket
         job = self._job(name, params)
-        self._ledger.start(name, params)
-        return {"trial": name, "job": job}
+        self._ledger.start(name, params, until=decision.until)
+        return {"trial": name, "ticket": ticket, "job": job}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Tells Optuna the epoch's value (single objective: with several, Optuna takes none)."""
-        trial = self._live.get(trial_id)
-        if trial is None or "epoch" not in result or len(self._spec.objectives) > 1:
-            return
-        self._journal.report(trial.number, {result["epoch"]: result["value"]})
+        if trial_id in self._live and "epoch" in result and len(self._spec.objectives) == 1:
+            trial, _ = self._live[trial_id]
+            self._journal.report(trial.number, {result["epoch"]: result["value"]})
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """The trial is over: its state goes to Optuna and to the ledger."""
-        trial = self._live.pop(trial_id, None)
-        if trial is None:
+        """The trial is over or has come to its rung: its state goes to Optuna and to the ledger."""
+        if trial_id not in self._live:
             return
+        trial, ticket = self._live.pop(trial_id)
         name = records.trial_id(trial.number)
         end = {key.removeprefix("end/"): value for key, value in (result or {}).items() if key.startswith("end/")}
         record = self._trials[name]
@@ -101,15 +111,27 @@ class StudySearcher(Searcher):
             state, message = records.FAILED, message or "the trial's process died"
         elif end:
             state = end["state"]
+        elif record.epoch >= self._trials.max_epochs:
+            state = records.COMPLETE
+        elif record.until is not None and record.epoch >= record.until:
+            self._pause(trial.number, record)
+            self._on_end(name, ticket)
+            return
         else:
-            state = records.COMPLETE if record.epoch >= self._trials.max_epochs else records.PRUNED
+            state = records.PRUNED
         if state == records.COMPLETE and not record.rows:
             state, message = records.FAILED, message or "it ended without a report"
         facts = {key.removeprefix("facts/"): value for key, value in end.items() if key.startswith("facts/")}
-        # The ledger first: a kill between the two is put right by the next session (_ended_already).
+        # The ledger first: a kill between the two is put right by the next session (_settle).
         self._ledger.end(name, state, facts=facts, error=message, traceback=end.get("traceback"))
         self._tell(trial.number, record)
-        self._on_end(name)
+        self._on_end(name, ticket)
+
+    def prune_paused(self) -> None:
+        """The study is at its end: what is paused goes no further."""
+        for record in self._trials.paused():
+            self._ledger.end(record.trial, records.PRUNED)
+            self._tell(records.trial_number(record.trial), record)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the study folder is the state. Tune wants a file."""
@@ -122,17 +144,49 @@ class StudySearcher(Searcher):
         return {}
 
     # ------------------------------------------------------------------------------------------------
-    def _ended_already(self, number: int) -> bool:
-        """Settles a trial whose end a kill kept from Optuna: the ledger has it, or the scheduler's stop."""
+    def _settle(self, number: int) -> None:
+        """Puts a trial right whose end or pause a kill kept from the ledger or from Optuna."""
         record = self._trials.get(records.trial_id(number))
         if record is None:
-            return False
-        if record.state not in records.ENDED:
-            if not (record.rows and record.rows[-1].get("stopped")):
-                return False
+            return
+        if record.state not in records.ENDED and record.rows and record.rows[-1].get("stopped"):
             self._ledger.end(record.trial, records.PRUNED)
-        self._tell(number, record)
-        return True
+        is_whole = record.epoch >= self._trials.max_epochs
+        if record.is_over:
+            self._tell(number, record)
+        elif record.until is not None and record.until <= record.epoch and not is_whole:
+            self._pause(number, record)
+
+    def _pause(self, number: int, record: TrialRecord) -> None:
+        if record.state != records.PAUSED:
+            self._ledger.pause(record.trial)
+        self._report_missing(number, record)
+        self._journal.pause(number)
+
+    def _view(self) -> View:
+        members = self._members.all()
+        known = {member.number for member in members}
+        asked = self._journal.trials(TrialState.RUNNING)  # those without a record were cut short while proposed
+        first = self._rules.rungs[0]
+        members += [Member(t.number, "", records.WAITING, first) for t in asked if t.number not in known]
+        budget = self._spec.budget.trials
+        return View(
+            members=members,
+            live={trial.number for trial, _ in self._live.values()},
+            room=None if budget is None else budget - self._num_asked(),
+            seconds_left=self._seconds_left(),
+        )
+
+    def _open(self, job: Go) -> optuna.Trial:
+        if job.number is None:
+            return self._journal.ask(self._sampler(self._journal.next_number()))
+        record = self._trials.get(records.trial_id(job.number))
+        if record is not None:
+            self._report_missing(job.number, record)
+        return self._journal.reopen(job.number, self._sampler(job.number))
+
+    def _params_of(self, number: int) -> Mapping[str, Any]:
+        return from_optuna(self._spec.space, self._journal.params(number))
 
     def _report_missing(self, number: int, record: TrialRecord) -> None:
         """Epochs that the ledger has and Optuna has not."""
@@ -176,12 +230,14 @@ class StudySearcher(Searcher):
         return asked - len(self._journal.retried())
 
     def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
+        """The one that proposes trial ``number``, or what a trial cut short while it was proposed had not drawn."""
         sampler = self._spec.sampler
-        return make_sampler(sampler.name, study_seed=sampler.seed, number=number, options=sampler.options)
-
-    def _reopen(self, number: int) -> optuna.Trial:
-        """An interrupted trial with its parameters; whatever it had not drawn yet it draws now."""
-        record = self._trials.get(records.trial_id(number))
-        if record is not None:
-            self._report_missing(number, record)
-        return self._journal.reopen(number, self._sampler(number))
+        return make_sampler(
+            sampler.name,
+            study_seed=sampler.seed,
+            number=number,
+            options=sampler.options,
+            space=self._spec.space,
+            members=self._members.all(),
+            rungs=self._rules.rungs,
+        )

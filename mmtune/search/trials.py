@@ -17,6 +17,7 @@ class TrialRecord:
 
     trial: str
     state: str = records.WAITING
+    until: int | None = None  # the epoch that it may train to, or has paused at; None before it was first handed out
     params: dict[str, Any] = field(default_factory=dict)
     rows: list[dict[str, Any]] = field(default_factory=list)  # of reports.csv, by epoch
     facts: dict[str, Any] = field(default_factory=dict)  # records.TRIAL_FACTS
@@ -65,8 +66,16 @@ class Trials(dict[str, TrialRecord]):
         return [name for name, trial in list(self.items()) if trial.is_over]
 
     def unfinished(self) -> list[TrialRecord]:
-        """Trials that have not."""
-        return [trial for trial in list(self.values()) if not trial.is_over]
+        """Trials that were cut short or are under way."""
+        return [trial for trial in list(self.values()) if not trial.is_over and trial.state != records.PAUSED]
+
+    def paused(self) -> list[TrialRecord]:
+        """Trials that wait on a rung: they may be promoted, or have come as far as they shall."""
+        return [trial for trial in list(self.values()) if trial.state == records.PAUSED]
+
+    def num_settled(self) -> int:
+        """How many have ended or are paused."""
+        return len(self) - len(self.unfinished())
 
     def objective_by_epoch(self, trial: str) -> dict[int, float]:
         """Every reported epoch's objective."""

@@ -49,7 +49,7 @@ class Number:
         elif self.step <= 0:
             found.append(("step", f"{show(self.step)} must be above 0"))
         elif self.low <= self.high and math.isfinite(float(self.high) - float(self.low)):
-            steps = (_exact(self.high) - _exact(self.low)) / _exact(self.step)
+            steps = (exact(self.high) - exact(self.low)) / exact(self.step)
             if steps.denominator != 1:
                 ends = f"{show(self.low)} to {show(self.high)}"
                 found.append(("step", f"{show(self.step)} does not divide the range from {ends}"))
@@ -88,5 +88,6 @@ def same(a: Any, b: Any) -> bool:
     return isinstance(a, bool) == isinstance(b, bool) and a == b
 
 
-def _exact(value: float) -> Fraction:
+def exact(value: float) -> Fraction:
+    """The number as it is written."""
     return Fraction(str(value))  # 0.1 means 1/10, as in Optuna's own check

@@ -13,11 +13,11 @@ moves with another parameter would get stuck at its narrowest), hence these name
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from mmtune.space.domains import Categorical, Domain, Number
+from mmtune.space.positions import float_at, position_in
 from mmtune.space.space import Space
 
 
@@ -53,8 +53,35 @@ def to_optuna(space: Space, params: Mapping[str, Any]) -> dict[str, Any]:
         name, high = _name(space, key, index, domain, params)
         names[name] = params[key]
         if isinstance(domain, Number) and not domain.is_int:
-            names[name] = float(params[key]) if domain.at_most is None else _position_in(domain, high, params[key])
+            names[name] = float(params[key]) if domain.at_most is None else position_in(domain, high, params[key])
     return names
+
+
+def from_optuna(space: Space, named: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of :func:`to_optuna` for a full assignment, such as the params of an Optuna trial.
+
+    Raises:
+        KeyError: a parameter that exists is not in ``named``.
+    """
+    return suggest(space, _Replay(named))
+
+
+class _Replay:
+    """Answers as a trial that has these params already."""
+
+    def __init__(self, named: Mapping[str, Any]) -> None:
+        self._named = named
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        return self._named[name]
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        return self._named[name]
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        return self._named[name]
 
 
 def _name(space: Space, key: str, index: int, domain: Domain, params: Mapping[str, Any]) -> tuple[str, Any]:
@@ -79,29 +106,5 @@ def _value(trial: Trial, name: str, domain: Domain, high: Any) -> Any:
     if domain.is_int:
         return trial.suggest_int(name, int(domain.low), high, log=domain.log, step=int(domain.step or 1))
     if domain.at_most is not None:
-        return _at_position(domain, high, trial.suggest_float(name, 0.0, 1.0))
+        return float_at(domain, high, trial.suggest_float(name, 0.0, 1.0))
     return trial.suggest_float(name, domain.low, high, log=domain.log, step=domain.step)
-
-
-def _position_in(domain: Number, high: float, value: float) -> float:
-    """Where ``value`` lies from low (0) to ``high`` (1), as :func:`suggest` asks Optuna for it, to rounding."""
-    if value <= domain.low or high <= domain.low:
-        return 0.0
-    if domain.log:
-        position = (math.log(value) - math.log(domain.low)) / (math.log(high) - math.log(domain.low))
-    else:
-        position = (value - domain.low) / (high - domain.low)
-    near = (position, math.nextafter(position, 0), math.nextafter(position, 1))
-    exact = [p for p in near if _at_position(domain, high, min(p, 1.0)) == value]
-    return min((exact or [position])[0], 1.0)
-
-
-def _at_position(domain: Number, high: float, position: float) -> float:
-    """The float that lies ``position`` (0 to 1) of the way from low to ``high``, by logarithm where log is set."""
-    if position in (0, 1):
-        return float(high if position else domain.low)
-    if domain.log:
-        value = math.exp(math.log(domain.low) + position * (math.log(high) - math.log(domain.low)))
-    else:
-        value = domain.low + position * (high - domain.low)
-    return float(min(max(value, domain.low), high))

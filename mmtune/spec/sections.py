@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from mmtune.records import COSTS
-from mmtune.search.samplers import SAMPLERS, TpeOptions
+from mmtune.search.samplers import SAMPLERS, ParzenOptions
 from mmtune.search.schedulers import SCHEDULERS, AshaOptions
 from mmtune.space.domains import Domain, Number
 from mmtune.spec.document import Document
@@ -48,16 +48,16 @@ class Objective(Section):
 class SamplerSpec(Section):
     """What proposes trials; the other keys are the sampler's own."""
 
-    name: str = "tpe"
+    name: str = "parzen"
     """`mmtune list samplers`."""
     seed: int = Field(default=1, ge=0)
     """All that the sampler draws derives from it."""
-    options: Section = TpeOptions()
+    options: Section = ParzenOptions()
     """See SAMPLERS; in a file they stand beside name and seed."""
 
 
 class SchedulerSpec(Section):
-    """What stops trials early; the other keys are the scheduler's own."""
+    """How far each trial trains; the other keys are the scheduler's own."""
 
     name: str = "asha"
     """`mmtune list schedulers`."""
@@ -162,9 +162,9 @@ class SearchFile(Section):
     try_first: list[dict[str, Any]] | None = None
     """Trials to begin with, in this order: values of searched settings; the sampler proposes what they leave out."""
     sampler: SamplerSpec | None = None
-    """What proposes trials; null: tpe."""
+    """What proposes trials; null: parzen."""
     scheduler: SchedulerSpec | None = None
-    """What stops trials early; null: asha."""
+    """How far each trial trains; null: asha."""
     budget: Budget
     """What ends the study, whichever comes first; at least one limit is given."""
     resources: Resources | None = None

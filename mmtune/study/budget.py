@@ -24,10 +24,16 @@ class Account:
         """Wall seconds since this session began."""
         return time.monotonic() - self._began
 
+    def seconds_left(self, *, devices: int) -> float | None:
+        """Device-seconds until a limit on time is reached, if ``devices`` are busy; None without such a limit."""
+        budget, left = self.budget, []
+        if budget.device_hours is not None:
+            left.append(3600 * budget.device_hours - self.trials.device_seconds())
+        if budget.wall_hours is not None:
+            left.append(devices * (3600 * budget.wall_hours - self.seconds_before - self.session_seconds()))
+        return min(left, default=None)
+
     def is_spent(self) -> bool:
         """Whether a limit on time is reached; the number of trials is the searcher's to count."""
-        budget = self.budget
-        if budget.device_hours is not None and self.trials.device_seconds() >= 3600 * budget.device_hours:
-            return True
-        spent = self.seconds_before + self.session_seconds()
-        return budget.wall_hours is not None and spent >= 3600 * budget.wall_hours
+        left = self.seconds_left(devices=1)
+        return left is not None and left <= 0

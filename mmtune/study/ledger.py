@@ -16,6 +16,7 @@ from mmtune.study.tensorboard import EventFiles
 from trainables.files import write_atomic
 
 _COST_COLUMNS = (*records.SUMS, "samples_per_second", "peak_memory_gib", *records.TRIAL_FACTS)
+_LAST_COLUMNS = ("until_epoch", "error", "started", "ended")
 
 
 class Ledger:
@@ -38,10 +39,10 @@ class Ledger:
         self._events = EventFiles(folder.tensorboard)
         self._load()
 
-    def start(self, trial: str, params: Mapping[str, Any]) -> TrialRecord:
-        """A trial begins, or goes on in a new session."""
+    def start(self, trial: str, params: Mapping[str, Any], *, until: int | None = None) -> TrialRecord:
+        """A trial begins, or goes on from where it was paused or cut short, up to the epoch ``until``."""
         record = self.trials.setdefault(trial, TrialRecord(trial))
-        record.params, record.state = dict(params), records.RUNNING
+        record.params, record.state, record.until = dict(params), records.RUNNING, until
         record.started = record.started or records.now()
         self._write_trials()
         return record
@@ -57,6 +58,13 @@ class Ledger:
         record.rows.append(row)
         self._events.add(record, row)
         return True
+
+    def pause(self, trial: str) -> None:
+        """A trial has come to the epoch that it was given."""
+        record = self.trials[trial]
+        record.state = records.PAUSED
+        self._events.pause(record)
+        self._write_trials()
 
     def end(
         self,
@@ -86,6 +94,7 @@ class Ledger:
             trial = TrialRecord(row["trial"], row["state"])
             trial.params = {key: row[key] for key in self.params if row.get(key) is not None}
             trial.facts = {key: row[key] for key in records.TRIAL_FACTS if row.get(key) is not None}
+            trial.until = row.get("until_epoch")
             trial.error, trial.started, trial.ended = row.get("error"), row.get("started"), row.get("ended")
             self.trials[trial.trial] = trial
         for row in records.read_rows(self.folder.reports):
@@ -97,7 +106,7 @@ class Ledger:
         metrics: dict[str, None] = {}
         for row in rows:
             metrics |= dict.fromkeys(key for key in row if key.startswith("val_"))
-        columns = [*records.TRIAL_COLUMNS, *self.params, *metrics, *_COST_COLUMNS, "error", "started", "ended"]
+        columns = [*records.TRIAL_COLUMNS, *self.params, *metrics, *_COST_COLUMNS, *_LAST_COLUMNS]
         write_atomic(self.folder.trials, records.csv_text(columns, rows))
 
     def _trial_row(self, trial: TrialRecord) -> dict[str, Any]:
@@ -115,6 +124,7 @@ class Ledger:
             "samples_per_second": sum(speed) / len(speed) if speed else None,
             "peak_memory_gib": max((row.get("peak_memory_gib") or 0.0 for row in rows), default=None),
             **trial.facts,
+            "until_epoch": trial.until,
             "error": trial.error,
             "started": trial.started,
             "ended": trial.ended,

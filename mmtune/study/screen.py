@@ -31,7 +31,7 @@ class Screen:
         self._name, self._trials, self._total = name, trials, total
         console = Console()
         self._began = time.monotonic()
-        self._done_before = len(trials.over())
+        self._done_before = trials.num_settled()
         self._note = ""
         self._live = None
         if console.is_terminal:
@@ -66,13 +66,13 @@ class Screen:
             top = f" | best {value[metric]:.4f} {best.trial}"
         print(
             f"{trial} epoch {row['epoch']}/{trials.max_epochs} {metric} {row[metric]:.4f}"
-            f" loss {row['train_loss']:.4f}{top} | {len(trials.over())}"
+            f" loss {row['train_loss']:.4f}{top} | {trials.num_settled()}"
             f"{'' if self._total is None else f'/{self._total}'} trials, {trials.device_seconds():.1f} device seconds",
             flush=True,
         )
 
     def ended(self, trial: str) -> None:
-        """A trial is over."""
+        """A trial is over or paused."""
         if self._live is not None:
             return
         record = self._trials[trial]
@@ -118,10 +118,10 @@ class Screen:
         ]
 
     def _left(self, wall: float) -> str:
-        done = len(self._trials.over()) - self._done_before
+        done = self._trials.num_settled() - self._done_before
         if not done or self._total is None:
             return ""
-        missing = self._total - len(self._trials.over())
+        missing = self._total - self._trials.num_settled()
         return f", about {_clock(wall / done * missing)} left" if missing > 0 else ""
 
 

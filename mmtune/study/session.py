@@ -93,7 +93,8 @@ class Session:
             self._info["sessions"][-1]["seconds"] = self.account.session_seconds()
             records.write_json(self.folder.info, self._info)
         is_interrupted = self.interrupted.is_set()
-        is_complete = error is None and not self.ledger.trials.unfinished() and not is_interrupted
+        trials = self.ledger.trials
+        is_complete = error is None and not is_interrupted and not trials.unfinished() and not trials.paused()
         return Ending(self.folder, is_complete, is_interrupted, error, recovered)
 
     def look_at_failures(self) -> None:
@@ -114,6 +115,10 @@ class Session:
         trials = self.ledger.trials
         known = trials[trial].epoch if trial in trials else 0
         return {"config": config, "folder": str(folder), "known_epoch": known}
+
+    def seconds_left(self) -> float | None:
+        """Device-seconds that the budget of time leaves; None without one."""
+        return self.account.seconds_left(devices=self.slots * self.spec.resources.workers)
 
     def requirements(self) -> list[Requirement]:
         """What the first trials need from the cache, so that the slots fill it side by side.
@@ -148,9 +153,10 @@ class Session:
         trials = self.ledger.trials
         if not trials:
             return None
-        unfinished = trials.unfinished()
+        unfinished, paused = trials.unfinished(), trials.paused()
         rows = sum(len(trial.rows) for trial in trials.values())
-        text = f"recovered {len(trials) - len(unfinished)} finished trials and {rows} epochs"
+        waiting = f", {len(paused)} paused ones" if paused else ""
+        text = f"recovered {len(trials.over())} finished trials{waiting} and {rows} epochs"
         if unfinished:
             going_on = ", ".join(f"{trial.trial} after epoch {trial.epoch}" for trial in unfinished)
             text += f"; going on with {going_on}"

@@ -48,6 +48,12 @@ class EventFiles:
         writer.close()
         del self._writers[record.trial]
 
+    def pause(self, record: TrialRecord) -> None:
+        """Closes the file of a trial that goes on later, or never; another is begun if it does."""
+        writer = self._writers.pop(record.trial, None)
+        if writer is not None:
+            writer.close()
+
     def close(self) -> None:
         """Flushes and closes every file."""
         for writer in self._writers.values():

@@ -11,7 +11,7 @@ from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.stopper import NoopStopper
 
-from mmtune.search.schedulers import make_scheduler
+from mmtune.search.schedulers import SCHEDULERS, make_scheduler
 from mmtune.search.searcher import StudySearcher
 from mmtune.slots.cluster import HEAD
 from mmtune.slots.pool import SlotPool, SlotShape
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mmtune.study.session import Session
 
 _ENVIRONMENT = ("MMTUNE_CACHE", "HF_HUB_OFFLINE")  # handed on to the workers
-_NO_LIMIT = 10**6  # trials
+_NO_LIMIT = 10**7  # times that a trial is handed out: the searcher ends it
 
 
 def run_tuner(session: Session, journal: Journal) -> str | None:
@@ -33,26 +33,31 @@ def run_tuner(session: Session, journal: Journal) -> str | None:
     Raises:
         Exception: whatever Tune raises when it falls, or RuntimeError when the pool is lost. Another may live.
     """
-    pool = _pool(session)
+    spec, pool = session.spec, _pool(session)
 
-    def ended(trial: str) -> None:
+    def ended(trial: str, ticket: str) -> None:
         session.screen.ended(trial)
-        pool.forget(trial)
+        pool.forget(ticket)
         session.look_at_failures()
 
     try:
         pool.prepare(session.requirements())
         searcher = StudySearcher(
-            spec=session.spec,
+            spec=spec,
             journal=journal,
             ledger=session.ledger,
             job=session.job,
+            rules=SCHEDULERS[spec.scheduler.name].rules(spec.scheduler.options, spec.epochs),
             is_spent=lambda: session.failure is not None or session.account.is_spent(),
+            seconds_left=session.seconds_left,
             on_end=ended,
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             _tuner(session, pool, searcher).fit()
+        has_failed = pool.error is not None or pool.lost is not None or session.failure is not None
+        if not has_failed and not session.interrupted.is_set():  # else what is paused goes on in another session
+            searcher.prune_paused()
     finally:
         pool.close(timeout=5.0 if session.interrupted.is_set() else 20.0)
     if pool.lost is not None:
@@ -79,12 +84,11 @@ def _pool(session: Session) -> SlotPool:
 
 def _tuner(session: Session, pool: SlotPool, searcher: StudySearcher) -> tune.Tuner:
     spec = session.spec
-    left = _NO_LIMIT if spec.budget.trials is None else spec.budget.trials + searcher.num_unfinished
     return tune.Tuner(
         tune.with_resources(run_trial, {"CPU": 0, HEAD: 0.0001}),
         param_space={"broker": pool.name, "objective": spec.objectives[0].metric},
         tune_config=tune.TuneConfig(
-            num_samples=left,
+            num_samples=_NO_LIMIT,
             search_alg=searcher,
             scheduler=make_scheduler(
                 spec.scheduler.name,
@@ -125,7 +129,9 @@ class _Reports(tune.Callback):
         if row is None:
             return
         name = trial.config["trial"]
-        is_stopped = result.get("done") and row["epoch"] < self._ledger.trials.max_epochs  # the scheduler's decision
+        known = self._ledger.trials
+        until = known[name].until or known.max_epochs
+        is_stopped = result.get("done") and row["epoch"] < until  # the scheduler's decision, and no pause
         if self._ledger.add(name, {**row, "stopped": True} if is_stopped else row):
             self._screen.reported(name, row)
 

@@ -17,8 +17,8 @@ from trainables.metrics import objective_names
         ("families", ["text", "image", "fusion", "lit_tirg"]),
         ("datasets", ["openclipart"]),
         ("spaces", ["demo/openclipart", "smoke/fusion"]),
-        ("samplers", ["tpe", "random", "qmc", "nsga2", "gp", "brute_force"]),
-        ("schedulers", ["asha", "none"]),
+        ("samplers", ["parzen", "tpe", "random", "qmc", "nsga2", "gp", "brute_force"]),
+        ("schedulers", ["asha", "asha_stopping", "none"]),
         ("metrics", [*objective_names(), *records.COSTS]),
     ],
 )

@@ -12,7 +12,7 @@ from mmtune.study.ledger import Ledger
 CONTINUE, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP
 
 
-def make(tmp_path, *, mode="max", epochs=9, spent=lambda: False, name="asha"):
+def make(tmp_path, *, mode="max", epochs=9, spent=lambda: False, name="asha_stopping"):
     ledger = Ledger(StudyFolder(tmp_path), objective=("val_accuracy", mode), params=[], max_epochs=epochs)
     options = SCHEDULERS[name].options()  # of asha a rung at 1, 3, 9; a third goes on
     return ledger, make_scheduler(name, options=options, trials=ledger.trials, is_spent=spent)
@@ -88,7 +88,7 @@ def test_a_new_session_decides_as_the_old_one_would(tmp_path, value):
         )
 
 
-@pytest.mark.parametrize("name", ["asha", "none"])
+@pytest.mark.parametrize("name", ["asha", "asha_stopping", "none"])
 def test_a_spent_budget_stops_every_trial_at_its_next_report(tmp_path, name):
     spent = []
     ledger, scheduler = make(tmp_path, spent=lambda: bool(spent), name=name)

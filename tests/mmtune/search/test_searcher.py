@@ -2,6 +2,7 @@
 
 import math
 import random
+import re
 
 import optuna
 import pytest
@@ -11,6 +12,7 @@ from optuna.storages.journal import JournalFileBackend
 from mmtune import records
 from mmtune.records import StudyFolder
 from mmtune.search.journal import Journal
+from mmtune.search.schedulers import SCHEDULERS
 from mmtune.search.searcher import StudySearcher
 from mmtune.space.assignments import check
 from mmtune.space.optuna_names import to_optuna
@@ -31,6 +33,7 @@ space:
 try_first:
   - {optim.lr: 1.0e-3, model.kind: late, uda.mode: dynamic, uda.n: 3, uda.k: 2}
 sampler: {name: SAMPLER, seed: 7}
+scheduler: {name: SCHEDULER}
 budget: {trials: TRIALS}
 """
 
@@ -38,8 +41,9 @@ budget: {trials: TRIALS}
 class Session:
     """One life of the driver, as mmtune.study.tuner wires it, with a scripted trial in Tune's place."""
 
-    def __init__(self, tmp_path, *, trials=6, sampler="tpe", is_spent=lambda: False):
-        self.spec = load_spec(SPEC.replace("TRIALS", str(trials)).replace("SAMPLER", sampler))
+    def __init__(self, tmp_path, *, trials=6, sampler="tpe", scheduler="asha_stopping", is_spent=lambda: False):
+        names = {"TRIALS": str(trials), "SAMPLER": sampler, "SCHEDULER": scheduler}
+        self.spec = load_spec(re.sub("[A-Z]{5,}", lambda name: names[name[0]], SPEC))
         self.ledger = Ledger(
             StudyFolder(tmp_path), objective=("val_accuracy", "max"), params=list(self.spec.space.keys), max_epochs=4
         )
@@ -48,9 +52,12 @@ class Session:
             for params in self.spec.try_first:
                 self.journal.enqueue(to_optuna(self.spec.space, params))
         self.ended = []
+        scheduler = self.spec.scheduler
+        rules = SCHEDULERS[scheduler.name].rules(scheduler.options, self.spec.epochs)
         self.searcher = StudySearcher(
             spec=self.spec, journal=self.journal, ledger=self.ledger,
-            job=lambda trial, params: {"params": params}, is_spent=is_spent, on_end=self.ended.append,
+            job=lambda trial, params: {"params": params}, rules=rules, is_spent=is_spent,
+            seconds_left=lambda: None, on_end=lambda trial, ticket: self.ended.append(trial),
         )  # fmt: skip
 
     def report(self, tune_id, trial, epoch, value):
@@ -107,7 +114,7 @@ def test_states_are_told_apart(tmp_path):
     assert session.ended == ids
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc"])
+@pytest.mark.parametrize("sampler", ["parzen", "tpe", "random", "qmc"])
 def test_proposals_depend_on_the_folder_alone(tmp_path, sampler):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
@@ -207,3 +214,97 @@ def test_a_million_seeds_do_not_collide_by_accident():
     assert len(draws) == 50
     assert random.Random(0).random() not in draws
     assert records.trial_number(records.trial_id(1234567)) == 1234567
+
+
+def climb(session, count, *, start=0):
+    """Runs ``count`` jobs, each to the epoch that it was given; (trial, epochs known, ticket) of each."""
+    jobs = []
+    for index in range(start, start + count):
+        suggestion = session.searcher.suggest(f"tune{index}")
+        if suggestion == "FINISHED":
+            break
+        trial, record = suggestion["trial"], session.ledger.trials[suggestion["trial"]]
+        jobs.append((trial, record.epoch, suggestion["ticket"]))
+        value = score(suggestion["job"]["params"])
+        for epoch in range(record.epoch + 1, record.until + 1):
+            session.report(f"tune{index}", trial, epoch, value * epoch / 4)
+        end = {"end/state": "COMPLETE"} if record.until == 4 else {"epoch": record.until}
+        session.searcher.on_trial_complete(f"tune{index}", end)
+    return jobs
+
+
+def test_a_paused_trial_goes_on_under_a_ticket_of_its_own(tmp_path):
+    session = Session(tmp_path, trials=9, scheduler="asha", sampler="random")  # rungs 1 and 4: 3 is too near to 4
+    jobs = climb(session, 4)
+    assert [job[:2] for job in jobs[:3]] == [("t0000", 0), ("t0001", 0), ("t0002", 0)]
+    best = max(jobs[:3], key=lambda job: score(session.ledger.trials[job[0]].params))[0]
+    assert jobs[3] == (best, 1, f"{best}-to-4")
+    states = {name: record.state for name, record in session.ledger.trials.items()}
+    assert states == {name: "COMPLETE" if name == best else "PAUSED" for name in states}
+    assert [row["until_epoch"] for row in records.read_rows(tmp_path / "trials.csv")] == [
+        4 if name == best else 1 for name in states
+    ]
+    shown = [trial.state.name for trial in session.journal.trials()]
+    assert shown == ["COMPLETE" if name == best else "PRUNED" for name in states]  # as samplers see them
+    stored = JournalStorage(JournalFileBackend(str(tmp_path / "optuna.log")))
+    in_file = optuna.load_study(study_name="s", storage=stored).trials
+    assert [trial.state.name for trial in in_file] == ["COMPLETE" if name == best else "RUNNING" for name in states]
+    assert session.ended == [job[0] for job in jobs]
+
+
+def test_the_end_of_a_study_prunes_what_is_paused(tmp_path):
+    session = Session(tmp_path, trials=9, scheduler="asha")
+    climb(session, 99)
+    assert session.searcher.suggest("more") == "FINISHED" and len(session.ledger.trials) == 9
+    counts = [record.state for record in session.ledger.trials.values()]
+    assert counts.count("COMPLETE") in (3, 4)  # a third; and the best of all, should it be none of them
+    session.searcher.prune_paused()
+    assert not session.ledger.trials.paused() and not session.ledger.trials.unfinished()
+    assert {trial.state.name for trial in Session(tmp_path).journal.trials()} == {"COMPLETE", "PRUNED"}
+
+
+@pytest.mark.parametrize("sampler", ["parzen", "tpe"])
+def test_jobs_depend_on_the_folder_alone(tmp_path, sampler):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    whole = climb(Session(tmp_path / "a", trials=16, scheduler="asha", sampler=sampler), 99)
+    parts = []
+    for part in range(9):  # nine lives of the driver
+        parts += climb(Session(tmp_path / "b", trials=16, scheduler="asha", sampler=sampler), 3, start=3 * part)
+    assert parts == whole
+    tables = [(tmp_path / name / "trials.csv").read_text().splitlines() for name in "ab"]
+    assert [row.split(",")[:9] for row in tables[0]] == [row.split(",")[:9] for row in tables[1]]
+
+
+@pytest.mark.parametrize("epochs", [0, 1, 2, 3])
+def test_a_promotion_that_was_cut_short_is_taken_up_where_it_was_going(tmp_path, epochs):
+    first = Session(tmp_path, trials=9, scheduler="asha")
+    climb(first, 3)
+    cut = first.searcher.suggest("tune9")
+    assert cut["ticket"].endswith("-to-4")
+    for epoch in range(2, 2 + epochs):
+        first.report("tune9", cut["trial"], epoch, 0.5)
+    again = Session(tmp_path, trials=9, scheduler="asha")
+    assert again.searcher.num_unfinished == 1
+    taken = again.searcher.suggest("x")
+    assert (taken["ticket"], taken["job"]) == (cut["ticket"], cut["job"])
+
+
+def test_a_rung_that_was_reported_before_a_kill_is_a_pause(tmp_path):
+    first = Session(tmp_path, trials=9, scheduler="asha")
+    trial = first.searcher.suggest("a")["trial"]
+    first.ledger.add(trial, {"epoch": 1, "val_accuracy": 0.2})  # killed before the trial was paused
+    again = Session(tmp_path, trials=9, scheduler="asha")
+    assert again.searcher.num_unfinished == 0 and again.ledger.trials[trial].state == "PAUSED"
+    assert [(t.state.name, t.intermediate_values) for t in again.journal.trials()] == [("PRUNED", {1: 0.2})]
+
+
+def test_workers_wait_for_what_may_be_promoted(tmp_path):
+    session = Session(tmp_path, trials=3, scheduler="asha")
+    trials = [session.searcher.suggest(f"tune{index}")["trial"] for index in range(3)]
+    assert session.searcher.suggest("tune3") is None
+    for index, trial in enumerate(trials):
+        session.report(f"tune{index}", trial, 1, index / 10)
+        session.searcher.on_trial_complete(f"tune{index}", {"epoch": 1})
+    assert session.searcher.suggest("tune4")["ticket"] == "t0002-to-4"
+    assert session.searcher.suggest("tune5") is None

@@ -390,7 +390,8 @@ def test_alternatives_may_exclude_each_other_through_other_keys():
     assert problems_of(space) == []
 
 
-SPACE = [f"mmtune.space.{name}" for name in ("domains", "space", "corners", "problems", "assignments", "optuna_names")]
+ROOM = ("domains", "space", "corners", "problems", "assignments", "drawing", "optuna_names", "positions")
+SPACE = [f"mmtune.space.{name}" for name in ROOM]
 
 
 @pytest.mark.parametrize("name", [*SPACE, "trainables.messages"])

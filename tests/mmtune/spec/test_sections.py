@@ -30,7 +30,7 @@ def test_a_metric_has_its_own_direction():
 
 
 def test_null_is_the_default():
-    nulls = "sampler: {name: null, seed: null, group: null}\nresources: {workers: null, concurrent_trials: null}\n"
+    nulls = "sampler: {name: null, seed: null, random_share: null}\nresources: {workers: null, isolation: null}\n"
     assert load_spec(SMALL + nulls) == load_spec(SMALL)
 
 

@@ -128,6 +128,11 @@ def test_a_killed_study_resumes_as_if_nothing_had_happened(tmp_path):
         for path in (whole, killed)
     ]
     assert ends[0] == ends[1] and len(ends[0]) == 6
+    # Rungs 1, 2 and 4: all six paused at 1, three went on to 2, one of them and no other to 4.
+    assert sorted(int(row["epochs"]) for row in ends[0]) == [1, 1, 1, 2, 2, 4]
+    assert {row["epochs"]: row["state"] for row in ends[0]} == {"1": "PRUNED", "2": "PRUNED", "4": "COMPLETE"}
+    order = [row["trial"] for row in rows]
+    assert any(order[at] != order[at - 1] and order[at] in order[: at - 1] for at in range(2, len(order)))
 
     code, out, err = finish(mmtune("resume", "killed", cwd=tmp_path))  # nothing is left to do
     assert code == 0 and reports(killed) == rows

@@ -1,0 +1,381 @@
+"""How soon a search finds something good: mmtune's own decisions replayed on recorded trainings, beside its peers.
+
+A recorded curve stands for a training, so that a search with a budget of 30 whole trainings takes seconds. What mmtune
+would run next is asked of ``mmtune.search.promotion.next_job`` and ``mmtune.search.parzen.propose``, the functions that
+a study asks; the time that is left is what a budget of device-hours would leave. With W workers, results arrive in the
+order in which W trainings side by side would report them.
+
+Tables (``--tables FOLDER``): ``tables/*.npz`` with U (configurations x parameters, from 0 to 1) and Y (validation loss,
+configurations x epochs), such as TaskSet's; a point of the space takes the nearest configuration. ``lcbench/`` of
+yahpo_data, a surrogate of accuracies over 52 epochs, if onnxruntime is installed.
+
+Peers: ``random`` trains each configuration whole; ``random+stop`` is random with ASHA that stops (grace 3, as Ray Tune
+has it); ``tpe+stop`` is Optuna's TPE with the same at grace 1, mmtune's default before; ``tpe+hyperband`` is Optuna's
+TPE and its Hyperband pruner. ``promote+random`` is mmtune's schedule with purely random proposals, ``mmtune`` its own.
+
+Score: regret, 0 at the best value in the table and 1 at the median configuration's, averaged over the logarithm of the
+budget from 1 to 30 trainings; as the ratio to random's on the same tables and seeds, with a 90 % interval by bootstrap
+over the seeds. The last line is mmtune's worst ratio over the kinds of tables with one worker.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import json
+import logging
+import math
+import random
+import time
+import warnings
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from setting import print_setting
+
+from mmtune import records
+from mmtune.search.parzen import propose
+from mmtune.search.promotion import Go, Member, Rules, View, ladder, next_job
+from mmtune.search.samplers import ParzenOptions
+from mmtune.space.domains import Number
+from mmtune.space.space import Space
+
+BUDGET = 30.0  # whole trainings
+_POINTS = 400
+_LCBENCH_EPOCHS = 52
+
+
+# --- tables -----------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Table:
+    """Learning curves over the unit cube."""
+
+    name: str
+    kind: str
+    num_params: int
+    epochs: int
+    curve: Callable[[np.ndarray], np.ndarray]  # point -> losses by epoch; nan where it diverged
+    best: float
+    usual: float  # the best loss of the median configuration
+
+
+def recorded_tables(folder: Path) -> Iterator[Table]:
+    """Every .npz in ``folder``."""
+    for path in sorted(folder.glob("*.npz")):
+        with np.load(path) as file:
+            points, losses = file["U"], file["Y"]
+        bests = np.where(np.isfinite(losses), losses, np.inf).min(axis=1)
+
+        def curve(point: np.ndarray, points: np.ndarray = points, losses: np.ndarray = losses) -> np.ndarray:
+            return losses[int(((points - point) ** 2).sum(axis=1).argmin())]
+
+        usual = float(np.median(bests[np.isfinite(bests)]))
+        yield Table(path.stem, "taskset", points.shape[1], losses.shape[1], curve, float(bests.min()), usual)
+
+
+def lcbench_tables(folder: Path, num_datasets: int) -> Iterator[Table]:
+    """The surrogate's first datasets, if it can be run."""
+    try:
+        import onnxruntime  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        print("lcbench left out: onnxruntime is not installed")
+        return
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    model = onnxruntime.InferenceSession(str(folder / "model.onnx"), options)
+    codes = json.loads((folder / "encoding.json").read_text())["OpenML_task_id"]
+    space = {item["name"]: item for item in json.loads((folder / "config_space.json").read_text())["hyperparameters"]}
+    names = ("batch_size", "learning_rate", "momentum", "weight_decay", "num_layers", "max_units", "max_dropout")
+
+    def curve_of(code: int) -> Callable[[np.ndarray], np.ndarray]:
+        def curve(point: np.ndarray) -> np.ndarray:
+            inputs = np.zeros((_LCBENCH_EPOCHS, 1 + len(names)), np.float32)
+            inputs[:, 0] = np.arange(1, _LCBENCH_EPOCHS + 1)
+            for column, (name, at) in enumerate(zip(names, point, strict=True), start=1):
+                low, high = space[name]["lower"], space[name]["upper"]
+                is_log = bool(space[name].get("log"))
+                value = low * (high / low) ** at if is_log else low + at * (high - low)
+                inputs[:, column] = round(value) if space[name]["type"] == "uniform_int" else value
+            given = {"x_cat": np.full((_LCBENCH_EPOCHS, 1), code, np.int32), "x_cont": inputs}
+            return 1 - model.run(None, given)[0][:, 1].astype(float) / 100
+
+        return curve
+
+    for task in ("3945", "126026", "167168", "168331", "189866", "189906")[:num_datasets]:
+        curve, rng = curve_of(codes[task]), np.random.default_rng(12345)
+        bests = [curve(rng.random(len(names))).min() for _ in range(2000)]
+        yield Table(task, "lcbench", len(names), _LCBENCH_EPOCHS, curve, min(bests), float(np.median(bests)))
+
+
+# --- searches ---------------------------------------------------------------------------------------------
+@dataclass
+class Training:
+    """One configuration in training."""
+
+    number: int
+    point: np.ndarray
+    losses: list[float] = field(default_factory=list)
+
+
+class Search(Protocol):
+    """A way to search: asked for work, told each epoch."""
+
+    def ask(self, seconds_left: float) -> Training | None:
+        """What a free worker trains next; None if it has to wait."""
+        ...
+
+    def told(self, training: Training, *, is_over: bool) -> bool:
+        """The last loss is new, and the last there is if ``is_over``; True stops the training."""
+        ...
+
+
+class Promotion:
+    """What mmtune does."""
+
+    def __init__(
+        self, table: Table, seed: int, *, random_share: float = ParzenOptions().random_share, grace: int = 1
+    ) -> None:
+        self.rules = Rules(rungs=ladder(table.epochs, grace=grace, eta=3), eta=3)
+        self.space = Space({f"u{index}": (Number(0.0, 1.0),) for index in range(table.num_params)})
+        self.seed, self.random_share = seed, random_share
+        self.trainings: list[Training] = []
+        self.members: list[Member] = []
+        self.live: set[int] = set()
+
+    def ask(self, seconds_left: float) -> Training | None:
+        view = View(members=self.members, live=self.live, seconds_left=seconds_left)
+        job = next_job(view, self.rules)
+        if not isinstance(job, Go):
+            return None
+        number = job.number
+        if number is None:
+            number = len(self.members)
+            rng = random.Random(1_000_003 * self.seed + number)
+            params = propose(
+                self.space, members=self.members, rungs=self.rules.rungs, rng=rng, random_share=self.random_share
+            )
+            self.trainings.append(Training(number, np.array(list(params.values()))))
+            self.members.append(Member(number, "", records.RUNNING, job.until, params=params))
+        else:
+            self.members[number] = replace(self.members[number], state=records.RUNNING, until=job.until)
+        self.live.add(number)
+        return self.trainings[number]
+
+    def told(self, training: Training, *, is_over: bool) -> bool:
+        member, loss = self.members[training.number], training.losses[-1]
+        if not math.isfinite(loss):
+            state = records.FAILED
+        else:
+            bests = (*member.bests, min(*member.bests[-1:], loss, loss))
+            member = replace(member, bests=bests, seconds=1 / self.rules.rungs[-1])
+            is_there = len(bests) >= member.until
+            state = records.COMPLETE if is_over else records.PAUSED if is_there else records.RUNNING
+        self.members[training.number] = replace(member, state=state)
+        if state != records.RUNNING:
+            self.live.discard(training.number)
+        return state != records.RUNNING
+
+
+class Stopping:
+    """Random search, or Optuna's TPE, under ASHA that stops; without rungs nothing is stopped.
+
+    A rung's cut is the (1 - 1/eta) percentile of what came before, as Ray Tune has it.
+    """
+
+    def __init__(self, table: Table, seed: int, *, grace: int | None, is_tpe: bool = False) -> None:
+        self.num_params, self.rng, self.count = table.num_params, np.random.default_rng(seed), 0
+        self.rungs: dict[int, list[float]] = {}
+        rung = grace or table.epochs
+        while rung < table.epochs:
+            self.rungs[rung] = []
+            rung *= 3
+        self.study, self.trials = None, {}
+        if is_tpe:
+            import optuna
+
+            settings = {"multivariate": True, "group": True, "constant_liar": True, "n_startup_trials": 8}
+            self.study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed, **settings))
+
+    def ask(self, seconds_left: float) -> Training | None:
+        training = Training(self.count, self.rng.random(self.num_params))
+        if self.study is not None:
+            trial = self.trials[self.count] = self.study.ask()
+            training.point = np.array([trial.suggest_float(f"u{index}", 0, 1) for index in range(self.num_params)])
+        self.count += 1
+        return training
+
+    def told(self, training: Training, *, is_over: bool) -> bool:
+        loss, epoch = training.losses[-1], len(training.losses)
+        is_stopped = False
+        if (rung := self.rungs.get(epoch)) is not None and math.isfinite(loss):
+            is_stopped = bool(rung) and loss > np.percentile(rung, 100 / 3)
+            rung.append(loss)
+        if self.study is not None:
+            self._tell(training, is_over=is_over, is_stopped=is_stopped)
+        return is_stopped or not math.isfinite(loss)
+
+    def _tell(self, training: Training, *, is_over: bool, is_stopped: bool) -> None:
+        from optuna.trial import TrialState
+
+        assert self.study is not None
+        trial, loss = self.trials[training.number], training.losses[-1]
+        if not math.isfinite(loss):
+            self.study.tell(trial, state=TrialState.FAIL)
+            return
+        trial.report(loss, len(training.losses))
+        if is_over:
+            self.study.tell(trial, min(training.losses))
+        elif is_stopped:
+            self.study.tell(trial, state=TrialState.PRUNED)
+
+
+class Hyperband:
+    """Optuna's TPE with Optuna's Hyperband pruner, both as they come."""
+
+    def __init__(self, table: Table, seed: int) -> None:
+        import optuna
+
+        pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=table.epochs, reduction_factor=3)
+        sampler = optuna.samplers.TPESampler(seed=seed)
+        name = f"{seed}"  # the pruner draws brackets from it
+        self.study = optuna.create_study(study_name=name, sampler=sampler, pruner=pruner)
+        self.num_params, self.trials = table.num_params, {}
+
+    def ask(self, seconds_left: float) -> Training | None:
+        trial = self.study.ask()
+        self.trials[trial.number] = trial
+        return Training(trial.number, np.array([trial.suggest_float(f"u{i}", 0, 1) for i in range(self.num_params)]))
+
+    def told(self, training: Training, *, is_over: bool) -> bool:
+        from optuna.trial import TrialState
+
+        trial, loss = self.trials[training.number], training.losses[-1]
+        if not math.isfinite(loss):
+            self.study.tell(trial, state=TrialState.FAIL)
+            return True
+        best = min(training.losses)
+        trial.report(best, len(training.losses))
+        if is_over:
+            self.study.tell(trial, best)
+            return True
+        if trial.should_prune():
+            self.study.tell(trial, state=TrialState.PRUNED)
+            return True
+        return False
+
+
+METHODS: dict[str, Callable[[Table, int], Search]] = {
+    "random": lambda table, seed: Stopping(table, seed, grace=None),
+    "random+stop": lambda table, seed: Stopping(table, seed, grace=3),
+    "tpe+stop": lambda table, seed: Stopping(table, seed, grace=1, is_tpe=True),
+    "tpe+hyperband": Hyperband,
+    "promote+random": lambda table, seed: Promotion(table, seed, random_share=1.0),
+    "mmtune": Promotion,
+}
+
+
+def regrets(table: Table, search: Search, workers: int) -> np.ndarray:
+    """Regret at ``_POINTS`` budgets, evenly in their logarithm from 1 to BUDGET trainings."""
+    seconds = 1 / table.epochs
+    ahead: list[tuple[float, int, Training]] = []  # when a worker's epoch is over
+    idle, used, best = workers, 0.0, math.inf
+    seen: list[tuple[float, float]] = []
+    curves: dict[int, np.ndarray] = {}
+    now, count = 0.0, 0
+    while used < BUDGET - 1e-9:
+        while idle and (training := search.ask(BUDGET - used)) is not None:
+            curves.setdefault(training.number, table.curve(training.point))
+            heapq.heappush(ahead, (now + seconds, count, training))
+            idle, count = idle - 1, count + 1
+        if not ahead:
+            break
+        now, _, training = heapq.heappop(ahead)
+        curve = curves[training.number]
+        training.losses.append(float(curve[len(training.losses)]))
+        used += seconds
+        if math.isfinite(training.losses[-1]):
+            best = min(best, training.losses[-1])
+        seen.append((used, (best - table.best) / (table.usual - table.best) if math.isfinite(best) else 1.0))
+        is_over = len(training.losses) == len(curve)
+        if search.told(training, is_over=is_over) or is_over:
+            idle += 1
+        else:
+            heapq.heappush(ahead, (now + seconds, count, training))
+            count += 1
+    times, values = np.array(seen).T
+    grid = np.exp(np.linspace(0, math.log(BUDGET), _POINTS))
+    index = np.searchsorted(times, grid + 1e-9, side="right") - 1
+    return np.where(index >= 0, values[np.maximum(index, 0)], 1.0).clip(0, 1)
+
+
+# --- the comparison ---------------------------------------------------------------------------------------
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").split("\n\n")[0],
+        epilog="Example: python benchmarks/search_efficiency.py --tables FOLDER --seeds 4 --workers 1 16",
+    )
+    parser.add_argument("--tables", type=Path, required=True, help="holds tables/*.npz, and lcbench/ or not")
+    parser.add_argument("--seeds", type=int, default=16, help="searches of each method on each table")
+    parser.add_argument("--first-seed", type=int, default=100, help="the others count up from here")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 4, 16], help="trainings at the same time")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=[*METHODS])
+    parser.add_argument("--datasets", type=int, default=3, help="of lcbench, from the first, up to 6")
+    parser.add_argument(
+        "--out", type=Path, help="a JSON-lines file of all searches; those that it has are not repeated"
+    )
+    args = parser.parse_args()
+    logging.disable(logging.CRITICAL)
+    warnings.simplefilter("ignore")
+    print_setting()
+    tables = [*recorded_tables(args.tables / "tables"), *lcbench_tables(args.tables / "lcbench", args.datasets)]
+    print(f"{args.seeds} seeds from {args.first_seed}, {BUDGET:g} trainings each, tables: {[t.name for t in tables]}")
+    done = {}
+    if args.out is not None and args.out.exists():
+        done = {tuple(key): value for key, value in map(json.loads, args.out.read_text().splitlines())}
+    worst = 0.0
+    methods = list(dict.fromkeys(["random", *args.methods]))
+    for workers in args.workers:
+        areas: dict[tuple[str, str], dict[int, list[np.ndarray]]] = defaultdict(lambda: defaultdict(list))
+        began = time.process_time()
+        for method in methods:
+            for table in tables:
+                for seed in range(args.first_seed, args.first_seed + args.seeds):
+                    key = (method, table.name, seed, workers)
+                    if key not in done:
+                        draws = zlib.crc32(f"{table.name} {seed}".encode())  # no two tables share their luck
+                        done[key] = regrets(table, METHODS[method](table, draws), workers).tolist()
+                        if args.out is not None:
+                            with args.out.open("a") as file:
+                                file.write(json.dumps([key, done[key]]) + "\n")
+                    areas[method, table.kind][seed].append(np.array(done[key]))
+        print(f"\n{workers} worker{'s' * (workers > 1)} ({time.process_time() - began:.0f} CPU-s)")
+        print(f"  {'method':<16}{'tables':<10}{'area / random':<22}{'regret at 10':<14}at {BUDGET:g}")
+        for method in methods:
+            for kind in dict.fromkeys(table.kind for table in tables):
+                mine, base = areas[method, kind], areas["random", kind]
+                ratio, low, high = ratio_of(mine, base)
+                if method == "mmtune" and workers == 1:
+                    worst = max(worst, ratio)
+                curve = np.mean([run for runs in mine.values() for run in runs], axis=0)
+                at_ten = curve[int((_POINTS - 1) * math.log(10) / math.log(BUDGET))]
+                print(f"  {method:<16}{kind:<10}{ratio:.2f} [{low:.2f}, {high:.2f}]     {at_ten:<14.3f}{curve[-1]:.3f}")
+    print(f"ratio: {worst:.3f}")
+
+
+def ratio_of(mine: dict[int, list[Any]], base: dict[int, list[Any]]) -> tuple[float, float, float]:
+    """The ratio of two methods' mean areas, and its 90 % interval over resampled seeds."""
+    seeds = sorted(mine)
+    own = np.array([np.mean(mine[seed]) for seed in seeds])
+    other = np.array([np.mean(base[seed]) for seed in seeds])
+    draws = np.random.default_rng(0).integers(len(seeds), size=(2000, len(seeds)))
+    low, high = np.percentile(own[draws].sum(axis=1) / other[draws].sum(axis=1), [5, 95])
+    return float(own.sum() / other.sum()), float(low), float(high)
+
+
+if __name__ == "__main__":
+    main()

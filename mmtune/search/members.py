@@ -1,0 +1,57 @@
+"""The study's trials as the schedule and the sampler see them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from itertools import accumulate
+from statistics import median_low
+from typing import Any
+
+from mmtune import records
+from mmtune.search.promotion import Member
+from mmtune.search.trials import TrialRecord, Trials
+
+
+class Members:
+    """A :class:`Member` for each trial of the ledger; those whose record has not changed are not made again.
+
+    Args:
+        trials: the ledger's.
+        family: of all trials; None where it is searched.
+        params_of: the params of a trial's number: as proposed, which trials.csv has as text only.
+    """
+
+    def __init__(self, trials: Trials, *, family: str | None, params_of: Callable[[int], Mapping[str, Any]]) -> None:
+        self._trials, self._family, self._params_of = trials, family, params_of
+        self._known: dict[str, tuple[tuple[str, int, int | None], Member]] = {}
+
+    def all(self) -> list[Member]:
+        """In the order of their numbers."""
+        return [self._member(name, self._trials[name]) for name in sorted(self._trials, key=records.trial_number)]
+
+    def _member(self, name: str, record: TrialRecord) -> Member:
+        mark = (record.state, record.epoch, record.until)
+        known = self._known.get(name)
+        if known is None or known[0] != mark:
+            number = records.trial_number(name)
+            params = self._params_of(number)
+            seconds = [row["device_seconds"] for row in record.rows if row.get("device_seconds")]
+            member = Member(
+                number=number,
+                family=self._family or str(params.get("family")),
+                state=record.state,
+                until=record.until or self._trials.max_epochs,
+                bests=bests(record, metric=self._trials.metric, mode=self._trials.mode),
+                seconds=median_low(seconds) if seconds else None,
+                params=params,
+            )
+            self._known[name] = known = (mark, member)
+        return known[1]
+
+
+def bests(record: TrialRecord, *, metric: str, mode: str) -> tuple[float, ...]:
+    """The best value up to each epoch that was reported, so signed that smaller is better; infinite before any."""
+    sign = -1.0 if mode == "max" else 1.0
+    values = [math.inf if row.get(metric) is None else sign * row[metric] for row in record.rows]
+    return tuple(accumulate(values, min))

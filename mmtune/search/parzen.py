@@ -1,0 +1,158 @@
+"""The default sampler: at random, and near what did best on the highest rungs once enough trials have come there.
+
+A pair of Parzen estimators as in TPE (Bergstra et al. 2011) and BOHB (Falkner et al. 2018): a mixture of kernels over
+the better trials and one over the rest; of some candidates around the better ones that with the largest ratio of the
+two is proposed. It differs from them in what it learns from: only the rungs in the last third of a trial, since the
+ranks of early epochs mislead, and of one family at a time, drawn evenly.
+
+Numbers lie from 0 to 1 in their range, by logarithm where the domain says so, up to where ``at_most`` cuts it; a
+parameter that a member does not have counts as uniform there.
+
+C: candidates, M: members, K: parameters.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mmtune.search.promotion import Member, standings
+from mmtune.space.domains import Categorical, Domain, same
+from mmtune.space.drawing import assign, draw
+from mmtune.space.positions import position_in, value_at
+from mmtune.space.space import Space
+
+_GOOD_SHARE, _LEAST_GOOD = 0.25, 4
+_CANDIDATES = 32
+_WIDTHS = (0.05, 0.3)  # of a number's kernel, in its range
+_LEAVE = 0.2  # how often a kernel leaves a member's choice
+
+
+def propose(
+    space: Space,
+    *,
+    members: Sequence[Member],
+    rungs: Sequence[int],
+    rng: random.Random,
+    random_share: float,
+) -> dict[str, Any]:
+    """The params of a new trial.
+
+    Args:
+        space: what is searched.
+        members: the trials so far, params included.
+        rungs: of the ladder, the last a whole trial.
+        rng: all randomness comes from here.
+        random_share: of proposals that ignore the members.
+    """
+    families = [domain for domain in space.domains.get("family", ()) if isinstance(domain, Categorical)]
+    family = rng.choice(families[0].choices) if families else None
+    pinned = {} if family is None else {"family#0": family}
+    own = [member for member in members if family is None or member.family == family]
+    pair = None if rng.random() < random_share else _pair(own, rungs)
+    if pair is None:
+        return assign(space, lambda name, domain, high: pinned.get(name) or draw(domain, high, rng))
+    good, bad = (_Kernels(space, [member.params for member in part]) for part in pair)
+    candidates = [good.draw(rng, pinned) for _ in range(_CANDIDATES)]
+    placed = [place(space, candidate) for candidate in candidates]
+    scores = good.log_density(placed) - bad.log_density(placed)
+    return candidates[int(np.argmax(scores))]
+
+
+def place(space: Space, params: Mapping[str, Any]) -> dict[str, float]:
+    """Where a full assignment lies: numbers from 0 to 1, categoricals by the index of their choice."""
+    places: dict[str, float] = {}
+
+    def pick(name: str, domain: Domain, high: Any) -> Any:
+        value = params[name.rpartition("#")[0]]
+        places[name] = _place(domain, high, value)
+        return value
+
+    assign(space, pick)
+    return places
+
+
+def _place(domain: Domain, high: Any, value: Any) -> float:
+    if isinstance(domain, Categorical):
+        return float(next(index for index, choice in enumerate(domain.choices) if same(choice, value)))
+    return position_in(domain, high, value)
+
+
+def _pair(members: Sequence[Member], rungs: Sequence[int]) -> tuple[list[Member], list[Member]] | None:
+    """The better and the rest of the highest late rung on which enough members stand; None if there is none."""
+    for index in reversed(range(len(rungs))):
+        if rungs[index] < rungs[-1] / 3 - 1:
+            return None
+        ranked = [(value, member) for value, _, member in standings(members, rungs, index)]
+        num_params = max((len(member.params) for _, member in ranked), default=0)
+        if sum(math.isfinite(value) for value, _ in ranked) >= num_params + 2:
+            num_good = max(_LEAST_GOOD, int(_GOOD_SHARE * len(ranked)))
+            if num_good < len(ranked):
+                inside = [member for _, member in ranked]
+                return inside[:num_good], inside[num_good:]
+    return None
+
+
+class _Kernels:
+    """A mixture with one product kernel a member."""
+
+    def __init__(self, space: Space, params: Sequence[Mapping[str, Any]]) -> None:
+        self._space = space
+        self._places = [place(space, one) for one in params]
+        names = dict.fromkeys(name for places in self._places for name in places)
+        self._columns = {name: np.array([places.get(name, math.nan) for places in self._places]) for name in names}
+        self._choices = {
+            f"{key}#{index}": len(domain.choices)
+            for key, alternatives in space.domains.items()
+            for index, domain in enumerate(alternatives)
+            if isinstance(domain, Categorical)
+        }
+        shrink = len(params) ** (-1 / (len(names) + 4))
+        self._widths = {
+            name: float(np.clip(np.nanstd(column) * shrink, *_WIDTHS))
+            for name, column in self._columns.items()
+            if name not in self._choices
+        }
+
+    def draw(self, rng: random.Random, pinned: Mapping[str, Any]) -> dict[str, Any]:
+        """Params near a member drawn evenly, apart from what is pinned."""
+        near = rng.choice(self._places)
+
+        def pick(name: str, domain: Domain, high: Any) -> Any:
+            if name in pinned:
+                return pinned[name]
+            at = near.get(name)
+            if isinstance(domain, Categorical):
+                if at is None or rng.random() < _LEAVE:
+                    return rng.choice(domain.choices)
+                return domain.choices[int(at)]
+            position = -1.0 if at is None else rng.gauss(at, self._widths[name])
+            if not 0 <= position <= 1:
+                position = rng.random()
+            return value_at(domain, high, position)
+
+        return assign(self._space, pick)
+
+    def log_density(self, placed: Sequence[Mapping[str, float]]) -> np.ndarray:
+        """Of each candidate, (C,); parameters without a member that has them count as uniform."""
+        total_CM = np.zeros((len(placed), len(self._places)))
+        for name, column_M in self._columns.items():
+            at_C = np.array([places.get(name, math.nan) for places in placed])
+            if name in self._choices:
+                count = self._choices[name]
+                stays = 1 - _LEAVE + _LEAVE / count
+                density_CM = np.where(at_C[:, None] == column_M[None], stays, _LEAVE / count)
+                without = 1 / count
+            else:
+                width = self._widths[name]
+                z_CM = (at_C[:, None] - column_M[None]) / width
+                density_CM = np.exp(-0.5 * z_CM**2) / (width * math.sqrt(2 * math.pi))
+                without = 1.0
+            density_CM = np.where(np.isnan(column_M)[None], without, density_CM)
+            total_CM += np.where(np.isnan(at_C)[:, None], 0.0, np.log(density_CM + 1e-300))
+        top_C = total_CM.max(axis=1)
+        return top_C + np.log(np.exp(total_CM - top_C[:, None]).mean(axis=1))

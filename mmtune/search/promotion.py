@@ -1,0 +1,222 @@
+"""Which trial trains to which epoch next: asynchronous successive halving by promotion, as a function of what is known.
+
+ASHA (Li et al. 2020, Algorithm 2) with the delayed promotion of Hyper-Tune (Li et al. 2022, D-ASHA): trials pause at
+the rungs of a ladder, and of the n that reached a rung the best ``n // eta`` go on from there, one whenever a worker is
+free and fewer than that have gone on. Nothing is stopped for good before the study ends, so a mistake of an early rung
+is put right as soon as the rung's ranks say so. No clock, no disk and no randomness here: the same members give the
+same job, whoever asks and whenever.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from statistics import median_low
+from typing import Any, Literal
+
+from mmtune import records
+
+SMALLEST_SHARE = 25  # the first rung is at least one epoch in so many: before that, ranks say little
+NEAR_THE_END = 1.5  # no rung from which the last epoch is less than this factor away
+_CLOCK_NOISE = 4.0  # an epoch of a member counts as its family's median within this factor
+
+
+def ladder(length: int, *, grace: int, eta: int) -> tuple[int, ...]:
+    """The epochs at which trials of ``length`` epochs pause: g, eta g, eta² g, ..., and ``length`` itself at the end.
+
+    Args:
+        length: epochs of a whole trial.
+        grace: g is at least this; more if a twenty-fifth of the length is more.
+        eta: one in so many goes on from a rung.
+    """
+    rungs = []
+    rung = max(1, grace, length // SMALLEST_SHARE)
+    while rung * NEAR_THE_END < length:
+        rungs.append(rung)
+        rung *= eta
+    return (*rungs, length)
+
+
+@dataclass(frozen=True)
+class Member:
+    """A trial as the schedule sees it."""
+
+    number: int
+    family: str
+    state: str
+    until: int
+    """The epoch that it may train to, or has trained to: its rung."""
+    bests: tuple[float, ...] = ()
+    """The best value up to each epoch reported, smaller is better."""
+    seconds: float | None = None
+    """Device-seconds of one of its epochs; None before the first."""
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def epoch(self) -> int:
+        """The last one reported, 0 before any."""
+        return len(self.bests)
+
+    def value_at(self, rungs: Sequence[int], index: int) -> float | None:
+        """What it is ranked by on a rung; None if it does not stand there.
+
+        A trial that ended by itself before a rung stands there with its best value; one that failed stands as the worst
+        on the next rung that it would have reached.
+        """
+        rung = rungs[index]
+        if self.state == records.INFEASIBLE:
+            return None
+        if self.epoch >= rung:
+            return self.bests[rung - 1]
+        if self.state == records.COMPLETE and self.bests:
+            return self.bests[-1]
+        is_next = index == 0 or self.epoch >= rungs[index - 1]
+        return math.inf if self.state == records.FAILED and is_next else None
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What does not change within a study."""
+
+    rungs: tuple[int, ...]
+    """The last is a whole trial."""
+    eta: int = 3
+    """One in so many goes on from a rung."""
+
+
+@dataclass(frozen=True)
+class View:
+    """All that a decision depends on."""
+
+    members: Sequence[Member]
+    live: Collection[int] = ()
+    """Numbers of those that a worker has."""
+    room: int | None = None
+    """Configurations that may still be proposed; None without such a budget."""
+    seconds_left: float | None = None
+    """Device-seconds of the budget that are left; None without such a budget."""
+
+
+@dataclass(frozen=True)
+class Go:
+    """A job: train to an epoch."""
+
+    number: int | None
+    """None: a new configuration."""
+    until: int
+
+
+def next_job(view: View, rules: Rules) -> Go | Literal["wait", "done"]:
+    """What a free worker does.
+
+     1. A trial that was interrupted goes on to where it was going.
+     2. Where the time left is just enough for it, the leader of each family that is not trained whole; nothing else.
+     3. From the highest rung down, the best member that may be promoted.
+     4. A new configuration.
+     5. Nothing new is left: the leaders, as in 2, once no other trial of their family is under way.
+
+    Returns:
+        A job; 'wait' if what is under way may make one, 'done' if nothing can.
+    """
+    for member in sorted(view.members, key=lambda member: member.number):
+        if member.state in (records.WAITING, records.RUNNING) and member.number not in view.live:
+            return Go(member.number, member.until)
+    families = _by_family(view.members)
+    leaders = [leader for _, group in sorted(families.items()) if (leader := _leader(group)) is not None]
+    waiting = [leader for leader in leaders if leader.state == records.PAUSED]
+    whole = rules.rungs[-1]
+    is_staged = len(rules.rungs) > 1
+    if is_staged and view.seconds_left is not None and view.seconds_left <= _to_finish(view, waiting, families, whole):
+        if waiting:
+            return Go(waiting[0].number, whole)
+        if view.live:
+            return "wait"
+    promoted = _promotion(families, rules)
+    if promoted is not None:
+        return promoted
+    if view.room is None or view.room > 0:
+        return Go(None, rules.rungs[0])
+    busy = {member.family for member in view.members if member.number in view.live}
+    for leader in waiting:
+        if leader.family not in busy:
+            return Go(leader.number, whole)
+    return "wait" if view.live and is_staged else "done"
+
+
+def standings(members: Sequence[Member], rungs: Sequence[int], index: int) -> list[tuple[float, int, Member]]:
+    """(value, number, member) of those that stand on a rung, best first; of equals the earlier configuration."""
+    found = [(value, m.number, m) for m in members if (value := m.value_at(rungs, index)) is not None]
+    return sorted(found, key=lambda entry: entry[:2])
+
+
+def _by_family(members: Sequence[Member]) -> dict[str, list[Member]]:
+    families: dict[str, list[Member]] = {}
+    for member in members:
+        families.setdefault(member.family, []).append(member)
+    return families
+
+
+def _promotion(families: Mapping[str, Sequence[Member]], rules: Rules) -> Go | None:
+    """The promotion from the highest rung that has one; of several families the one that had fewest from there."""
+    spent = {name: _spent(members, rules.rungs) for name, members in families.items()}
+    for index in reversed(range(len(rules.rungs) - 1)):
+        offers = []
+        for name, members in families.items():
+            if spent[name][index + 1] > spent[name][index]:
+                continue
+            num_promoted, best = _rung(members, rules, index)
+            if best is not None:
+                offers.append((num_promoted, name, best.number))
+        if offers:
+            return Go(min(offers)[2], rules.rungs[index + 1])
+    return None
+
+
+def _rung(members: Sequence[Member], rules: Rules, index: int) -> tuple[int, Member | None]:
+    """How many were promoted from a rung, and the one that may be next."""
+    rung = rules.rungs[index]
+    ranked = standings(members, rules.rungs, index)
+    top = [member for _, _, member in ranked[: len(ranked) // rules.eta]]
+    promoted = sum(member.until > rung for _, _, member in ranked)
+    promoted += sum(member.until <= rung and member.state == records.COMPLETE for member in top)  # needs no training
+    if promoted >= len(top):
+        return promoted, None
+    candidates = (member for member in top if member.state == records.PAUSED and member.until == rung)
+    return promoted, next(candidates, None)
+
+
+def _spent(members: Sequence[Member], rungs: Sequence[int]) -> list[float]:
+    """What the way to each rung from the one below has cost the members, what is promised included.
+
+    In epochs of the family's median price: readings of a clock differ from run to run, so that a price counts only
+    where it is far from the median.
+    """
+    prices = [member.seconds for member in members if member.seconds]
+    usual = median_low(prices) if prices else 1.0
+    spent = [0.0] * len(rungs)
+    for member in members:
+        ratio = (member.seconds or usual) / usual
+        price = ratio if not 1 / _CLOCK_NOISE <= ratio <= _CLOCK_NOISE else 1.0
+        last = member.epoch if member.state in records.ENDED else max(member.until, member.epoch)
+        for index, (below, rung) in enumerate(pairwise((0, *rungs))):
+            spent[index] += price * max(0, min(last, rung) - below)
+    return spent
+
+
+def _leader(members: Sequence[Member]) -> Member | None:
+    """The member with the best value at any epoch."""
+    usable = [m for m in members if m.bests and m.state not in (records.FAILED, records.INFEASIBLE)]
+    return min(usable, key=lambda member: (member.bests[-1], member.number), default=None)
+
+
+def _to_finish(view: View, leaders: Sequence[Member], families: Mapping[str, Sequence[Member]], whole: int) -> float:
+    """Device-seconds that it takes to train the leaders whole and to end what is under way."""
+    usual = {
+        name: median_low([member.seconds for member in members if member.seconds] or [0.0])
+        for name, members in families.items()
+    }
+    ways = [(leader, whole) for leader in leaders]
+    ways += [(member, member.until) for member in view.members if member.number in view.live]
+    return sum(max(0, end - m.epoch) * (m.seconds or usual[m.family]) for m, end in ways)

@@ -1,0 +1,40 @@
+"""Full assignments of a space, parameter by parameter, and values at random. Standard library only."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+from mmtune.space.domains import Categorical, Domain
+from mmtune.space.positions import float_at, value_at
+from mmtune.space.space import Space
+
+
+def assign(space: Space, pick: Callable[[str, Domain, Any], Any]) -> dict[str, Any]:
+    """A full assignment of what ``pick`` gives for each parameter that exists: (its name, its domain, upper end).
+
+    The name is the key, '#' and the index of the alternative; the upper end, which ``at_most`` may have lowered, is
+    None for a categorical.
+    """
+    params: dict[str, Any] = {}
+    for key in space.order:
+        if (found := space.existing(key, params)) is not None:
+            index, domain = found
+            params[key] = pick(f"{key}#{index}", domain, space.high(domain, params))
+    return space.in_column_order(params)
+
+
+def draw(domain: Domain, high: Any, rng: random.Random) -> Any:
+    """A value at random: uniform, or log-uniform, up to ``high``."""
+    if isinstance(domain, Categorical):
+        return rng.choice(domain.choices)
+    if domain.is_int and not domain.log:
+        return rng.randrange(int(domain.low), int(high) + 1, int(domain.step or 1))
+    if domain.step is not None:
+        steps = round((high - domain.low) / domain.step)
+        return value_at(domain, high, rng.randint(0, steps) / steps if steps else 0.0)
+    if domain.is_int:  # each end has a whole share
+        wide = domain.__class__(low=domain.low - 0.5, high=high + 0.5, log=True)
+        return int(min(max(round(float_at(wide, wide.high, rng.random())), domain.low), high))
+    return float_at(domain, high, rng.random())

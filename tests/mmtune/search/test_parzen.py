@@ -1,0 +1,108 @@
+"""The default sampler: where it looks, on spaces of every kind of domain."""
+
+import math
+import random
+
+import pytest
+
+from mmtune.records import COMPLETE, FAILED, PAUSED
+from mmtune.search.parzen import place, propose
+from mmtune.search.promotion import Member
+from mmtune.space.assignments import check
+from mmtune.space.domains import Categorical, Number
+from mmtune.space.drawing import assign, draw
+from mmtune.space.space import Space
+
+RUNGS = (1, 3, 9)
+FLAT = Space({"x": (Number(0.0, 1.0),), "y": (Number(1e-4, 1.0, log=True),)})
+RICH = Space(
+    {
+        "family": (Categorical(("fusion", "text")),),
+        "lr": (Number(1e-5, 1e-1, log=True),),
+        "width": (Number(16, 64, is_int=True, step=16),),
+        "depth": (Number(1, 12, is_int=True, log=True),),
+        "kind": (Categorical(("early", "late", None), when={"family": ("fusion",)}),),
+        "drop": (Number(0.0, 0.5, step=0.1),),
+        "n": (Number(1, 9, is_int=True, when={"kind": ("late",)}),),
+        "k": (Number(0, 4, is_int=True, at_most="n", when={"kind": ("late",)}),),
+        "floor": (Number(1e-6, 1e-1, log=True, at_most="lr"),),
+    }
+)  # fmt: skip
+
+
+def sample(space, rng):
+    return assign(space, lambda _, domain, high: draw(domain, high, rng))
+
+
+def members_of(space, loss, *, count, epochs=3, state=PAUSED, family=None, start=0):
+    rng, found = random.Random(start), []
+    for number in range(start, start + count):
+        params = sample(space, rng)
+        value = loss(params)
+        found.append(
+            Member(number, family or params.get("family", ""), state, epochs, bests=(value,) * epochs, params=params)
+        )
+    return found
+
+
+def proposals(space, members, count=200, *, share=0.0):
+    known = {"members": members, "rungs": RUNGS, "random_share": share}
+    return [propose(space, rng=random.Random(seed), **known) for seed in range(count)]
+
+
+def test_it_looks_near_the_best_of_a_late_rung():
+    # Loss is the distance to x = .8 and y = 10^-3, a third of the way down the logarithm.
+    members = members_of(FLAT, lambda p: abs(p["x"] - 0.8) + abs(math.log10(p["y"]) + 3), count=60)
+    found = proposals(FLAT, members)
+    off = [abs(p["x"] - 0.8) + abs(math.log10(p["y"]) + 3) / 4 for p in found]
+    drawn = [abs(p["x"] - 0.8) + abs(math.log10(p["y"]) + 3) / 4 for p in proposals(FLAT, members, share=1.0)]
+    assert sorted(off)[100] < 0.4 * sorted(drawn)[100]
+
+
+def test_early_rungs_and_few_trials_teach_nothing():
+    at_random = proposals(FLAT, [])
+
+    def loss(params):
+        return abs(params["x"] - 0.8)
+
+    assert proposals(FLAT, members_of(FLAT, loss, count=60, epochs=1)) == at_random  # rung 1 of 9 is early
+    assert proposals(FLAT, members_of(FLAT, loss, count=3)) == at_random  # two parameters: four trials at least
+    assert proposals(FLAT, members_of(FLAT, loss, count=5)) != at_random
+    diverged = members_of(FLAT, lambda params: math.inf, count=60, epochs=2, state=FAILED)
+    assert proposals(FLAT, diverged) == at_random
+
+
+def test_a_random_share_knows_nothing():
+    members = members_of(FLAT, lambda p: p["x"], count=60)
+    assert proposals(FLAT, members, share=1.0) == proposals(FLAT, [], share=1.0)
+    known, unknown = proposals(FLAT, members, 600, share=0.4), proposals(FLAT, [], 600, share=0.4)
+    assert sum(a == b for a, b in zip(known, unknown, strict=True)) / 600 == pytest.approx(0.4, abs=0.06)
+
+
+def test_each_family_is_drawn_evenly_and_learns_from_its_own():
+    good = members_of(RICH, lambda p: 0.1 + p["lr"], count=80)
+    members = [m for m in good if m.family == "text"]  # nothing is known of fusion
+    found = proposals(RICH, members, 400)
+    fusion = [p["lr"] for p in found if p["family"] == "fusion"]
+    text = [p["lr"] for p in found if p["family"] == "text"]
+    assert len(fusion) / 400 == pytest.approx(0.5, abs=0.08)
+    assert sorted(text)[len(text) // 2] < 0.3 * sorted(fusion)[len(fusion) // 2]  # text's better trials have low rates
+
+
+def test_every_proposal_lies_in_the_space():
+    members = members_of(RICH, lambda p: p["lr"] * p["width"], count=120, epochs=9, state=COMPLETE)
+    found = proposals(RICH, members, 300, share=0.2)
+    for params in found:
+        assert check(RICH, params) == []
+        places = place(RICH, params)
+        assert [name.partition("#")[0] for name in sorted(places)] == sorted(params)
+        assert all(0 <= at <= 1 for name, at in places.items() if name[:4] not in ("fami", "kind"))
+    assert {p["width"] for p in found} == {16, 32, 48, 64} and {p.get("kind") for p in found} == {"early", "late", None}
+    assert {p["k"] for p in found if "k" in p} == {0, 1, 2, 3, 4}
+
+
+def test_a_proposal_is_a_function_of_what_is_known_and_the_seed():
+    members = members_of(RICH, lambda p: p["lr"], count=60)
+    shuffled = members[:]
+    random.Random(0).shuffle(shuffled)
+    assert proposals(RICH, members, 20) == proposals(RICH, shuffled, 20)

@@ -1,0 +1,256 @@
+"""Promotion by hand-made ledgers in closed form, and rules that hold in any search."""
+
+import math
+import random
+from collections import Counter, defaultdict
+from dataclasses import replace
+
+import pytest
+
+from mmtune.records import COMPLETE, FAILED, INFEASIBLE, PAUSED, RUNNING, WAITING
+from mmtune.search.promotion import Go, Member, Rules, View, ladder, next_job
+
+RULES = Rules(rungs=(1, 3, 9), eta=3)
+NEW = Go(None, 1)
+
+
+def paused(number, *values, family="fusion", seconds=1.0):
+    """Paused after so many epochs; values as losses."""
+    bests = tuple(min(values[: epoch + 1]) for epoch in range(len(values)))
+    return Member(number, family, PAUSED, until=len(values), bests=bests, seconds=seconds)
+
+
+def job(*members, rules=RULES, **view):
+    return next_job(View(members=members, **view), rules)
+
+
+@pytest.mark.parametrize(
+    ("length", "grace", "eta", "rungs"),
+    [
+        (51, 1, 3, (2, 6, 18, 51)),  # a twenty-fifth of 51 is 2; 54 would be above 51
+        (52, 3, 3, (3, 9, 27, 52)),
+        (12, 1, 3, (1, 3, 12)),  # no 9: from there 12 is only a third more
+        (4, 1, 2, (1, 2, 4)),
+        (9, 4, 3, (4, 9)),
+        (9, 6, 3, (9,)),
+        (1, 1, 3, (1,)),
+        (2, 1, 3, (1, 2)),
+        (200, 1, 3, (8, 24, 72, 200)),
+    ],
+)
+def test_a_ladder_begins_at_a_twenty_fifth_and_leaves_out_rungs_near_the_end(length, grace, eta, rungs):
+    assert ladder(length, grace=grace, eta=eta) == rungs
+
+
+def test_the_best_of_three_goes_on_and_no_second_before_there_are_six():
+    members = [paused(0, 0.5), paused(1, 0.3)]
+    assert job(*members) == NEW  # floor(2 / 3) = 0
+    members.append(paused(2, 0.4))
+    assert job(*members) == Go(1, 3)
+    members[1] = replace(members[1], state=RUNNING, until=3)
+    assert job(*members, live={1}) == NEW  # marked when it was decided: nobody else goes for it
+    members += [paused(3, 0.1), paused(4, 0.2)]
+    # Two are better than the one promoted, but one of floor(5 / 3) has gone: promotion is delayed.
+    assert job(*members, live={1}) == NEW
+    assert job(*members, paused(5, 0.9), live={1}) == Go(3, 3)
+
+
+def test_the_highest_rung_comes_first():
+    members = [paused(n, 0.5 + n / 100, 0.5, 0.4 + n / 100) for n in range(3)] + [
+        paused(n, n / 10) for n in range(3, 15)
+    ]
+    assert job(*members) == Go(0, 9)
+    below = [replace(members[0], state=RUNNING, until=9), *members[1:]]
+    assert job(*below, live={0}) == Go(3, 3)  # floor(15 / 3) = 5, three have gone; t3 has .3 as the best at epoch 1
+
+
+def test_a_trial_counts_with_its_best_value_so_far():
+    up_and_down = paused(0, 0.2, 0.8, 0.9)
+    assert job(up_and_down, paused(1, 0.3, 0.3, 0.3), paused(2, 0.4, 0.4, 0.4)) == Go(0, 9)
+
+
+def test_equal_values_go_by_number_in_whatever_order_they_came():
+    members = [paused(n, 0.5) for n in range(9)]
+    for seed in range(20):
+        random.Random(seed).shuffle(members)
+        assert job(*members) == Go(0, 3)
+
+
+def test_what_failed_is_the_worst_of_the_next_rung_and_what_did_not_fit_is_in_none():
+    nan = Member(1, "fusion", FAILED, until=3, bests=(0.1,))  # diverged in epoch 2
+    at_once = Member(2, "fusion", FAILED, until=1)
+    members = [paused(0, 0.5), at_once]
+    assert job(*members, nan) == NEW  # floor(3 / 3) = 1 of rung 1 was promoted: the one that diverged later
+    assert job(*members, paused(3, 0.6)) == Go(0, 3)  # counted, never promoted
+    assert job(paused(0, 0.5), replace(at_once, state=INFEASIBLE), paused(3, 0.6)) == NEW  # two in the ranks
+    at_three = [paused(4, 0.5, 0.5, 0.5), paused(5, 0.6, 0.6, 0.6)]
+    assert job(*at_three) == NEW
+    assert job(*at_three, nan) == Go(4, 9)  # it stands on rung 3 as the worst, with the .1 of epoch 1 forgotten
+    assert job(*[replace(at_once, number=n) for n in range(9)]) == NEW
+
+
+def test_a_trial_that_ended_by_itself_stands_on_the_rungs_above():
+    early = Member(0, "fusion", COMPLETE, until=3, bests=(0.5, 0.2), seconds=1.0)  # patience, after epoch 2
+    others = [paused(1, 0.5, 0.5, 0.3), paused(2, 0.5, 0.5, 0.4)]
+    assert job(early, *others) == NEW  # it is the top third of three and needs no training
+    worse = replace(early, bests=(0.5, 0.45))
+    assert job(worse, *others) == Go(1, 9)  # counted, but it keeps nobody from going on
+
+
+def test_an_interrupted_trial_goes_on_first_to_where_it_was_going():
+    members = [paused(n, n / 10) for n in range(3)]
+    cut = Member(3, "fusion", RUNNING, until=9, bests=(0.1, 0.1, 0.1))
+    assert job(*members, cut) == Go(3, 9)
+    assert job(*members, cut, live={3}) == NEW  # four members, and one has been promoted
+    assert job(*members, cut, paused(4, 0.8), paused(5, 0.9), live={3}) == Go(0, 3)
+    assert job(*members, Member(3, "", WAITING, until=1)) == Go(3, 1)
+
+
+def test_each_family_has_its_own_ranks():
+    fusion = [paused(n, 0.1 + n / 100) for n in range(3)]
+    text = [paused(n, 0.8 + n / 100, family="text") for n in range(3, 6)]
+    assert job(*fusion, *text) == Go(0, 3)
+    gone = [replace(fusion[0], state=RUNNING, until=3), *fusion[1:]]
+    assert job(*gone, *text, live={0}) == Go(3, 3)  # the best text trial, though fusion's second is better
+
+
+def test_a_rung_that_has_cost_more_than_the_one_below_waits():
+    # Nine members at 1 s an epoch: 9 s below the first rung. Whoever goes to epoch 3 at 100 s an epoch pays 200 s.
+    dear = [paused(0, 0.1, seconds=100.0), paused(1, 0.2, seconds=100.0)]
+    cheap = [paused(n, n / 10) for n in range(3, 10)]
+    assert job(*dear, *cheap) == Go(0, 3)  # 200 + 7 s below rung 1, nothing above
+    gone = [replace(dear[0], state=RUNNING, until=3), dear[1]]
+    assert job(*gone, *cheap, live={0}) == Go(1, 3)  # 200 s promised above, 207 s below
+    gone[1] = replace(dear[1], state=RUNNING, until=3)
+    assert job(*gone, *cheap, live={0, 1}) == NEW  # 400 s above
+    noise = [paused(n, n / 10, seconds=1.0 + n % 3) for n in range(9)]
+    promoted = [replace(noise[n], state=RUNNING, until=3) for n in range(2)]
+    assert job(*promoted, *noise[2:], live={0, 1}) == Go(2, 3)  # up to fourfold prices are the clock's noise
+
+
+def test_the_end_of_the_budget_trains_the_leaders_of_each_family():
+    members = [paused(0, 0.5), paused(1, 0.4), paused(2, 0.9, family="text")]
+    assert job(*members, room=1) == NEW
+    assert job(*members, room=0) == Go(1, 9)
+    one = [members[0], replace(members[1], state=RUNNING, until=9), members[2]]
+    assert job(*one, room=0, live={1}) == Go(2, 9)
+    both = [*one[:2], replace(members[2], state=RUNNING, until=9)]
+    assert job(*both, room=0, live={1, 2}) == "wait"
+    done = [members[0], Member(1, "fusion", COMPLETE, 9, (0.4,) * 9), Member(2, "text", COMPLETE, 9, (0.9,) * 9)]
+    assert job(*done, room=0) == "done"
+    assert job(*done[:2], Member(2, "text", FAILED, 9, (0.1,)), room=0) == "done"
+
+
+def test_time_that_is_just_enough_goes_to_the_leaders():
+    members = [paused(0, 0.5), paused(1, 0.4), paused(2, 0.9, 0.9, 0.9, family="text", seconds=2.0)]
+    # t1 lacks 8 epochs of 1 s, t2 lacks 6 of 2 s: 20 s.
+    assert job(*members, seconds_left=20.1) == NEW
+    assert job(*members, seconds_left=20.0) == Go(1, 9)
+    gone = [members[0], replace(members[1], state=RUNNING, until=9), replace(members[2], state=RUNNING, until=9)]
+    assert job(*gone, live={1, 2}, seconds_left=20.0) == "wait"
+    assert job(*gone, live={1, 2}, seconds_left=21.0) == NEW
+
+
+def test_one_rung_is_a_search_without_early_stopping():
+    whole = Rules(rungs=(9,), eta=3)
+    assert job(rules=whole, room=2) == Go(None, 9)
+    assert job(Member(0, "fusion", RUNNING, until=9), rules=whole, room=0, live={0}) == "done"
+    assert job(Member(0, "fusion", RUNNING, until=9, bests=(0.5,)), rules=whole, room=0) == Go(0, 9)
+
+
+class Simulation:
+    """A search over random curves, in which any of ``workers`` may be the next to end, fail or run out of memory."""
+
+    def __init__(self, seed, *, workers, families=("a", "b"), trials=60, rules=RULES):
+        self.rng, self.rules, self.workers, self.trials = random.Random(seed), rules, workers, trials
+        self.families, self.members, self.live, self.history = families, {}, set(), []
+        self.order = random.Random(seed)  # in which the schedule is told of the members
+
+    def view(self):
+        members = list(self.members.values())
+        self.order.shuffle(members)
+        return View(members=members, live=set(self.live), room=self.trials - len(self.members))
+
+    def decide(self):
+        decision = next_job(self.view(), self.rules)
+        if isinstance(decision, Go):
+            self.history.append(decision)
+            number = len(self.members) if decision.number is None else decision.number
+            if decision.number is None:
+                self.members[number] = Member(number, self.rng.choice(self.families), RUNNING, decision.until)
+            else:
+                self.check_promotion(decision)
+                self.members[number] = replace(self.members[number], state=RUNNING, until=decision.until)
+            self.live.add(number)
+        return decision
+
+    def check_promotion(self, decision):
+        pass
+
+    def end(self):
+        number = self.rng.choice(sorted(self.live))
+        self.live.discard(number)
+        member = self.members[number]
+        kind = self.rng.random()
+        if kind < 0.05:
+            self.members[number] = replace(member, state=INFEASIBLE)
+        elif kind < 0.15:
+            self.members[number] = replace(member, state=FAILED)
+        else:
+            bests = list(member.bests)
+            while len(bests) < member.until:
+                bests.append(min([*bests, round(self.rng.random(), 1)]))  # rounded: there are many equal values
+            state = COMPLETE if member.until == self.rules.rungs[-1] or kind < 0.2 else PAUSED
+            self.members[number] = replace(member, state=state, bests=tuple(bests), seconds=self.rng.uniform(1, 2))
+
+    def run(self):
+        while True:
+            decision = "wait"
+            while len(self.live) < self.workers and isinstance(decision := self.decide(), Go):
+                pass
+            if not self.live:
+                assert decision == "done"
+                return self
+            self.end()
+
+
+class Checked(Simulation):
+    def check_promotion(self, decision):
+        member, rungs = self.members[decision.number], self.rules.rungs
+        assert member.state == PAUSED and member.number not in self.live
+        assert decision.until in rungs and decision.until > member.until == member.epoch
+        if self.trials > len(self.members) or decision.until != rungs[-1]:  # no leader at the budget's end
+            at = rungs.index(member.until)
+            assert decision.until == rungs[at + 1]
+            family = [other for other in self.members.values() if other.family == member.family]
+            ranked = sorted((v, m.number) for m in family if (v := m.value_at(rungs, at)) is not None)
+            quota = len(ranked) // self.rules.eta
+            assert sum(m.until > member.until and m.value_at(rungs, at) is not None for m in family) < quota
+            assert member.number in [number for _, number in ranked[:quota]]
+            assert math.isfinite(member.value_at(rungs, at))
+
+
+@pytest.mark.parametrize("workers", [1, 4, 16, 64])
+@pytest.mark.parametrize("seed", range(5))
+def test_no_search_breaks_the_rules(workers, seed):
+    search = Checked(seed, workers=workers).run()
+    assert len(search.members) == search.trials
+    promoted = Counter((go.number, go.until) for go in search.history if go.number is not None)
+    assert max(promoted.values()) == 1  # each trial goes to each rung once
+    leaders = defaultdict(list)
+    for member in search.members.values():
+        assert member.epoch <= member.until  # nobody beyond its rung
+        assert member.state != RUNNING
+        if member.bests and member.state in (PAUSED, COMPLETE):
+            leaders[member.family].append((member.bests[-1], member.number))
+    for ranked in leaders.values():
+        assert search.members[min(ranked)[1]].state == COMPLETE
+
+
+def test_the_order_in_which_members_are_known_does_not_matter():
+    histories = []
+    for shuffle in range(3):
+        search = Simulation(3, workers=1)
+        search.order = random.Random(shuffle)
+        histories.append(search.run().history)
+    assert histories[0] == histories[1] == histories[2]
