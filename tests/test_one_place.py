@@ -41,9 +41,7 @@ def rows(monkeypatch):
         "worst", ("regression",), "min", "largest error", "the target's", lambda split: abs(split.errors).max()
     )
     monkeypatch.setitem(METRICS, "worst", worst)
-    sampler = SamplerKind(
-        "mine", "a sampler of one's own", TpeOptions, lambda ask, options: (ask, options)
-    )
+    sampler = SamplerKind("mine", "a sampler of one's own", TpeOptions, lambda ask, options: (ask, options))
     monkeypatch.setitem(SAMPLERS, "mine", sampler)
     scheduler = SchedulerKind("halving", "a scheduler of one's own", AshaOptions, SCHEDULERS["asha"].make)
     monkeypatch.setitem(SCHEDULERS, "halving", scheduler)

@@ -3,6 +3,7 @@
 import pytest
 
 from mmtune.spec import shipped
+from mmtune.spec.search_spec import load_spec
 from mmtune.spec.shipped import find_search_file, shipped_search_files
 
 
@@ -26,3 +27,10 @@ def test_find_search_file(tmp_path, monkeypatch):
     (package / "search_spaces").unlink()
     (tmp_path / "search_spaces").rename(package / "search_spaces")  # as in the wheel
     assert find_search_file("mmbv/moviescope") == package / "search_spaces/mmbv/moviescope.yaml"
+
+
+@pytest.mark.parametrize("name", list(shipped_search_files()))
+def test_shipped_search_files_load(name):
+    spec = load_spec(shipped_search_files()[name])
+    assert spec.warnings == ()
+    assert load_spec(spec.to_yaml()) == spec
