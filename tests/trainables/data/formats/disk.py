@@ -9,7 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 from PIL import Image
+
+from trainables.data.formats import table as table_format
 
 
 def png(red: int = 0, green: int = 0, blue: int = 0, size: tuple[int, int] = (4, 3)) -> bytes:
@@ -54,3 +57,21 @@ def classes(table: Any, target: str | None = None) -> list[Any]:
 def by_id(table: Any, values: Any) -> dict[str, Any]:
     """``values``, one a row, by the row's id."""
     return dict(zip(table.ids, values, strict=True))
+
+
+BY_SPLIT = "files: {train: a.csv, val: b.csv, test: c.csv}\ntext: t\nlabels: {y: {kind: multiclass}}\n"
+ONE = "files: d.csv\ntext: t\nlabels: {y: {kind: multiclass}}\n"
+
+
+def read(folder, yaml, **files):
+    """The table of a folder with that table.yaml and files; in their names ``__`` stands for a dot."""
+    names = {name.replace("__", "."): content for name, content in files.items()}
+    write_files(folder, {"table.yaml": yaml, **names})
+    return table_format.read(str(folder))
+
+
+def refused(folder, yaml, **files):
+    """The message that such a folder is refused with, its own path left out."""
+    with pytest.raises(ValueError) as caught:
+        read(folder, yaml, **files)
+    return str(caught.value).replace(f"{folder}/", "")
