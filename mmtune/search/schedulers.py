@@ -1,10 +1,10 @@
 """Schedulers: a row of ``SCHEDULERS`` each, from which ``check``, lists and the schema take what a scheduler is.
 
 ``asha`` and ``none`` let a trial train to the epoch that :mod:`mmtune.search.promotion` gave it, and the rows say by
-what ladder. ``asha_stopping`` is Ray Tune's own ASHA, told apart from it in three ways.
+what ladder. ``asha_stopping`` has Ray Tune's rule. None of them is Ray's own class:
 
-- What they know is rebuilt from reports.csv: Ray's experiment snapshot leaves the scheduler out, and ASHA
-  would resume with empty rungs.
+- What they know is the ledger: Ray's experiment snapshot leaves the scheduler out, and ASHA would resume with empty
+  rungs.
 - The clock is the epoch, and a trial that reaches its last epoch ends by itself: ASHA would "stop" it, so
   that winners and losers could not be told apart and the trial's closing facts were lost.
 - Once the budget is spent every trial stops at its next report.
@@ -68,9 +68,9 @@ def _asha_rules(options: AshaOptions, epochs: int) -> Rules:
 
 
 def _asha_stopping(options: AshaStoppingOptions, trials: Trials, is_spent: Callable[[], bool]) -> TrialScheduler:
-    from mmtune.search.asha import StudyAsha
+    from mmtune.search.stopping import StopBelow
 
-    return StudyAsha(trials=trials, is_spent=is_spent, **dict(options))
+    return StopBelow(trials=trials, is_spent=is_spent, **dict(options))
 
 
 _ROWS = (

@@ -82,6 +82,11 @@ class Trials(dict[str, TrialRecord]):
         rows = self[trial].rows if trial in self else []
         return {row["epoch"]: row[self.metric] for row in rows if row.get(self.metric) is not None}
 
+    def objective_at(self, trial: str, epoch: int) -> float | None:
+        """The objective at an epoch; None if the trial did not report it."""
+        rows = self[trial].rows
+        return rows[epoch - 1].get(self.metric) if epoch <= len(rows) else None
+
     def device_seconds(self) -> float:
         """Spent so far, by all trials of all sessions."""
         return sum(trial.total("device_seconds") for trial in list(self.values()))

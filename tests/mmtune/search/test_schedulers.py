@@ -1,9 +1,10 @@
 """ASHA by the epoch, with rungs that survive a new session."""
 
+import random
 from types import SimpleNamespace
 
 import pytest
-from ray.tune.schedulers import TrialScheduler
+from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
 from mmtune.records import COMPLETE, PRUNED, StudyFolder
 from mmtune.search.schedulers import SCHEDULERS, make_scheduler
@@ -86,6 +87,30 @@ def test_a_new_session_decides_as_the_old_one_would(tmp_path, value):
         assert item.on_trial_result(None, trial("d"), {"epoch": 3, "value": value}) == (
             CONTINUE if value >= 0.9 else STOP
         )
+
+
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_ray_decides_alike(tmp_path, mode):
+    """Ten trials in a shuffled order of arrival; Ray's own ASHA is shown the same reports."""
+    ledger, scheduler = make(tmp_path, mode=mode, epochs=10)
+    rule = {"grace_period": 1, "reduction_factor": 3, "max_t": 10, "stop_last_trials": False}
+    rays = ASHAScheduler(time_attr="epoch", metric="value", mode=mode, **rule)
+    rng = random.Random(0)
+    names = [f"t{index}" for index in range(30)]
+    add(ledger, scheduler, *names)
+    for name in names:
+        rays.on_trial_add(None, trial(name))
+    epochs, stopped = dict.fromkeys(names, 0), []
+    while epochs:
+        name = rng.choice(list(epochs))
+        epochs[name] += 1
+        value = rng.random()
+        decision = feed(ledger, scheduler, name, epochs[name], value)
+        assert decision == rays.on_trial_result(None, trial(name), {"epoch": epochs[name], "value": value})
+        stopped += [name] * (decision == STOP)
+        if decision == STOP or epochs[name] == 9:
+            del epochs[name]
+    assert 10 < len(stopped) < 30
 
 
 @pytest.mark.parametrize("name", ["asha", "asha_stopping", "none"])
