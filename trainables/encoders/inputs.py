@@ -47,7 +47,7 @@ class Input:
         num_tokens: of images only: pool the token grid to so many; None keeps it.
         max_tokens: of text only: the longest text instead of the encoder's own limit.
         is_standardised: (x - mean) / deviation over the training rows, for each feature.
-        seed: what an architecture without weights draws them from; see :meth:`drawn_from`.
+        seed: what weights that are nowhere to be read are drawn from; see :meth:`drawn_from`.
     """
 
     encoder: str
@@ -61,8 +61,9 @@ class Input:
     seed: int = 0
 
     def drawn_from(self, seed: int) -> Input:
-        """The same with ``seed``, if its encoder is an architecture without weights."""
-        return replace(self, seed=seed) if draws_weights(self.encoder) else self
+        """The same with ``seed``, if its encoder is an architecture without weights, or trains: of what is locked and
+        read from files the features serve every seed."""
+        return replace(self, seed=seed) if draws_weights(self.encoder) or not self.is_locked else self
 
     @property
     def has_encoder(self) -> bool:

@@ -22,7 +22,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from trainables.encoders.architectures import ARCHITECTURES, IMAGE_ARCHITECTURES, draws_weights
+from trainables.encoders.architectures import ARCHITECTURES, IMAGE_ARCHITECTURES
 from trainables.files import file_hash
 from trainables.seeds import derive_seed
 
@@ -74,7 +74,7 @@ def own_generator(name: str, seed: int) -> Iterator[None]:
     """What an encoder draws is its own: a random one is the same in every process with ``seed``, and a pretrained
     one leaves the trial's generator where it was, whether it was loaded now or came from an earlier trial."""
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(derive_seed(seed, "weights", name) if draws_weights(name) else 0)
+        torch.default_generator.manual_seed(derive_seed(seed, "weights", name))
         yield
 
 
@@ -111,7 +111,7 @@ def load_model(name: str, auto_class: Any = None, *, seed: int = 0) -> Any:
     Args:
         name: see the head of this file.
         auto_class: class to load it with; None is AutoModel.
-        seed: what a random one draws its weights from.
+        seed: what a random one draws its weights from, and a pretrained one a pooler that its weights lack.
 
     Raises:
         ValueError: the name is none, or its weights are incomplete: missing tensors are named. Tensors that
@@ -122,7 +122,12 @@ def load_model(name: str, auto_class: Any = None, *, seed: int = 0) -> Any:
         if name in ARCHITECTURES or is_for_size_alone:
             config = load_config(name)
             return (_auto_model().from_config(config) if auto_class is None else auto_class(config)).eval()
-        return copy.deepcopy(shared_model(name, auto_class))
+        model, lacks_pooler = shared_model(name, auto_class)
+        model = copy.deepcopy(model)
+        if lacks_pooler:
+            torch.default_generator.manual_seed(derive_seed(seed, "pooler", name))  # loaded now or before
+            _draw_pooler(model)
+        return model
 
 
 def _auto_model() -> Any:
@@ -131,9 +136,20 @@ def _auto_model() -> Any:
     return AutoModel
 
 
+def _draw_pooler(model: Any) -> None:
+    for module in model.pooler.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=model.config.initializer_range)
+            nn.init.zeros_(module.bias)
+
+
 @lru_cache(maxsize=4)
-def shared_model(name: str, auto_class: Any) -> nn.Module:
-    """Loaded once a process, and not to be changed; a warm worker serves many trials from it."""
+def shared_model(name: str, auto_class: Any) -> tuple[nn.Module, bool]:
+    """Loaded once a process, and not to be changed; a warm worker serves many trials from it.
+
+    Returns:
+        The model, and whether its weights lack those of its pooler.
+    """
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
@@ -149,7 +165,7 @@ def shared_model(name: str, auto_class: Any) -> nn.Module:
         raise ValueError(f"encoder '{name}': weights lack {len(required)} tensors, first {', '.join(required[:3])}")
     _warn_about(name, missing, "start at random")
     _warn_about(name, sorted(problems["unexpected_keys"]), "are not used")
-    return model.eval()
+    return model.eval(), bool(missing)
 
 
 def _warn_about(name: str, keys: list[str], what: str) -> None:

@@ -223,7 +223,13 @@ def test_missing_weights_are_named(saved, tmp_path):
 def test_a_pooler_may_be_missing(saved, tmp_path):
     without(saved["bert"][0], tmp_path, ["pooler."])
     with pytest.warns(UserWarning, match="pooler.dense.bias, pooler.dense.weight start at random"):
-        assert load_model(str(tmp_path)).pooler is not None
+        first = load_model(str(tmp_path), seed=3)
+    again, other = (load_model(str(tmp_path), seed=seed) for seed in (3, 4))
+    state, alike = first.state_dict(), again.state_dict()
+    assert all(state[name].equal(alike[name]) for name in state)
+    changed = {name for name, value in other.state_dict().items() if not value.equal(state[name])}
+    assert changed == {"pooler.dense.weight"}  # biases begin at 0
+    assert state["pooler.dense.weight"].std().item() == pytest.approx(0.02, rel=0.2)  # as BERT draws
 
 
 def test_broken_weights_are_one_clear_error(saved, tmp_path):
