@@ -61,8 +61,8 @@ class OptimConfig(Section):
 class UdaConfig(Section):
     """Unsupervised data augmentation as a regulariser (Monter-Aldana et al. 2023, eqs. 6-11).
 
-    Both views go through the model as one concatenated batch of twice the rows: BatchNorm (EfficientNet when
-    unlocked, ``tirg_norm: batch``) normalises over both and its running statistics see both, unless
+    Both views go through the model as one concatenated batch of twice the rows: BatchNorm (ResNet and
+    EfficientNet when unlocked, ``tirg_norm: batch``) normalises over both and its running statistics see both, unless
     ``bn_eval_for_aug``.
     ``mode: aug`` doubles the training rows instead and leaves lambda, n, k and the divergence aside.
     ``copies: fresh`` makes the copies while training: what locked encoders give for an augmented modality is no
@@ -144,6 +144,8 @@ class TrialConfig(Section):
     """Samples an optimiser step, over all ranks."""
     micro_batch_size: int | None = Field(None, ge=1)
     """Samples a forward and rank, the rest of a batch is accumulated; null does a batch at once."""
+    batch_norm: Literal["step", "running"] = "step"
+    """BatchNorm in trained encoders: statistics of a step's batch over all ranks, or those it came with, which stay."""
     eval_batch_size: int = Field(256, ge=1)
     """Samples a forward and rank where nothing is trained."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"

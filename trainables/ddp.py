@@ -10,20 +10,24 @@ import gc
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
-import torch.distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from trainables import freezing
+from trainables.parts import InParts
 from trainables.state import State
 
 
 def wrap(state: State) -> None:
     """Makes ``state.wrapped``; evaluation uses the bare model, whose lengths and batches vary more."""
-    wrapped = state.model
+    wrapped, config = state.model, state.config
+    if state.is_in_parts:
+        assert config.micro_batch_size is not None
+        views = 2 if config.uda.mode in ("fixed", "dynamic") else 1
+        wrapped = InParts(wrapped, size=views * config.micro_batch_size)
     if state.ranks.world > 1:
         ids = [state.ranks.device.index] if state.ranks.device.type == "cuda" else None
-        wrapped = DistributedDataParallel(state.model, device_ids=ids)
-    state.wrapped = torch.compile(wrapped, dynamic=True) if state.config.compile else wrapped  # pyright: ignore
+        wrapped = DistributedDataParallel(wrapped, device_ids=ids)
+    state.wrapped = torch.compile(wrapped, dynamic=True) if config.compile else wrapped  # pyright: ignore
 
 
 def begin_epoch(state: State, epoch: int) -> None:
@@ -39,10 +43,3 @@ def synchronised(state: State, *, is_last: bool) -> AbstractContextManager[objec
     """Around a forward and backward: ranks add up their gradients in the last micro-batch of a step alone."""
     wrapped = state.wrapped
     return nullcontext() if is_last or state.ranks.world == 1 else wrapped.no_sync()  # pyright: ignore
-
-
-def share_buffers(state: State) -> None:
-    """Rank 0's BatchNorm statistics everywhere: they are what the checkpoint holds, so they are evaluated."""
-    if state.ranks.world > 1:
-        for buffer in state.model.buffers():
-            torch.distributed.broadcast(buffer, src=0)

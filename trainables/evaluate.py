@@ -17,7 +17,6 @@ from torch import Tensor
 from trainables.data.ahead import ahead
 from trainables.data.data import Data
 from trainables.data.order import eval_batches
-from trainables.ddp import share_buffers
 from trainables.errors import NonFiniteError
 from trainables.files import replacing
 from trainables.losses import supervised_loss
@@ -85,7 +84,6 @@ def outputs(state: State, rows: np.ndarray, *, what: str) -> tuple[np.ndarray, n
     """
     ranks, report = state.ranks, getattr(state.model, "report", None)
     state.model.eval()
-    share_buffers(state)
     logits, joint, size = [], [], state.config.eval_batch_size
     parts = list(eval_batches(state.data, rows, batch_size=size, rank=ranks.rank, world=ranks.world))
     for batch in ahead(lambda part: clean_batch(state, part), parts, depth=state.depth):

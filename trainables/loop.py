@@ -42,6 +42,7 @@ from trainables.losses import build_supervised_loss
 from trainables.measure import inference_ms, peak_memory_gib, reset_peak_memory, size_facts
 from trainables.model import build_model
 from trainables.optim import build_optimizer
+from trainables.parts import runs_in_parts
 from trainables.precision import choose_precision
 from trainables.progress import Progress, Row, check_objective, overfitting
 from trainables.ranks import Ranks, best_device
@@ -167,6 +168,7 @@ def _build(config: TrialConfig, *, folder: Path, ranks: Ranks) -> State:
     return State(
         config=config, folder=folder, ranks=ranks, data=data, precision=precision, supervised=supervised, model=model,
         optimizer=build_optimizer(model, config.optim), uda=DynamicLambda(config.uda), steps_per_epoch=len(sizes),
+        is_in_parts=runs_in_parts(model, config, num_rows=-(-max(sizes) // ranks.world)),
         depth=_AHEAD if ranks.device.type == "cuda" else 0,  # a CPU has nobody else to load
     )  # fmt: skip
 

@@ -18,6 +18,7 @@ from trainables.encoders.port import Port, load_encoder
 from trainables.encoders.tabular import CategoricalEncoder, GraphEncoder, NumericEncoder
 from trainables.encoders.weights import load_config
 from trainables.families import family_inputs, family_module
+from trainables.parts import runs_in_parts, set_batch_norms
 from trainables.task import Task
 
 _STATISTICS_ROWS = 4096  # training rows that standardised features are measured on, at most
@@ -44,13 +45,14 @@ def build_model(config: TrialConfig, data: Data) -> nn.Module:
     return _family_model(config, data.task, ports)
 
 
-def model_size(config: TrialConfig) -> tuple[int, int]:
+def model_size(config: TrialConfig, *, workers: int = 1) -> tuple[int, int]:
     """Parameters of the model, locked encoders included, and how many of them train.
 
     Built on the meta device: no weights are read and no cache is filled.
 
     Raises:
-        ValueError: as :func:`build_model`, or a modality that the dataset does not have.
+        ValueError: as :func:`build_model`, a modality that the dataset does not have, or micro-batches that would
+            cut what a BatchNorm has to see whole, where ``workers`` share a batch.
     """
     dataset, inputs = DatasetRef.of(config), family_inputs(config)
     table, tabular, task = load_table(dataset), load_tabular(dataset), load_target(dataset, config.target).task
@@ -62,7 +64,9 @@ def model_size(config: TrialConfig) -> tuple[int, int]:
             modality: load_port(modality, input, tabular=tabular, dataset=config.dataset)
             for modality, input in inputs.items()
         }
-        parameters = list(_family_model(config, task, ports).parameters())
+        model = _family_model(config, task, ports)
+    runs_in_parts(model, config, num_rows=-(-config.batch_size // workers))
+    parameters = list(model.parameters())
     return sum(part.numel() for part in parameters), sum(part.numel() for part in parameters if part.requires_grad)
 
 
@@ -110,6 +114,7 @@ def load_tabular_encoder(
 
 def _family_model(config: TrialConfig, task: Task, ports: dict[str, Port]) -> nn.Module:
     model = family_module(config.family).build(config.model, task, ports)
+    set_batch_norms(model, config)
     if config.gradient_checkpointing and not checkpoint_layers(model):
         raise ValueError(f"gradient_checkpointing: nothing that trains in this '{config.family}' supports it")
     return model

@@ -33,6 +33,7 @@ class State:
         optimizer: over the parameters that train.
         uda: lambda of the epoch about to run.
         steps_per_epoch: optimiser steps.
+        is_in_parts: micro-batches are cut inside of the model (:mod:`trainables.parts`), not before it.
         depth: batches that a thread makes in advance; 0 makes each when it is needed.
         progress: epochs so far.
         wrapped: the model as training calls it (DDP, compiled).
@@ -48,6 +49,7 @@ class State:
     optimizer: torch.optim.Optimizer
     uda: DynamicLambda
     steps_per_epoch: int
+    is_in_parts: bool
     depth: int
     progress: Progress = field(default_factory=Progress)
     wrapped: nn.Module = field(init=False)

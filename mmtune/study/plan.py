@@ -96,6 +96,6 @@ def _model_sizes(spec: SearchSpec, data_dir: str | None) -> Iterator[tuple[str, 
     sizes: dict[str, tuple[int, int]] = {}
     for params in corners(spec.space, limit=24):
         config = spec.trial_config(params, data_dir)
-        sizes[config.family] = max(sizes.get(config.family, (0, 0)), model_size(config))
+        sizes[config.family] = max(sizes.get(config.family, (0, 0)), model_size(config, workers=spec.resources.workers))
     for family, (total, trainable) in sorted(sizes.items()):
         yield family, total, trainable

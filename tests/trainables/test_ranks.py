@@ -6,6 +6,7 @@ import pytest
 from trainables import loop
 from trainables.evaluate import PREDICTIONS, evaluate
 from trainables.loop import setup
+from trainables.model import model_size
 from trainables.ranks import Ranks
 
 PLAIN = {"dropout": 0.0, "text_encoder": "tiny-bert"}
@@ -26,6 +27,25 @@ RANKS = {
 def ranks_config(toy, name):
     family, model, given = RANKS[name]
     return toy(family, model=model, optim={"lr": 1e-3}, **given)
+
+
+NORMS = {  # BatchNorm in the middle of a model
+    "tirg": ("lit_tirg", {"dropout": 0.0}, {"batch_size": 15}),  # the default norm
+    "tirg in parts": ("lit_tirg", {"dropout": 0.0}, {"batch_size": 15, "micro_batch_size": 2}),
+    "tirg with copies": (
+        "lit_tirg", {"dropout": 0.0}, {"batch_size": 15, "micro_batch_size": 3, "uda": {"mode": "fixed"}},
+    ),
+    "resnet": ("image", {"dropout": 0.0, "image_encoder": "tiny-resnet"}, {"batch_size": 15}),
+    "resnet in parts": (
+        "image", {"dropout": 0.0, "image_encoder": "tiny-resnet"},
+        {"batch_size": 15, "micro_batch_size": 2, "batch_norm": "running"},
+    ),
+}  # fmt: skip
+
+
+def norm_config(toy, name, **changed):
+    family, model, given = NORMS[name]
+    return toy(family, model=model, optim={"lr": 1e-4}, **{**given, **changed})
 
 
 def batch_norm_config(toy):
@@ -66,6 +86,48 @@ def test_two_ranks_train_as_one(name, toy, two_ranks, tmp_path):
     assert all(row["device_seconds"] == 2 * row["wall_seconds"] for row in first["rows"])
     ids = pyarrow.parquet.read_table(folders[name] / PREDICTIONS)["id"].to_pylist()
     assert ids == [f"row-{row}" for row in range(45, 66)]
+
+
+@pytest.fixture(scope="module")
+def norms(toy, in_new_processes, tmp_path_factory):
+    """NORMS -> rows of one process without micro-batches, of one with them, and of two with them."""
+    jobs = [
+        [
+            {"config": norm_config(toy, name, **change).to_dict(), "folder": str(tmp_path_factory.mktemp("norm"))}
+            for name in NORMS
+        ]
+        for change in ({"micro_batch_size": None}, {}, {})
+    ]
+    jobs = [[{**job, "is_noiseless": True} for job in each] for each in jobs]
+    (whole,), (parts,) = in_new_processes(jobs[0]), in_new_processes(jobs[1])
+    two, other = in_new_processes(jobs[2], world=2)
+    assert two == other
+    return dict(zip(NORMS, zip(whole, parts, two, strict=True), strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NORMS)
+def test_batch_norm_sees_the_batch_of_a_step_whatever_ranks_and_micro_batches(name, norms):
+    whole, *others = norms[name]
+    assert "error" not in whole, whole
+    for other in others:
+        assert "error" not in other, other
+        for row, expected in zip(other["rows"], whole["rows"], strict=True):
+            assert row["val_accuracy"] == expected["val_accuracy"]
+            for key in ("train_loss", "train_supervised", "val_loss"):
+                assert row[key] == pytest.approx(expected[key], rel=1e-5), (row["epoch"], key)
+
+
+def test_micro_batches_that_would_cut_a_batch_norm_are_refused(toy, tmp_path):
+    config = norm_config(toy, "resnet", micro_batch_size=4)
+    expected = r"micro_batch_size: image.encoder.trunk.features.bn1 in this 'image' is a BatchNorm over the whole batch"
+    with pytest.raises(ValueError, match=expected):
+        loop.train(config, folder=tmp_path, ranks=Ranks())
+    with pytest.raises(ValueError, match=expected):
+        model_size(config, workers=3)
+    model_size(config, workers=4)  # 15 rows over 4 ranks: none is cut
+    with pytest.raises(ValueError, match="batch_norm: no encoder that trains in this 'text' has a BatchNorm"):
+        model_size(toy("text", batch_norm="running"))
 
 
 @pytest.mark.slow

@@ -146,7 +146,16 @@ class _LitTirg(nn.Module):
             out_width = 2 * width
         self.head = mlp(out_width, config.hidden, task.num_outputs, depth=config.depth, dropout=config.dropout)
 
+    @property
+    def joint_modules(self) -> tuple[nn.Module, ...]:
+        """What sees the rows of a batch together, and only in :meth:`decide`: TIRG's BatchNorms."""
+        return (self.fuse,) if self.config.fusion == "tirg" else ()
+
     def forward(self, batch: Batch) -> ModelOutput:
+        return self.decide(self.encode(batch))
+
+    def encode(self, batch: Batch) -> dict[str, Tensor]:
+        """f (B, D) as 'text' and, where it is read and there, g (B, G) as 'image'; each row by itself."""
         image = self._image(batch)
         has_pool = self.image.input.output == "pooled+tokens"
         states_BTD, mask_BT, num_image = self.joint_input(batch, image[:, 1:] if has_pool else image)
@@ -155,10 +164,14 @@ class _LitTirg(nn.Module):
             text_BD = pool_text(states_BTD[:, num_image:], mask_BT[:, num_image:], pool="mean")
         else:
             text_BD = states_BTD[:, 0] if self.text_pooler is None else self.text_pooler(states_BTD)
-        features = {"text": text_BD, **({"image": image[:, 0]} if has_pool and batch.has("image") else {})}
+        return {"text": text_BD, **({"image": image[:, 0]} if has_pool and batch.has("image") else {})}
+
+    def decide(self, features: dict[str, Tensor]) -> ModelOutput:
+        """From what :meth:`encode` gave: fusion and head."""
+        text_BD = features["text"]
         if self.config.fusion == "none":
             return ModelOutput(logits=self.head(text_BD), features=features)
-        image_BD = self.to_joint(image[:, 0]) if batch.has("image") else torch.zeros_like(text_BD)
+        image_BD = self.to_joint(features["image"]) if "image" in features else torch.zeros_like(text_BD)
         if self.config.fusion == "concat":
             joint = torch.cat([text_BD, image_BD], dim=1)
         else:

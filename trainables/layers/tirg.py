@@ -10,7 +10,8 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from trainables.layers.batch_norm import BatchNorm
 
 Norm = Literal["batch", "layer", "none"]
 
@@ -23,7 +24,7 @@ class Tirg(nn.Module):
 
     Args:
         dim: D.
-        norm: 'batch' as published; 'layer' and 'none' do not depend on the batch.
+        norm: 'batch' as published, over the whole batch of a step; 'layer' and 'none' do not depend on the batch.
         gate_layers: Linear layers of the gate: 1 as in the code, 2 as in the paper.
         w_g: initial weight of the gated image; learnt.
         w_r: initial weight of the residual; learnt, but AdamW hardly moves it, so what it starts from counts.
@@ -50,17 +51,8 @@ class Tirg(nn.Module):
         return self.w_g * self.gate(both_BE).sigmoid() * image_BD + self.w_r * self.residual(both_BE)
 
 
-class _BatchNorm(nn.BatchNorm1d):
-    """Takes a batch of one row in training too: it has no variance, so the running statistics serve."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        if self.training and len(input) == 1:
-            return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-        return super().forward(input)
-
-
 def _branch(dim: int, *, norm: Norm, num_layers: int) -> nn.Sequential:
-    norms = {"batch": _BatchNorm, "layer": nn.LayerNorm, "none": nn.Identity}
+    norms = {"batch": BatchNorm, "layer": nn.LayerNorm, "none": nn.Identity}
     layers: list[nn.Module] = [norms[norm](2 * dim)]
     for _ in range(num_layers - 1):
         layers += [nn.ReLU(), nn.Linear(2 * dim, 2 * dim)]

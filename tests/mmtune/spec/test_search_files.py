@@ -32,6 +32,7 @@ from trainables.families import FAMILIES, family_inputs, family_module
 from trainables.loop import train
 from trainables.metrics import METRICS
 from trainables.model import load_port
+from trainables.parts import runs_in_parts, set_batch_norms
 from trainables.task import Task
 
 FILES = shipped_search_files()
@@ -201,6 +202,20 @@ def batch_of(config: TrialConfig, task: Task) -> Batch:
         labels=labels.get(task.kind, torch.ones(3)),
         ids=["a", "b", "c"],
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_no_micro_batch_cuts_a_batch_norm(name):
+    spec, seen = spec_of(name), set()
+    for config in configs(name, num_corners=16):
+        kind = (repr(config.model), config.micro_batch_size, config.batch_norm, config.batch_size)
+        if config.micro_batch_size is not None and kind not in seen:
+            seen.add(kind)
+            with torch.device("meta"):
+                model = model_of(config, Task("multiclass", tuple("abcde")))
+            set_batch_norms(model, config)
+            runs_in_parts(model, config, num_rows=-(-config.batch_size // spec.resources.workers))
 
 
 @pytest.mark.slow

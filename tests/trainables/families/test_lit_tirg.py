@@ -24,7 +24,7 @@ VARIANTS = [
     {"modal_type": "own", "tirg_gate_layers": 2, "tirg_lr_mult": 30.0},
 ]
 BY_HEART = {"tirg_norm": "layer"}
-ON_RANKS = {"tirg_norm": "layer", "lock_image": False}
+ON_RANKS = {"lock_image": False}
 
 TASK = Task(kind="multiclass", classes=("a", "b", "c"))
 WIDTH = 5
