@@ -150,6 +150,12 @@ class TrialConfig(Section):
     """Samples a forward and rank where nothing is trained."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Of forward and backward passes; auto: bf16 where the GPU has it, fp16 on older ones, fp32 on a CPU."""
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    """What trains; auto: a GPU where there is one. In a study it follows resources.gpus_per_worker."""
+    workers: int = Field(1, ge=1)
+    """Ranks that train together, which `mmtune train` starts on one machine. In a study it is resources.workers."""
+    threads: int | None = Field(None, ge=1)
+    """CPU threads of each worker; null: all there are. In a study it follows resources.cpus_per_worker."""
     max_text_len: int = Field(128, ge=2, le=8192)
     """Tokens, special ones included; the rest of a text is cut off."""
     image_size: int = Field(128, ge=8, le=2048)

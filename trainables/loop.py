@@ -92,7 +92,7 @@ def train(
         NonFiniteError: a loss, gradient or metric became nan or infinite; on all ranks at once.
         OutOfMemoryError: the device is full.
     """
-    ranks = ranks or Ranks(device=best_device())
+    ranks = ranks or Ranks(device=best_device(config.device))
     try:
         state = setup(config, folder=folder, ranks=ranks)
         return outcome(state, fit(state, report=report, known_epoch=known_epoch))
@@ -110,7 +110,7 @@ def test_best(config: TrialConfig, *, folder: Path, ranks: Ranks | None = None) 
         ValueError: no checkpoint there, one of another configuration, or a test split without labels.
         AgreedError: the same, with several ranks.
     """
-    state = setup(config, folder=folder, ranks=ranks or Ranks(device=best_device()), checkpoint=BEST)
+    state = setup(config, folder=folder, ranks=ranks or Ranks(device=best_device(config.device)), checkpoint=BEST)
     if len(state.data.rows["test"]) == 0:
         raise ValueError(f"dataset {config.dataset}: no labelled rows in split test")
     return evaluate(state, "test").named("test")
@@ -129,6 +129,8 @@ def setup(config: TrialConfig, *, folder: Path, ranks: Ranks, checkpoint: str = 
         ValueError: bad configuration or data, or a checkpoint of another configuration.
         AgreedError: the same, with several ranks: which rank could not start, and why; on all ranks at once.
     """
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
     state = error = None
     try:
         state = _build(config, folder=folder, ranks=ranks)

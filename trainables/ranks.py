@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 import torch.distributed
@@ -65,6 +65,14 @@ class Ranks:
                 raise AgreedError(f"rank {rank}: {where} is of {name} {other}, but rank 0 found {name} {values[0]}")
 
 
-def best_device() -> torch.device:
-    """The first GPU, or the CPU."""
-    return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+def best_device(wanted: Literal["auto", "cpu", "gpu"] = "auto", rank: int = 0) -> torch.device:
+    """The GPU of a rank on its own machine, or the CPU.
+
+    Raises:
+        ValueError: a GPU is wanted that is not there.
+    """
+    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if rank >= torch.cuda.device_count():
+        raise ValueError(f"device: {wanted}: worker {rank} has no GPU here; write device: cpu or fewer workers")
+    return torch.device("cuda", rank)

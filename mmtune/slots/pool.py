@@ -45,6 +45,7 @@ class SlotShape:
 
     workers: int = 1
     cpus_per_worker: float = 1.0
+    threads: int = 1  # of each worker
     gpus_per_worker: float = 0.0
     is_single: bool = False  # fresh workers for every job (resources.isolation: process)
 
@@ -148,7 +149,7 @@ class SlotPool:
         settings = {
             "broker": self.broker,
             "slot": slot,
-            "threads": max(1, int(shape.cpus_per_worker)),
+            "threads": shape.threads,
             "is_single": shape.is_single,
             "env": self.env,
         }

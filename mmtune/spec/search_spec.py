@@ -76,8 +76,11 @@ class SearchSpec:
         return _epochs(self.fixed)
 
     def config_params(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Everything that makes the TrialConfig of ``params``, flat: fixed values, family, dataset, objective."""
+        """Everything that makes the TrialConfig of ``params``, flat: fixed values, what stands outside, resources."""
         common = {"family": self.family, "dataset": self.dataset, "objective": self.objectives[0].metric}
+        wanted = self.resources
+        common |= {"device": "gpu" if wanted.gpus_per_worker else "cpu"}
+        common |= {"workers": wanted.workers, "threads": wanted.threads}
         merged = {**common, **self.fixed, **params}
         return with_floats(merged, flat_fields(merged["family"]))
 

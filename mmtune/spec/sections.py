@@ -94,6 +94,11 @@ class Resources(Section):
     max_equal_failures: int = Field(default=3, ge=0)
     """The same error in so many trials in a row stops the study; 0 never does. Divergence and full memory aside."""
 
+    @property
+    def threads(self) -> int:
+        """CPU threads of a worker."""
+        return max(1, int(self.cpus_per_worker))
+
     @field_validator("gpus_per_worker", mode="before")
     @classmethod
     def _is_one_device(cls, value: Any) -> Any:
@@ -128,6 +133,9 @@ NOT_FIXED = {
     "dataset": "belongs at the top level",
     "objective": "is the metric of the first of objectives",
     "data_dir": "comes from --data",
+    "device": "follows resources.gpus_per_worker",
+    "workers": "is resources.workers",
+    "threads": "follows resources.cpus_per_worker",
 }
 NOT_SEARCHED = {
     "family": "belongs at the top level: family: {type: categorical, choices: [...]}",
@@ -138,6 +146,9 @@ NOT_SEARCHED = {
     "objective": "cannot be searched, it is what the search is for; see objectives",
     "seed": "cannot be searched, that would select luck; put it under fixed, repeat the best with other seeds",
     "data_dir": "comes from --data",
+    "device": "follows resources.gpus_per_worker",
+    "workers": "is resources.workers",
+    "threads": "follows resources.cpus_per_worker",
 }
 
 

@@ -73,6 +73,7 @@ def _pool(session: Session) -> SlotPool:
         shape=SlotShape(
             workers=wanted.workers,
             cpus_per_worker=wanted.cpus_per_worker,
+            threads=wanted.threads,
             gpus_per_worker=wanted.gpus_per_worker,
             is_single=wanted.isolation == "process",
         ),
