@@ -6,13 +6,13 @@ It is rebuilt from reports.csv and trials.csv on resume; a report that it alread
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from mmtune import records
 from mmtune.records import StudyFolder
 from mmtune.search.trials import TrialRecord, Trials
-from mmtune.study.tensorboard import EventFiles
+from mmtune.study.tensorboard import EventFiles, Kind
 from trainables.files import write_atomic
 
 _COST_COLUMNS = (*records.SUMS, "samples_per_second", "peak_memory_gib", *records.TRIAL_FACTS)
@@ -25,18 +25,18 @@ class Ledger:
     Args:
         folder: the study.
         objective: metric and mode that decide a trial's best epoch.
-        params: flat parameter names, the columns of trials.csv.
+        params: what is searched, the columns of trials.csv.
         max_epochs: the most a trial can train.
     """
 
     def __init__(
-        self, folder: StudyFolder, *, objective: tuple[str, str], params: Sequence[str], max_epochs: int
+        self, folder: StudyFolder, *, objective: tuple[str, str], params: Mapping[str, Kind], max_epochs: int
     ) -> None:
         self.folder, self.params = folder, params
         metric, mode = objective
         self.trials = Trials(metric=metric, mode=mode, max_epochs=max_epochs)
         self._csv = records.CsvAppender(folder.reports)
-        self._events = EventFiles(folder.tensorboard)
+        self._events = EventFiles(folder.tensorboard, params)
         self._load()
 
     def start(self, trial: str, params: Mapping[str, Any], *, until: int | None = None) -> TrialRecord:

@@ -20,6 +20,7 @@ from mmtune.study.budget import Account
 from mmtune.study.failures import all_failed, cause, equal_failures, to_retry
 from mmtune.study.ledger import Ledger
 from mmtune.study.screen import Screen
+from mmtune.study.tensorboard import param_kinds
 from trainables.files import write_atomic
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Session:
         self.ledger = Ledger(
             folder,
             objective=(objective.metric, objective.mode),
-            params=list(spec.space.keys),
+            params=param_kinds(spec.space),
             max_epochs=spec.epochs,
         )
         before = sum(session.get("seconds", 0.0) for session in info["sessions"])

@@ -1,30 +1,63 @@
-"""Event files for TensorBoard: one run a trial, its curves and its HParams under the same name."""
+"""Event files for TensorBoard: a run a trial with its curves and HParams, and one summary of the study for all of them.
+
+The HParams tab has the columns of the first experiment summary that it finds. So there is one, of the study: each
+parameter that it searches, conditional ones too, and each metric and cost of its trials.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from mmtune import records
+from mmtune.space.domains import Categorical
 
 if TYPE_CHECKING:
     from tensorboardX import SummaryWriter
 
     from mmtune.search.trials import TrialRecord
+    from mmtune.space.space import Space
+
+Kind = Literal["number", "flag", "word"]
+_EXAMPLES: dict[Kind, float | bool | str] = {"number": 0.0, "flag": False, "word": ""}
+
+
+def param_kinds(space: Space) -> dict[str, Kind]:
+    """What the values of each parameter are, its alternatives taken together; null is a word."""
+    kinds: dict[str, Kind] = {}
+    for key in space.keys:
+        domains = space.domains[key]
+        values = [value for domain in domains if isinstance(domain, Categorical) for value in domain.choices]
+        if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+            kinds[key] = "number"
+        else:
+            is_flag = all(isinstance(value, bool) for value in values) and len(domains) == 1
+            kinds[key] = "flag" if is_flag else "word"
+    return kinds
 
 
 class EventFiles:
-    """The event files of a study; ``root`` gets a folder a trial."""
+    """The event files of a study; ``root`` gets a folder a trial.
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    Args:
+        root: of the study.
+        params: what is searched.
+    """
+
+    def __init__(self, root: Path, params: Mapping[str, Kind]) -> None:
+        self._root, self._params = root, params
         self._writers: dict[str, SummaryWriter] = {}
+        self._has_summary = any(root.glob("events.*"))
 
     def add(self, record: TrialRecord, row: Mapping[str, Any]) -> None:
         """One epoch's numbers as scalars, and the trial's cost so far."""
+        if not self._has_summary:
+            self._summarise(row)
         writer = self._writer(record.trial)
         for key, value in row.items():
-            if isinstance(value, (int, float)) and not isinstance(value, bool) and key != "epoch":
+            if _is_number(value) and key != "epoch":
                 grouped = key.replace("_", "/", 1) if key.startswith(("train_", "val_", "uda_")) else key
                 writer.add_scalar(grouped, value, row["epoch"])
         writer.add_scalar("total/device_seconds", record.total("device_seconds"), row["epoch"])
@@ -33,17 +66,17 @@ class EventFiles:
         """HParams of a trial that is over, in the trial's own run, so that the tab and the curves share a name."""
         from tensorboardX.summary import hparams
 
-        best = record.best(metric, mode)
-        metrics = {f"best/{metric}": best[metric]} if best else {}
-        metrics |= {"total/device_seconds": record.total("device_seconds")}
-        plain = (int, float, str, bool)
-        params = {key: value if isinstance(value, plain) else str(value) for key, value in record.params.items()}
+        best = record.best(metric, mode) or {}
+        metrics = {f"best/{key}": value for key, value in best.items() if key.startswith("val_")}
+        metrics |= {f"total/{key}": record.total(key) for key in records.SUMS}
+        metrics |= {f"cost/{key}": value for key, value in record.facts.items()}
+        params = {key: _value(value, self._params.get(key)) for key, value in record.params.items()}
         writer = self._writer(record.trial)
         assert writer.file_writer is not None  # it is until close()
-        for summary in hparams({**params, "state": record.state}, metrics):
+        for summary in hparams({**params, "state": record.state}, {})[1:]:  # without an experiment of its own
             writer.file_writer.add_summary(summary)
         for key, value in metrics.items():
-            if math.isfinite(value):
+            if _is_number(value) and math.isfinite(value):
                 writer.add_scalar(key, value, record.epoch)
         writer.close()
         del self._writers[record.trial]
@@ -60,9 +93,33 @@ class EventFiles:
             writer.close()
         self._writers.clear()
 
+    def _summarise(self, row: Mapping[str, Any]) -> None:
+        """Writes the study's experiment summary, once: what is searched, and the metrics that a first row names."""
+        from tensorboardX import SummaryWriter
+        from tensorboardX.summary import hparams
+
+        metrics = [f"best/{key}" for key, value in row.items() if key.startswith("val_") and _is_number(value)]
+        metrics += [f"total/{key}" for key in records.SUMS] + [f"cost/{key}" for key in records.TRIAL_FACTS]
+        params = {key: _EXAMPLES[kind] for key, kind in self._params.items()}
+        with SummaryWriter(str(self._root)) as writer:
+            assert writer.file_writer is not None
+            writer.file_writer.add_summary(hparams({**params, "state": ""}, dict.fromkeys(metrics, 0))[0])
+        self._has_summary = True
+
     def _writer(self, trial: str) -> SummaryWriter:
         if trial not in self._writers:
             from tensorboardX import SummaryWriter
 
             self._writers[trial] = SummaryWriter(str(self._root / trial), flush_secs=5)
         return self._writers[trial]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _value(value: Any, kind: Kind | None) -> Any:
+    """A parameter's value as its column has them."""
+    if kind == "word" or not isinstance(value, int | float | str):
+        return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return value

@@ -18,6 +18,7 @@ from mmtune.space.assignments import check
 from mmtune.space.optuna_names import to_optuna
 from mmtune.spec.search_spec import load_spec
 from mmtune.study.ledger import Ledger
+from mmtune.study.tensorboard import param_kinds
 
 SPEC = """
 study: s
@@ -45,7 +46,7 @@ class Session:
         names = {"TRIALS": str(trials), "SAMPLER": sampler, "SCHEDULER": scheduler}
         self.spec = load_spec(re.sub("[A-Z]{5,}", lambda name: names[name[0]], SPEC))
         self.ledger = Ledger(
-            StudyFolder(tmp_path), objective=("val_accuracy", "max"), params=list(self.spec.space.keys), max_epochs=4
+            StudyFolder(tmp_path), objective=("val_accuracy", "max"), params=param_kinds(self.spec.space), max_epochs=4
         )
         self.journal = Journal(tmp_path / "optuna.log", name="s", objectives=[("val_accuracy", "max")])
         if not self.journal.trials():

@@ -5,12 +5,13 @@ import csv
 from mmtune import records
 from mmtune.records import StudyFolder
 from mmtune.study.ledger import Ledger
+from mmtune.study.tensorboard import Kind
+
+PARAMS: dict[str, Kind] = {"family": "word", "optim.lr": "number", "uda.n": "number"}
 
 
 def make(tmp_path):
-    return Ledger(
-        StudyFolder(tmp_path), objective=("val_accuracy", "max"), params=["family", "optim.lr", "uda.n"], max_epochs=3
-    )
+    return Ledger(StudyFolder(tmp_path), objective=("val_accuracy", "max"), params=PARAMS, max_epochs=3)
 
 
 def row(epoch, accuracy, **more):
