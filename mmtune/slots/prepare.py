@@ -45,7 +45,8 @@ def prepare_caches(requirements: Sequence[Requirement], *, address: str | None, 
 def describe(need: Requirement) -> str:
     """A requirement in words."""
     source = f"{need.dataset.name}, {need.modality}"
-    size = f" at {need.image_size} pixels" if need.image_size else ""
+    fit = "" if need.image_fit in (None, "crop") else f" ({need.image_fit})"
+    size = f" at {need.image_size} pixels{fit}" if need.image_size else ""
     view = "" if need.view is None else ", augmented"
     if need.uses_features:
         return f"{source}{size}{view}: features ({need.input.output}) of {need.input.encoder}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from trainables.augment.views import ImageView, TextView
-from trainables.config import TrialConfig
+from trainables.config import ImageFit, TrialConfig
 from trainables.data.cache.arrays import Shared
 from trainables.data.cache.features import FeatureJob, Features
 from trainables.data.cache.images import images_key, prepare_images
@@ -30,6 +30,7 @@ class Requirement:
         input: what the family reads of it.
         uses_features: what the locked encoder gives, instead of tokens or pixels.
         image_size: of images, pixels a side.
+        image_fit: of images, how they become square.
         max_text_len: of features of text, tokens a text is cut to.
         view: None for the clean data.
     """
@@ -39,6 +40,7 @@ class Requirement:
     input: Input
     uses_features: bool
     image_size: int | None
+    image_fit: ImageFit | None
     max_text_len: int | None
     view: TextView | ImageView | None
 
@@ -56,8 +58,9 @@ class Requirement:
         if self.modality == "text":
             assert not isinstance(self.view, ImageView)
             return prepare_tokens(self.dataset, encoder=self.input.encoder, view=self.view)
-        assert not isinstance(self.view, TextView) and self.image_size is not None
-        return prepare_images(self.dataset, size=self.image_size, view=self.view)
+        assert not isinstance(self.view, TextView)
+        assert self.image_size is not None and self.image_fit is not None
+        return prepare_images(self.dataset, size=self.image_size, fit=self.image_fit, view=self.view)
 
     @property
     def is_done(self) -> bool:
@@ -67,8 +70,9 @@ class Requirement:
         if self.modality == "text":
             assert not isinstance(self.view, ImageView)
             return folder_of("tokens", tokens_key(self.dataset, self.input.encoder, self.view)).exists()
-        assert not isinstance(self.view, TextView) and self.image_size is not None
-        return folder_of("images", images_key(self.dataset, self.image_size, self.view)).exists()
+        assert not isinstance(self.view, TextView)
+        assert self.image_size is not None and self.image_fit is not None
+        return folder_of("images", images_key(self.dataset, self.image_size, self.image_fit, self.view)).exists()
 
     def without_features(self) -> Requirement:
         """The tokens or pixels that the features are computed from; itself where it is those."""
@@ -78,8 +82,9 @@ class Requirement:
     def features(self) -> FeatureJob:
         """How the features are computed, where ``uses_features``."""
         return FeatureJob(
-            self.dataset, self.modality, self.input, self.image_size or 0, self.max_text_len or 0, self.view
-        )
+            self.dataset, self.modality, self.input, self.image_size or 0, self.image_fit or "crop",
+            self.max_text_len or 0, self.view,
+        )  # fmt: skip
 
 
 def requirements(config: TrialConfig) -> list[Requirement]:
@@ -99,7 +104,7 @@ def requirements(config: TrialConfig) -> list[Requirement]:
         uses_features = entry.has_encoder and entry.is_locked and config.cache_features and is_constant
         return Requirement(
             dataset=dataset, modality=modality, input=entry, uses_features=uses_features,
-            image_size=None if is_text else config.image_size,
+            image_size=None if is_text else config.image_size, image_fit=None if is_text else config.image_fit,
             max_text_len=config.max_text_len if is_text and uses_features else None, view=view,
         )  # fmt: skip
 
@@ -132,7 +137,13 @@ def augmentations(config: TrialConfig, inputs: dict[str, Input]) -> dict[str, Te
 
 
 def dataset_requirements(
-    dataset: DatasetRef, *, text_encoder: str, image_encoder: str, image_size: int, max_text_len: int
+    dataset: DatasetRef,
+    *,
+    text_encoder: str,
+    image_encoder: str,
+    image_size: int,
+    image_fit: ImageFit,
+    max_text_len: int,
 ) -> list[Requirement]:
     """Pooled features of a locked text and a locked image encoder, for what the dataset has; random ones as a trial
     draws them by default.
@@ -145,10 +156,10 @@ def dataset_requirements(
         find_weights(name)
     if table.texts is not None:
         text = Input(text_encoder, is_locked=True).drawn_from(seed)
-        needed.append(Requirement(dataset, "text", text, True, None, max_text_len, None))
+        needed.append(Requirement(dataset, "text", text, True, None, None, max_text_len, None))
     if table.images is not None:
         image = Input(image_encoder, is_locked=True).drawn_from(seed)
-        needed.append(Requirement(dataset, "image", image, True, image_size, None, None))
+        needed.append(Requirement(dataset, "image", image, True, image_size, image_fit, None, None))
     return needed
 
 

@@ -23,7 +23,12 @@ def main() -> None:
     for cache in caches:
         cluster.add_node(num_cpus=1, env_vars={"MMTUNE_CACHE": cache}, include_dashboard=False)
     needed = dataset_requirements(
-        DatasetRef("openclipart"), text_encoder="tiny-bert", image_encoder="tiny-cnn", image_size=16, max_text_len=16
+        DatasetRef("openclipart"),
+        text_encoder="tiny-bert",
+        image_encoder="tiny-cnn",
+        image_size=16,
+        image_fit="crop",
+        max_text_len=16,
     )
     lines: list[str] = []
     prepare_caches(needed, address=cluster.address, say=lines.append)

@@ -17,6 +17,7 @@ import torch
 
 from trainables.augment.views import ImageView, TextView
 from trainables.batch import Batch
+from trainables.config import ImageFit
 from trainables.data.cache.arrays import Ragged, Shared, forget_pages, open_shared
 from trainables.data.cache.images import prepare_images
 from trainables.data.cache.progress import tell
@@ -54,6 +55,7 @@ class FeatureJob:
         modality: 'text' or 'image'.
         input: what the family reads; must be locked.
         image_size: pixels a side that the image encoder sees.
+        image_fit: how a picture becomes square.
         max_text_len: tokens a text is cut to.
         view: None for the clean data.
     """
@@ -62,13 +64,15 @@ class FeatureJob:
     modality: str
     input: Input
     image_size: int = 0
+    image_fit: ImageFit = "crop"
     max_text_len: int = 0
     view: TextView | ImageView | None = None
 
     @cached_property
     def key(self) -> dict[str, Any]:
         """What they depend on."""
-        limit = {"size": self.image_size} if self.modality == "image" else {"max_text_len": self.max_text_len}
+        is_text = self.modality == "text"
+        limit = {"max_text_len": self.max_text_len} if is_text else {"size": self.image_size, "fit": self.image_fit}
         settings = asdict(self.input) | {"encoder": fingerprint(self.input.encoder)}
         del settings["is_standardised"], settings["max_tokens"]  # the port's and the loader's business
         source = dataset_key(self.dataset)
@@ -80,7 +84,7 @@ class FeatureJob:
             assert not isinstance(self.view, ImageView)
             return prepare_tokens(self.dataset, encoder=self.input.encoder, view=self.view)
         assert not isinstance(self.view, TextView)
-        return prepare_images(self.dataset, size=self.image_size, view=self.view)
+        return prepare_images(self.dataset, size=self.image_size, fit=self.image_fit, view=self.view)
 
     @cached_property
     def _order(self) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from trainables.augment.views import ImageView
+from trainables.config import ImageFit
 from trainables.data.cache.arrays import Shared, forget_pages, open_shared
 from trainables.data.cache.progress import tell
 from trainables.data.cache.static import augmented_images, view_key
@@ -22,19 +23,30 @@ from trainables.data.reading.table import ImageFiles
 _CHUNK = 256  # rows at a time
 
 
-def images_key(dataset: DatasetRef, size: int, view: ImageView | None) -> dict[str, Any]:
+def images_key(dataset: DatasetRef, size: int, fit: ImageFit, view: ImageView | None) -> dict[str, Any]:
     """What the resized images depend on."""
-    return {**dataset_key(dataset), "size": size, "view": view_key(view)}
+    return {**dataset_key(dataset), "size": size, "fit": fit, "view": view_key(view)}
 
 
-def prepare_images(dataset: DatasetRef, *, size: int, view: ImageView | None = None) -> np.ndarray | Shared:
+def prepare_images(
+    dataset: DatasetRef, *, size: int, fit: ImageFit = "crop", view: ImageView | None = None
+) -> np.ndarray | Shared:
     """Every image as uint8 (N, 3, size, size), memory-mapped, from the cache or built now; a file once.
+
+    Args:
+        size: pixels a side.
+        fit: how a picture becomes square.
+        view: None for the clean ones.
 
     Raises:
         ValueError: images that cannot be decoded: how many, and the first.
     """
 
-    about = f"{dataset.name}: images at {size} pixels" + ("" if view is None else ", augmented")
+    about = (
+        f"{dataset.name}: images at {size} pixels"
+        + ("" if fit == "crop" else f" ({fit})")
+        + ("" if view is None else ", augmented")
+    )
 
     def build(folder: Path) -> dict[str, Any]:
         table = load_table(dataset)
@@ -51,7 +63,7 @@ def prepare_images(dataset: DatasetRef, *, size: int, view: ImageView | None = N
 
         def decode(row: int) -> np.ndarray:
             try:
-                return decode_image(images[row], size=size, where=f"{dataset.name} row {table.ids[row]}")
+                return decode_image(images[row], size=size, fit=fit, where=f"{dataset.name} row {table.ids[row]}")
             except ValueError as error:
                 broken.append(str(error))
                 return np.zeros(shape[1:], np.uint8)
@@ -73,4 +85,4 @@ def prepare_images(dataset: DatasetRef, *, size: int, view: ImageView | None = N
             np.save(folder / "index.npy", index)
         return {"rows": shape[0], "about": about}
 
-    return open_shared(build_once("images", images_key(dataset, size, view), build), "images")
+    return open_shared(build_once("images", images_key(dataset, size, fit, view), build), "images")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainables.augment.views import ImageView, TextView
-from trainables.config import UdaConfig
+from trainables.config import ImageFit, UdaConfig
 from trainables.data.cache.static import augmented_images, augmented_texts
 from trainables.data.reading.dataset import DatasetRef, dataset_texts, load_table
 from trainables.data.reading.pictures import decode_image
@@ -25,13 +25,21 @@ class Example:
 
 
 def augmented_examples(
-    dataset: DatasetRef, uda: UdaConfig, *, text_encoder: str, image_size: int, num: int, seed: int = 1
+    dataset: DatasetRef,
+    uda: UdaConfig,
+    *,
+    text_encoder: str,
+    image_size: int,
+    image_fit: ImageFit,
+    num: int,
+    seed: int = 1,
 ) -> list[Example]:
     """Random training rows with the copies that ``uda`` gives them.
 
     Args:
         text_encoder: whose embeddings tell the nearest words, unless ``uda.vectors`` names a file.
         image_size: pixels a side.
+        image_fit: how a picture becomes square.
         num: rows at most.
         seed: chooses the rows.
 
@@ -48,7 +56,10 @@ def augmented_examples(
         new_texts = augmented_texts(dataset, view, rows)
     if table.images is not None:
         where = f"{dataset.name} row "
-        images = [decode_image(table.images[row], size=image_size, where=f"{where}{table.ids[row]}") for row in rows]
+        images = [
+            decode_image(table.images[row], size=image_size, fit=image_fit, where=f"{where}{table.ids[row]}")
+            for row in rows
+        ]
         view = ImageView.of(uda)
         new_images = list(augmented_images(np.stack(images), view, rows).transpose(0, 2, 3, 1))
         images = [image.transpose(1, 2, 0) for image in images]

@@ -10,21 +10,39 @@ from contextlib import suppress
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from trainables.config import ImageFit
+
 # What Pillow raises for bytes that are no image, or not all of one.
 _UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+_GREY = (128, 128, 128)  # about 0 after normalisation
 
 
-def decode_image(data: bytes, *, size: int, where: str) -> np.ndarray:
-    """An image file's bytes as uint8 RGB (3, size, size): its middle square, transparency on white.
+def decode_image(data: bytes, *, size: int, fit: ImageFit = "crop", where: str) -> np.ndarray:
+    """An image file's bytes as uint8 RGB (3, size, size), bicubic, transparency on white.
+
+    Args:
+        size: pixels a side.
+        fit: what becomes of a picture that is not square: 'crop' takes its middle square, 'pad' lays all of it on
+            the middle of a grey square, 'stretch' gives both sides the same length.
 
     Raises:
         ValueError: the bytes are no image, or not all of one; ``where`` is named.
     """
     image = rgb_image(data, where=where)
-    side = min(image.size)
-    left, top = (image.width - side) / 2, (image.height - side) / 2
-    box = (left, top, left + side, top + side)
-    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=box)).transpose(2, 0, 1)
+    if fit == "pad":
+        longest = max(image.size)
+        width, height = (max(1, round(size * side / longest)) for side in image.size)
+        square = Image.new("RGB", (size, size), _GREY)
+        inner = image.resize((width, height), Image.Resampling.BICUBIC)
+        square.paste(inner, ((size - width) // 2, (size - height) // 2))
+    elif fit == "stretch":
+        square = image.resize((size, size), Image.Resampling.BICUBIC)
+    else:
+        side = min(image.size)
+        left, top = (image.width - side) / 2, (image.height - side) / 2
+        box = (left, top, left + side, top + side)
+        square = image.resize((size, size), Image.Resampling.BICUBIC, box=box)
+    return np.asarray(square).transpose(2, 0, 1)
 
 
 def rgb_image(data: bytes, *, where: str) -> Image.Image:

@@ -127,10 +127,12 @@ def test_what_changes_the_outputs_changes_the_folder(cache):
         file(input=Input("tiny-bert", is_locked=True, output="tokens")),
         file(modality="image", input=Input("tiny-cnn", is_locked=True)),
         file(modality="image", input=Input("tiny-cnn", is_locked=True), image_size=32),
+        file(modality="image", input=Input("tiny-cnn", is_locked=True), image_fit="pad"),
+        file(modality="image", input=Input("tiny-cnn", is_locked=True), image_fit="stretch"),
         file(modality="image", input=Input("tiny-vit", is_locked=True)),
     ]
     assert len(set(different)) == len(different)
-    assert file(image_size=99) == different[0]  # a text has no image size
+    assert file(image_size=99, image_fit="pad") == different[0]  # a text has no image size
 
 
 def test_features_beyond_float16_are_an_error(cache, monkeypatch):

@@ -1,4 +1,5 @@
 import io
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ import torch
 from PIL import Image
 
 from trainables.augment.views import ImageView
+from trainables.config import ImageFit
 from trainables.data.cache.arrays import Shared
 from trainables.data.cache.features import FeatureJob
 from trainables.data.cache.images import prepare_images
@@ -13,6 +15,8 @@ from trainables.data.reading.dataset import DatasetRef, load_table
 from trainables.data.reading.pictures import decode_image
 from trainables.encoders.inputs import Input
 from trainables.encoders.port import load_encoder
+
+FITS: tuple[ImageFit, ...] = get_args(ImageFit)
 
 
 def test_prepared_images_are_the_decoded_ones_and_copies_are_their_own(cache):
@@ -36,6 +40,23 @@ def test_an_unreadable_image_names_its_row(dataset_of, cache):
     dataset = dataset_of("broken", ["a", "b", "c"], images)
     with pytest.raises(ValueError, match="broken row id-1: the image cannot be decoded"):
         prepare_images(dataset, size=8)
+
+
+def test_each_fit_has_its_own_pixels_and_copies(dataset_of, cache):
+    """Of a 2:3 poster: crop has no first and last sixth, pad has them between grey, stretch from side to side."""
+    poster = np.full((24, 16, 3), 60, np.uint8)
+    poster[:4], poster[20:] = 200, 250
+    file = io.BytesIO()
+    Image.fromarray(poster).save(file, "PNG")
+    dataset = dataset_of("posters", ["a", "b"], [file.getvalue()] * 2)
+    found = {fit: prepare_images(dataset, size=24, fit=fit) for fit in FITS}
+    assert (found["crop"][0, :, 3:-3] == 60).all()  # bicubic looks a little beyond the cut
+    assert [found["pad"][0, 0, row, 12] for row in (1, 12, 22)] == [200, 60, 250] and found["pad"][0, 0, 12, 1] == 128
+    assert [found["stretch"][0, 0, row, 0] for row in (1, 12, 22)] == [200, 60, 250]
+    before = len(list((cache / "images").glob("*/images.npy")))
+    for fit in FITS:
+        prepare_images(dataset, size=24, fit=fit, view=ImageView(ops=1, magnitude=9))
+    assert len(list((cache / "images").glob("*/images.npy"))) == before + 3
 
 
 def test_rows_share_the_picture_that_they_share(cache, tmp_path):

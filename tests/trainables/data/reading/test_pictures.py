@@ -159,3 +159,47 @@ def test_the_first_frame_of_an_animation_is_the_picture():
     frames = [Image.new("RGB", (8, 8), colour) for colour in ((255, 0, 0), (0, 0, 255))]
     out = decoded(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=10)
     assert out[:, 0, 0].tolist() == [255, 0, 0]
+
+
+# --- pictures that are not square -----------------------------------------------------------------------
+POSTER = np.zeros((12, 8, 3), np.uint8)  # 2:3; each sixth of the height has a level of its own
+POSTER[:] = np.repeat(np.arange(6) * 50, 2).astype(np.uint8)[:, None, None]
+LYING = POSTER.transpose(1, 0, 2)
+
+
+def fitted(pixels, fit, *, size):
+    return decode_image(encoded(Image.fromarray(pixels)), size=size, fit=fit, where="row 1").transpose(1, 2, 0)
+
+
+def test_crop_leaves_the_middle_square_and_is_the_default():
+    assert np.array_equal(fitted(POSTER, "crop", size=8), POSTER[2:10])
+    assert np.array_equal(fitted(LYING, "crop", size=8), LYING[:, 2:10])
+    assert np.array_equal(decoded(Image.fromarray(POSTER)), POSTER[2:10].transpose(2, 0, 1))
+
+
+def test_pad_leaves_all_in_the_middle_of_a_grey_square():
+    out = fitted(POSTER, "pad", size=12)
+    assert np.array_equal(out[:, 2:10], POSTER) and (out[:, :2] == 128).all() and (out[:, 10:] == 128).all()
+    assert np.array_equal(fitted(LYING, "pad", size=12), out.transpose(1, 0, 2))
+    smaller = fitted(POSTER, "pad", size=6)  # half of it: 4 x 6, the ratio of the sides is kept
+    grey = (smaller == 128).all(axis=(0, 2))
+    assert grey.tolist() == [True, False, False, False, False, True]
+    assert np.abs(smaller[:, 2].astype(int) - POSTER[::2, 0]).max() <= 8  # bicubic rings a little at the steps
+    line = fitted(np.zeros((1, 100, 3), np.uint8), "pad", size=8)  # as thin as a pixel: one is left
+    assert (line == 0).all(axis=(1, 2)).sum() == 1
+
+
+def test_stretch_leaves_all_and_gives_both_sides_the_same_length():
+    wide = np.zeros((6, 12, 3), np.uint8)
+    wide[:, 6:] = 240
+    out = fitted(wide, "stretch", size=6)
+    assert (out[:, :2] < 10).all() and (out[:, 4:] > 230).all()  # halves stay halves
+    bars = np.abs(fitted(POSTER, "stretch", size=12)[:, 6].astype(int) - POSTER[:, 0]).max()
+    assert bars == 0 and (fitted(POSTER, "stretch", size=12) == fitted(POSTER, "stretch", size=12)[:, :1]).all()
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+def test_a_square_picture_is_the_same_however_it_is_fitted(fit):
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 9, 3), dtype=np.uint8)
+    assert np.array_equal(fitted(pixels, fit, size=6), fitted(pixels, "crop", size=6))
+    assert np.array_equal(fitted(pixels, fit, size=9), pixels)
