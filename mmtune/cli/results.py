@@ -1,4 +1,4 @@
-"""After a search: best, pareto, report."""
+"""After a search: best, pareto, report, simulate."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mmtune.cli.arguments import Cost, Metric, Studies, study_path
+from mmtune.cli.arguments import Cost, Metric, Studies, StudyName, study_path
 from mmtune.cli.output import print_table
 
 app = typer.Typer()
@@ -60,3 +60,40 @@ def report(
     files = write_report([study_path(study) for study in studies], out=out, metric=metric, cost=cost)
     for path in vars(files).values():
         typer.echo(str(path))
+
+
+@app.command("simulate", epilog="Example: mmtune simulate demo-openclipart --schedulers asha,none --workers 4")
+def simulate(
+    study: StudyName,
+    schedulers: Annotated[
+        str | None, typer.Option("--schedulers", metavar="NAMES", help="With commas between; default: all.")
+    ] = None,
+    samplers: Annotated[
+        str | None, typer.Option("--samplers", metavar="NAMES", help="Default: the study's own, and random.")
+    ] = None,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Trials at the same time.")] = 1,
+    budget: Annotated[
+        float | None,
+        typer.Option("--budget", metavar="HOURS", help="Device-hours; default: half of what the study took."),
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Searches of each setting.")] = 8,
+) -> None:
+    """What other settings would have found when, replayed on a study's own curves."""
+    from mmtune.study.simulate import compare, read_study
+
+    spec, recordings = read_study(study_path(study))
+    seconds = sum(sum(recording.seconds) for recording in recordings)
+    if budget is not None and budget <= 0:
+        raise ValueError(f"--budget: {budget:g} is no number of hours above 0")
+    header, rows, notes = compare(
+        spec,
+        recordings,
+        schedulers=None if schedulers is None else schedulers.split(","),
+        samplers=None if samplers is None else samplers.split(","),
+        workers=workers,
+        seconds=seconds / 2 if budget is None else 3600 * budget,
+        seeds=range(1, seeds + 1),
+    )
+    print_table(header, rows)
+    for note in notes:
+        typer.echo(note)

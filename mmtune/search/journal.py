@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.samplers import BaseSampler
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
@@ -32,6 +32,19 @@ class _HeldLock:
 
     def release(self) -> None:
         pass
+
+
+class _Memory(BaseJournalBackend):
+    """A journal that is gone with the process."""
+
+    def __init__(self) -> None:
+        self._logs: list[dict[str, Any]] = []
+
+    def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
+        return copy.deepcopy(self._logs[log_number_from:])
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        self._logs += copy.deepcopy(logs)
 
 
 class _Storage(JournalStorage):
@@ -64,15 +77,18 @@ class Journal:
     A last line that a kill cut short is removed: Optuna cannot read past it.
 
     Args:
-        path: the file.
+        path: the file; None keeps the study in memory.
         name: of the study.
         objectives: metric and mode of each.
     """
 
-    def __init__(self, path: Path, *, name: str, objectives: Sequence[tuple[str, str]]) -> None:
+    def __init__(self, path: Path | None, *, name: str, objectives: Sequence[tuple[str, str]]) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        records.drop_torn_line(path)
-        backend = JournalFileBackend(str(path), lock_obj=_HeldLock())  # pyright: ignore[reportArgumentType]
+        if path is None:
+            backend = _Memory()
+        else:
+            records.drop_torn_line(path)
+            backend = JournalFileBackend(str(path), lock_obj=_HeldLock())  # pyright: ignore[reportArgumentType]
         self._storage = _Storage(backend)
         ways = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
         directions = [ways[mode] for _, mode in objectives]

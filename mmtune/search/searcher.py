@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import optuna
 from optuna.trial import TrialState
@@ -24,13 +24,30 @@ from mmtune.search.journal import Journal
 from mmtune.search.members import Members
 from mmtune.search.promotion import Go, Member, Rules, View, next_job
 from mmtune.search.samplers import make_sampler
-from mmtune.search.trials import TrialRecord
+from mmtune.search.trials import TrialRecord, Trials
 from mmtune.space.optuna_names import from_optuna, suggest
 
 if TYPE_CHECKING:
     from mmtune.slots.messages import TrialJob
     from mmtune.spec.search_spec import SearchSpec
-    from mmtune.study.ledger import Ledger
+
+
+class Book(Protocol):
+    """Where a searcher writes what becomes of its trials: the ledger of a study."""
+
+    trials: Trials
+
+    def start(self, trial: str, params: Mapping[str, Any], *, until: int | None = None) -> TrialRecord: ...
+    def pause(self, trial: str) -> None: ...
+    def end(
+        self,
+        trial: str,
+        state: str,
+        *,
+        facts: Mapping[str, Any] | None = None,
+        error: str | None = None,
+        traceback: str | None = None,
+    ) -> None: ...
 
 
 class StudySearcher(Searcher):
@@ -52,7 +69,7 @@ class StudySearcher(Searcher):
         *,
         spec: SearchSpec,
         journal: Journal,
-        ledger: Ledger,
+        ledger: Book,
         job: Callable[[str, dict[str, Any]], TrialJob],
         rules: Rules,
         is_spent: Callable[[], bool],

@@ -61,6 +61,12 @@ class Trials(dict[str, TrialRecord]):
         super().__init__()
         self.metric, self.mode, self.max_epochs = metric, mode, max_epochs
 
+    def start(self, trial: str, params: dict[str, Any], *, until: int | None) -> TrialRecord:
+        """A trial begins, or goes on from where it was paused or cut short, up to the epoch ``until``."""
+        record = self.setdefault(trial, TrialRecord(trial))
+        record.params, record.state, record.until = params, records.RUNNING, until
+        return record
+
     def over(self) -> list[str]:
         """Trials that have ended."""
         return [name for name, trial in list(self.items()) if trial.is_over]

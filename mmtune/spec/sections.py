@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from mmtune.records import COSTS
-from mmtune.search.samplers import SAMPLERS, ParzenOptions
+from mmtune.search.samplers import SAMPLERS, ParzenOptions, SamplerKind
 from mmtune.search.schedulers import SCHEDULERS, AshaOptions
 from mmtune.space.domains import Domain, Number
 from mmtune.spec.document import Document
@@ -227,10 +227,8 @@ def read_sampler(document: Document, domains: Mapping[str, Sequence[Domain]]) ->
         return SamplerSpec()
     document.known_keys(("sampler",), given, ("name", "seed", *kind.options.model_fields))
     options = read_model(document, ("sampler",), given, kind.options) or kind.options()
-    endless = [key for key, alternatives in domains.items() if any(map(_is_endless, alternatives))]
-    if kind.is_finite and endless:
-        without = ", ".join(endless)
-        document.bad(("sampler", "name"), f"'{kind.name}' needs a step in each float; without one: {without}")
+    if problem := sampler_problem(kind, domains):
+        document.bad(("sampler", "name"), problem)
     return spec.model_copy(update={"options": options})
 
 
@@ -274,6 +272,14 @@ def _read(document: Document, name: str, model: type[Model]) -> Model:
     section = document.section(name)
     document.known_keys((name,), section, list(model.model_fields))
     return read_model(document, (name,), section, model) or model()
+
+
+def sampler_problem(kind: SamplerKind, domains: Mapping[str, Sequence[Domain]]) -> str | None:
+    """Why a sampler cannot search these domains; None if it can."""
+    endless = [key for key, alternatives in domains.items() if any(map(_is_endless, alternatives))]
+    if not kind.is_finite or not endless:
+        return None
+    return f"'{kind.name}' needs a step in each float; without one: {', '.join(endless)}"
 
 
 def _is_endless(domain: Domain) -> bool:

@@ -41,8 +41,7 @@ class Ledger:
 
     def start(self, trial: str, params: Mapping[str, Any], *, until: int | None = None) -> TrialRecord:
         """A trial begins, or goes on from where it was paused or cut short, up to the epoch ``until``."""
-        record = self.trials.setdefault(trial, TrialRecord(trial))
-        record.params, record.state, record.until = dict(params), records.RUNNING, until
+        record = self.trials.start(trial, dict(params), until=until)
         record.started = record.started or records.now()
         self._write_trials()
         return record

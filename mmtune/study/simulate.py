@@ -1,0 +1,338 @@
+"""What another schedule or sampler would have found when: a study's own decisions, replayed on recorded trainings.
+
+Searcher, scheduler and sampler are those of a real study. Only training is replaced: a proposal takes the recorded
+trial of its family that lies nearest to it and was not taken yet, and an epoch is that trial's report, which takes the
+device-seconds that it took. No disk and no clock is read, so the same settings and seed give the same search.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+from pathlib import Path
+from statistics import fmean
+from types import SimpleNamespace
+from typing import Any
+
+from ray.tune.schedulers import TrialScheduler
+
+from mmtune import records
+from mmtune.records import StudyFolder, open_study
+from mmtune.search.journal import Journal
+from mmtune.search.parzen import place
+from mmtune.search.samplers import SAMPLERS
+from mmtune.search.schedulers import SCHEDULERS, make_scheduler
+from mmtune.search.searcher import StudySearcher
+from mmtune.search.trials import TrialRecord, Trials
+from mmtune.space.domains import Categorical, Domain
+from mmtune.space.drawing import assign
+from mmtune.space.optuna_names import to_optuna
+from mmtune.space.space import Space
+from mmtune.spec.search_spec import SearchSpec, load_spec
+from mmtune.spec.sections import Budget, SamplerSpec, SchedulerSpec, sampler_problem
+from trainables.messages import unknown
+
+_SHARES = (0.1, 0.25, 0.5, 1.0)  # of the budget
+_OWN_END = (records.COMPLETE, records.FAILED, records.INFEASIBLE)  # states of trials that no search cut
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A trial that was trained once."""
+
+    params: Mapping[str, Any]
+    values: tuple[float | None, ...]
+    """The objective after each epoch; None where it had none."""
+    seconds: tuple[float, ...]
+    """Device-seconds of each epoch."""
+    state: str
+    """How it ended."""
+
+
+@dataclass
+class Simulated:
+    """One search that was replayed."""
+
+    found: list[tuple[float, float]] = field(default_factory=list)
+    """(device-seconds spent, best value so far) after each epoch."""
+    num_begun: int = 0
+    """Configurations that trained."""
+    num_whole: int = 0
+    """Of them, those that trained to their end."""
+
+    def best_at(self, seconds: float) -> float | None:
+        """The best value once so much was spent; None before the first epoch."""
+        values = [value for spent, value in self.found if spent <= seconds]
+        return values[-1] if values else None
+
+
+def recordings_of(folder: StudyFolder, spec: SearchSpec) -> list[Recording]:
+    """The trials of a study that reported an epoch, in the order of their numbers.
+
+    Raises:
+        ValueError: there are none, or a value of trials.csv is not in the space.
+    """
+    metric, reports = spec.objectives[0].metric, {}
+    for row in records.read_rows(folder.reports):
+        reports.setdefault(row["trial"], {}).setdefault(row["epoch"], row)  # of an epoch trained twice the first counts
+    found = []
+    for cells in sorted(records.read_csv(folder.trials), key=lambda cells: records.trial_number(cells["trial"])):
+        rows = [row for _, row in sorted(reports.get(cells["trial"], {}).items())]
+        if rows:
+            found.append(
+                Recording(
+                    params=_params(spec.space, cells, f"{folder.trials}, {cells['trial']}"),
+                    values=tuple(row.get(metric) for row in rows),
+                    seconds=tuple(float(row.get("device_seconds") or 0) for row in rows),
+                    state=cells["state"],
+                )
+            )
+    if not found:
+        raise ValueError(f"{folder.root}: no trial has reported an epoch yet")
+    return found
+
+
+def with_setting(spec: SearchSpec, *, sampler: str, scheduler: str, seed: int) -> SearchSpec:
+    """The spec with another sampler and schedule; options that they share with the spec's own stay.
+
+    Raises:
+        ValueError: unknown names, or a sampler that needs a finite space in one that is not.
+    """
+    for name, known in ((sampler, SAMPLERS), (scheduler, SCHEDULERS)):
+        if name not in known:
+            raise ValueError(unknown(name, known))
+    if problem := sampler_problem(SAMPLERS[sampler], spec.space.domains):
+        raise ValueError(problem)
+    own = dict(spec.sampler.options) if sampler == spec.sampler.name else {}
+    theirs = dict(spec.scheduler.options)
+    kind = SCHEDULERS[scheduler].options
+    return replace(
+        spec,
+        sampler=SamplerSpec(name=sampler, seed=seed, options=SAMPLERS[sampler].options(**own)),
+        scheduler=SchedulerSpec(
+            name=scheduler, options=kind(**{key: theirs[key] for key in kind.model_fields if key in theirs})
+        ),
+    )
+
+
+def simulate(spec: SearchSpec, recordings: Sequence[Recording], *, workers: int, seconds: float) -> Simulated:
+    """One search over what was recorded.
+
+    A curve that ended before the last epoch without being COMPLETE was cut by the search that recorded it: its last
+    value stays, and an epoch costs the mean of those that it had.
+
+    Args:
+        spec: space, sampler and its seed, schedule; its budget is not read.
+        recordings: each is taken at most once.
+        workers: trials at the same time, each of one worker.
+        seconds: the budget in device-seconds.
+    """
+    return _Replay(spec, recordings, workers=workers, seconds=seconds).run()
+
+
+def read_study(path: str | Path) -> tuple[SearchSpec, list[Recording]]:
+    """A study's search file and what it recorded.
+
+    Raises:
+        ValueError: not a study, or no trial has reported an epoch.
+    """
+    folder = open_study(path)
+    spec = load_spec(folder.spec)
+    return spec, recordings_of(folder, spec)
+
+
+def compare(
+    spec: SearchSpec,
+    recordings: Sequence[Recording],
+    *,
+    schedulers: Sequence[str] | None,
+    samplers: Sequence[str] | None,
+    workers: int,
+    seconds: float,
+    seeds: Sequence[int],
+) -> tuple[list[str], list[list[str]], list[str]]:
+    """Header, rows and remarks: of each setting the mean over the seeds of the best value at shares of the budget.
+
+    Args:
+        schedulers: names; None is all.
+        samplers: names; None is the spec's own and random.
+        workers: trials at the same time.
+        seconds: the budget in device-seconds.
+        seeds: of the samplers.
+
+    Raises:
+        ValueError: as :func:`with_setting`.
+    """
+    metric = spec.objectives[0].metric
+    pairs = list(product(schedulers or SCHEDULERS, samplers or dict.fromkeys([spec.sampler.name, "random"])))
+    settings = {
+        pair: [with_setting(spec, scheduler=pair[0], sampler=pair[1], seed=seed) for seed in seeds] for pair in pairs
+    }
+    header = ["scheduler", "sampler", *(f"{metric} at {share:.0%}" for share in _SHARES), "begun", "whole"]
+    rows = []
+    for (scheduler, sampler), specs in settings.items():
+        found = [simulate(one, recordings, workers=workers, seconds=seconds) for one in specs]
+        bests = [[search.best_at(share * seconds) for search in found] for share in _SHARES]
+        cells = [
+            f"{fmean(known):.4f}" if len(known := [b for b in at if b is not None]) == len(at) else "-" for at in bests
+        ]
+        counts = (fmean(search.num_begun for search in found), fmean(search.num_whole for search in found))
+        rows.append([scheduler, sampler, *cells, *(f"{count:.1f}" for count in counts)])
+    return header, rows, _remarks(spec, recordings, workers=workers, seconds=seconds, num_seeds=len(seeds))
+
+
+def _remarks(
+    spec: SearchSpec, recordings: Sequence[Recording], *, workers: int, seconds: float, num_seeds: int
+) -> list[str]:
+    total = math.fsum(second for recording in recordings for second in recording.seconds)
+    values = [value for recording in recordings for value in recording.values if value is not None]
+    best = max(values) if spec.objectives[0].mode == "max" else min(values)
+    cut = sum(len(one.values) < spec.epochs and one.state not in _OWN_END for one in recordings)
+    remarks = [
+        f"{num_seeds} searches a setting, {workers} worker{'s' * (workers > 1)}, "
+        f"{seconds:.1f} of the {total:.1f} device-seconds recorded; best of all {len(recordings)} trials: {best:.4f}"
+    ]
+    if cut:
+        remarks.append(
+            f"{cut} of {len(recordings)} curves were cut before epoch {spec.epochs}: there the last value stays, and "
+            "who trains on gains nothing by it. A study with scheduler none has whole curves"
+        )
+    return remarks
+
+
+class _Book:
+    """A ledger without files."""
+
+    def __init__(self, trials: Trials) -> None:
+        self.trials = trials
+
+    def start(self, trial: str, params: Mapping[str, Any], *, until: int | None = None) -> TrialRecord:
+        return self.trials.start(trial, dict(params), until=until)
+
+    def pause(self, trial: str) -> None:
+        self.trials[trial].state = records.PAUSED
+
+    def end(self, trial: str, state: str, **facts: Any) -> None:
+        self.trials[trial].state = state
+
+
+class _Replay:
+    """What runs and what is known while a search is replayed."""
+
+    def __init__(self, spec: SearchSpec, recordings: Sequence[Recording], *, workers: int, seconds: float) -> None:
+        objective = spec.objectives[0]
+        self.spec, self.workers, self.seconds, self.spent = spec, workers, seconds, 0.0
+        self.free, self.taken = list(recordings), {}
+        alternatives = spec.space.alternatives()
+        self.choices = {f"{key}#{index}" for key, index, domain in alternatives if isinstance(domain, Categorical)}
+        self.places = {id(recording): place(spec.space, recording.params) for recording in recordings}
+        self.trials = Trials(metric=objective.metric, mode=objective.mode, max_epochs=spec.epochs)
+        self.scheduler = make_scheduler(
+            spec.scheduler.name, options=spec.scheduler.options, trials=self.trials, is_spent=self.is_spent
+        )
+        journal = Journal(None, name=spec.study, objectives=[(objective.metric, objective.mode)])
+        for params in spec.try_first:
+            journal.enqueue(to_optuna(spec.space, params))
+        self.searcher = StudySearcher(
+            spec=replace(spec, budget=Budget(trials=len(recordings))),
+            journal=journal,
+            ledger=_Book(self.trials),
+            job=lambda name, params: {"config": params, "folder": "", "known_epoch": 0},
+            rules=SCHEDULERS[spec.scheduler.name].rules(spec.scheduler.options, spec.epochs),
+            is_spent=self.is_spent,
+            seconds_left=lambda: self.seconds - self.spent,
+            on_end=lambda trial, ticket: None,
+        )
+        self.search = Simulated()
+
+    def is_spent(self) -> bool:
+        return self.spent >= self.seconds
+
+    def run(self) -> Simulated:
+        """The whole search."""
+        ahead: list[tuple[float, int, str, str]] = []  # when an epoch ends; a count; Tune's id and the trial
+        now, count = 0.0, 0
+        while True:
+            while len(ahead) < self.workers and isinstance(job := self.searcher.suggest(f"job{count}"), dict):
+                name = job["trial"]
+                if name not in self.taken:
+                    self.taken[name] = self._nearest(job["job"]["config"])
+                heapq.heappush(ahead, (now + self._cost(name), count, f"job{count}", name))
+                count += 1
+            if not ahead:
+                self.search.num_begun = len(self.trials)
+                self.search.num_whole = sum(trial.state == records.COMPLETE for trial in self.trials.values())
+                return self.search
+            now, _, job_id, name = heapq.heappop(ahead)
+            if not self._epoch(job_id, name):
+                heapq.heappush(ahead, (now + self._cost(name), count, job_id, name))
+                count += 1
+
+    def _nearest(self, params: Mapping[str, Any]) -> Recording:
+        """Of the recordings that are free, of this family if there is one; no longer free then."""
+        here = place(self.spec.space, params)
+
+        def distance(recording: Recording) -> float:
+            there = self.places[id(recording)]
+            total = 1e6 * (recording.params.get("family") != params.get("family"))
+            for name in {*here, *there}:
+                is_in_both = name in here and name in there
+                if not is_in_both or (name in self.choices and here[name] != there[name]):
+                    total += 1.0
+                elif name not in self.choices:
+                    total += abs(here[name] - there[name])
+            return total
+
+        nearest = min(self.free, key=distance)
+        self.free = [recording for recording in self.free if recording is not nearest]
+        return nearest
+
+    def _cost(self, name: str) -> float:
+        """Device-seconds of the trial's next epoch."""
+        seconds, epoch = self.taken[name].seconds, self.trials[name].epoch
+        return seconds[epoch] if epoch < len(seconds) else math.fsum(seconds) / len(seconds)
+
+    def _epoch(self, job_id: str, name: str) -> bool:
+        """The trial's next report; whether it stops there."""
+        recording, record = self.taken[name], self.trials[name]
+        self.spent += self._cost(name)
+        value = recording.values[min(record.epoch, len(recording.values) - 1)]
+        record.rows.append({"epoch": record.epoch + 1, self.trials.metric: value, "device_seconds": self._cost(name)})
+        result: dict[str, Any] = {"epoch": record.epoch, "value": math.nan if value is None else value}
+        tune = SimpleNamespace(trial_id=job_id, config={"trial": name})
+        decision = self.scheduler.on_trial_result(None, tune, result)  # pyright: ignore[reportArgumentType]
+        self.searcher.on_trial_result(job_id, result)
+        best = self.trials.best()
+        if best is not None:
+            row = self.trials.best_row(best) or {}
+            self.search.found.append((self.spent, row[self.trials.metric]))
+        is_recorded_end = record.epoch == len(recording.values) and recording.state in _OWN_END
+        is_over = is_recorded_end or record.epoch >= self.trials.max_epochs
+        if is_over:
+            state = recording.state if is_recorded_end else records.COMPLETE
+            self.searcher.on_trial_complete(job_id, {"end/state": state})
+        elif decision == TrialScheduler.STOP:
+            self.searcher.on_trial_complete(job_id, result)
+        return is_over or decision == TrialScheduler.STOP
+
+
+def _params(space: Space, cells: Mapping[str, str], where: str) -> dict[str, Any]:
+    """The params that a row of trials.csv has."""
+
+    def pick(name: str, domain: Domain, high: Any) -> Any:
+        key = name.rpartition("#")[0]
+        text = cells.get(key, "")
+        if isinstance(domain, Categorical):
+            found = [choice for choice in domain.choices if records.cell(choice) == text]
+            if not found:
+                raise ValueError(f"{where}: {key} is '{text}', which is not in the study's space")
+            return found[0]
+        try:
+            return int(text) if domain.is_int else float(text)
+        except ValueError:
+            raise ValueError(f"{where}: {key} is '{text}', which is no number") from None
+
+    return assign(space, pick)

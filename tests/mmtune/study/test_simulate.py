@@ -1,0 +1,125 @@
+"""Searches replayed on recorded curves: what a search must cost and find there is known beforehand."""
+
+from __future__ import annotations
+
+import csv
+import re
+import subprocess
+import sys
+
+import pytest
+
+from mmtune import records
+from mmtune.spec.search_spec import load_spec
+from mmtune.study.simulate import Recording, compare, read_study, simulate, with_setting
+
+EPOCHS = 9
+SPEC = load_spec(f"""\
+study: curves
+family: text
+dataset: openclipart
+fixed: {{epochs: {EPOCHS}}}
+space:
+  optim.lr: {{type: float, low: 0.0001, high: 0.01, log: true}}
+sampler: {{name: random}}
+scheduler: {{name: none}}
+budget: {{trials: 1}}
+""")
+
+
+def curves(num=27, *, state=records.COMPLETE):
+    """Curves that never cross: the configuration with the larger learning rate is better after every epoch."""
+    return [
+        Recording(
+            params={"optim.lr": 0.0001 * 100 ** (index / (num - 1))},
+            values=tuple((index + epoch / EPOCHS) / num for epoch in range(EPOCHS)),
+            seconds=(2.0,) * EPOCHS,
+            state=state,
+        )
+        for index in range(num)
+    ]
+
+
+def asha(seed=1):
+    return with_setting(SPEC, sampler="random", scheduler="asha", seed=seed)
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_whole_trainings_cost_what_they_cost_and_find_the_best(workers):
+    search = simulate(SPEC, curves(), workers=workers, seconds=1e9)
+    assert (search.num_begun, search.num_whole) == (27, 27)
+    spent, best = search.found[-1]
+    assert len(search.found) == 27 * EPOCHS and spent == 27 * EPOCHS * 2.0
+    assert best == pytest.approx((26 + 8 / 9) / 27)
+    assert [value for _, value in search.found] == sorted(value for _, value in search.found)
+
+
+@pytest.mark.parametrize("scheduler", ["none", "asha", "asha_stopping"])
+def test_a_budget_ends_the_search_at_its_next_report(scheduler):
+    spec = with_setting(SPEC, sampler="random", scheduler=scheduler, seed=3)
+    search = simulate(spec, curves(), workers=3, seconds=61.0)
+    assert 61.0 <= search.found[-1][0] < 61.0 + 3 * 2.0
+
+
+def test_promotion_trains_few_to_the_end_and_the_best_of_all():
+    """Of 27 that never cross 9 go on from the first rung and 3 from the second; more only for what came too early."""
+    search = simulate(asha(), curves(), workers=1, seconds=1e9)
+    assert search.num_begun == 27 and search.num_whole <= 6
+    assert search.found[-1][1] == pytest.approx((26 + 8 / 9) / 27)
+    assert search.found[-1][0] < 0.5 * 27 * EPOCHS * 2.0
+
+
+def test_the_same_settings_and_seed_give_the_same_search():
+    assert simulate(asha(5), curves(), workers=4, seconds=200) == simulate(asha(5), curves(), workers=4, seconds=200)
+    assert simulate(asha(5), curves(), workers=4, seconds=200) != simulate(asha(6), curves(), workers=4, seconds=200)
+
+
+def test_a_diverged_trial_fails_where_it_failed():
+    broken = [*curves(3), Recording({"optim.lr": 0.005}, (None,), (2.0,), records.FAILED)]
+    search = simulate(SPEC, broken, workers=1, seconds=1e9)
+    assert (search.num_begun, search.num_whole) == (4, 3)
+    assert search.found[-1][0] == (3 * EPOCHS + 1) * 2.0
+
+
+def test_a_curve_that_a_search_cut_keeps_its_last_value_and_that_is_said():
+    cut = [Recording({"optim.lr": 0.001}, (0.5, 0.75), (2.0, 4.0), records.PRUNED)]
+    search = simulate(SPEC, cut, workers=1, seconds=1e9)
+    assert search.found == [(2.0, 0.5), *((6.0 + 3 * more, 0.75) for more in range(8))]
+    how = {"schedulers": ["none"], "samplers": None, "workers": 1, "seconds": 30.0, "seeds": [1]}
+    _, ((_, _, *cells),), remarks = compare(SPEC, cut, **how)
+    assert cells == ["0.5000", "0.7500", "0.7500", "0.7500", "1.0", "1.0"]  # at 3, 7.5, 15 and 30 s
+    assert remarks[1].startswith("1 of 1 curves were cut before epoch 9")
+
+
+def test_names_that_there_are_not():
+    with pytest.raises(ValueError, match=r"'parsen' is unknown, did you mean 'parzen'\?"):
+        with_setting(SPEC, sampler="parsen", scheduler="asha", seed=1)
+    with pytest.raises(ValueError, match="'asah' is unknown, did you mean 'asha'"):
+        with_setting(SPEC, sampler="parzen", scheduler="asah", seed=1)
+    with pytest.raises(ValueError, match="'brute_force' needs a step in each float; without one: optim.lr"):
+        with_setting(SPEC, sampler="brute_force", scheduler="asha", seed=1)
+
+
+def mmtune(*arguments, cwd):
+    command = [sys.executable, "-m", "mmtune.cli", *arguments]
+    return subprocess.run(command, cwd=cwd, text=True, stdout=subprocess.PIPE, check=True, timeout=300).stdout
+
+
+@pytest.mark.slow
+def test_a_study_replayed_by_its_own_settings_is_that_study(tmp_path):
+    """Every decision of a real study of one slot, on real Ray: the same reports in the same order."""
+    sets = ("budget.trials=8", "fixed.epochs=4", "resources.concurrent_trials=1", "scheduler={name: asha}")
+    mmtune("run", "smoke/text", "--name", "own", *(part for one in sets for part in ("--set", one)), cwd=tmp_path)
+    found, spent, best = [], 0.0, 0.0
+    with (tmp_path / "studies/own/reports.csv").open() as file:
+        for row in csv.DictReader(file):
+            spent, best = spent + float(row["device_seconds"]), max(best, float(row["val_accuracy"]))
+            found.append((pytest.approx(spent), best))
+    spec, recordings = read_study(tmp_path / "studies/own")
+    search = simulate(spec, recordings, workers=1, seconds=1e9)
+    assert search.found == found and search.num_begun == 8
+    out = mmtune("simulate", "own", "--schedulers", "asha,none", "--seeds", "2", cwd=tmp_path)
+    assert [line.split()[:2] for line in out.splitlines()[1:5]] == [
+        ["asha", "parzen"], ["asha", "random"], ["none", "parzen"], ["none", "random"],
+    ]  # fmt: skip
+    assert re.search(r"2 searches a setting, 1 worker, [\d.]+ of the [\d.]+ device-seconds recorded", out)
