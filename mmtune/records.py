@@ -58,6 +58,7 @@ COSTS: dict[str, Cost] = {
 }
 
 SUMS = ("wall_seconds", "device_seconds")  # per epoch in reports.csv, totals in trials.csv
+NULL = "null"  # a parameter whose value is null; one that a trial does not have is an empty cell
 TRIAL_COLUMNS = ("trial", "state", "epochs", "best_epoch")  # trials.csv opens with these
 TRIAL_FACTS = ("num_parameters", "num_trainable", "inference_ms_per_sample")  # once a trial
 

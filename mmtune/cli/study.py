@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mmtune.slots.cluster import Node
 
 app = typer.Typer()
+_SHOWN = 10  # trials in a table
 
 
 @app.command("check", epilog="Example: mmtune check demo/openclipart --set budget.trials=4")
@@ -135,13 +136,16 @@ def _trials(root: Path) -> pd.DataFrame | None:
 
 
 def _print_trials(table: pd.DataFrame | None, root: Path, title: str | None = None) -> None:
-    """The best ten."""
+    """The best; how many that is where it is not all."""
     from analysis.studies import objectives
     from analysis.tables import study_table
 
     if table is not None:
         metric, mode = objectives(root)[0]
-        print_table(*study_table(table, metric, mode, limit=10), title=title)
+        header, rows = study_table(table, metric, mode, limit=_SHOWN)
+        print_table(header, rows, title=title)
+        if len(rows) < len(table):
+            typer.echo(f"{len(rows)} of {len(table)} trials shown; all: {root / 'trials.csv'}")
 
 
 @app.command("status", epilog="Example: mmtune status studies/demo-openclipart")

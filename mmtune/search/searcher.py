@@ -49,6 +49,8 @@ class Book(Protocol):
         traceback: str | None = None,
     ) -> None: ...
 
+_NO_RESULTS = ("until_epoch",)  # of a trial's line: what the schedule gave it
+
 
 class StudySearcher(Searcher):
     """Hands out interrupted trials first, then promotions, then new proposals, until the budget is spent.
@@ -213,6 +215,11 @@ class StudySearcher(Searcher):
     def _tell(self, number: int, record: TrialRecord) -> None:
         """The trial's end, as the ledger has it, to Optuna; Tune leaves out the report that a trial is stopped at."""
         self._report_missing(number, record)
+        row = self._ledger.row(record)
+        numbers = {
+            key: value for key, value in row.items() if isinstance(value, int | float) and key not in _NO_RESULTS
+        }
+        self._journal.note(number, **{key: value for key, value in numbers.items() if key not in record.params})
         if record.error is not None:
             self._journal.note(number, error=record.error)
         if record.state == records.INFEASIBLE:

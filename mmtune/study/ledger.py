@@ -84,31 +84,8 @@ class Ledger:
         self._events.end(record, metric=self.trials.metric, mode=self.trials.mode)
         self._write_trials()
 
-    def close(self) -> None:
-        """Flushes and closes the TensorBoard files."""
-        self._events.close()
-
-    def _load(self) -> None:
-        for row in records.read_rows(self.folder.trials):
-            trial = TrialRecord(row["trial"], row["state"])
-            trial.params = {key: row[key] for key in self.params if row.get(key) is not None}
-            trial.facts = {key: row[key] for key in records.TRIAL_FACTS if row.get(key) is not None}
-            trial.until = row.get("until_epoch")
-            trial.error, trial.started, trial.ended = row.get("error"), row.get("started"), row.get("ended")
-            self.trials[trial.trial] = trial
-        for row in records.read_rows(self.folder.reports):
-            trial = self.trials.setdefault(row["trial"], TrialRecord(row["trial"], records.RUNNING))
-            trial.rows.append({key: value for key, value in row.items() if key not in ("trial", "time")})
-
-    def _write_trials(self) -> None:
-        rows = [self._trial_row(self.trials[name]) for name in sorted(self.trials)]
-        metrics: dict[str, None] = {}
-        for row in rows:
-            metrics |= dict.fromkeys(key for key in row if key.startswith("val_"))
-        columns = [*records.TRIAL_COLUMNS, *self.params, *metrics, *_COST_COLUMNS, *_LAST_COLUMNS]
-        write_atomic(self.folder.trials, records.csv_text(columns, rows))
-
-    def _trial_row(self, trial: TrialRecord) -> dict[str, Any]:
+    def row(self, trial: TrialRecord) -> dict[str, Any]:
+        """A trial's line of trials.csv: parameters, metrics at its best epoch, costs, how it ended."""
         best = self.trials.best_row(trial) or {}
         rows = trial.rows
         speed = [row["samples_per_second"] for row in rows if row.get("samples_per_second")]
@@ -117,7 +94,7 @@ class Ledger:
             "state": trial.state,
             "epochs": trial.epoch,
             "best_epoch": best.get("epoch"),
-            **trial.params,
+            **{key: records.NULL if value is None else value for key, value in trial.params.items()},
             **{key: value for key, value in best.items() if key.startswith("val_")},
             **{column: trial.total(column) for column in records.SUMS},
             "samples_per_second": sum(speed) / len(speed) if speed else None,
@@ -128,3 +105,28 @@ class Ledger:
             "started": trial.started,
             "ended": trial.ended,
         }
+
+    def close(self) -> None:
+        """Flushes and closes the TensorBoard files."""
+        self._events.close()
+
+    def _load(self) -> None:
+        for row in records.read_rows(self.folder.trials):
+            trial = TrialRecord(row["trial"], row["state"])
+            given = {key: row[key] for key in self.params if row.get(key) is not None}
+            trial.params = {key: None if value == records.NULL else value for key, value in given.items()}
+            trial.facts = {key: row[key] for key in records.TRIAL_FACTS if row.get(key) is not None}
+            trial.until = row.get("until_epoch")
+            trial.error, trial.started, trial.ended = row.get("error"), row.get("started"), row.get("ended")
+            self.trials[trial.trial] = trial
+        for row in records.read_rows(self.folder.reports):
+            trial = self.trials.setdefault(row["trial"], TrialRecord(row["trial"], records.RUNNING))
+            trial.rows.append({key: value for key, value in row.items() if key not in ("trial", "time")})
+
+    def _write_trials(self) -> None:
+        rows = [self.row(self.trials[name]) for name in sorted(self.trials)]
+        metrics: dict[str, None] = {}
+        for row in rows:
+            metrics |= dict.fromkeys(key for key in row if key.startswith("val_"))
+        columns = [*records.TRIAL_COLUMNS, *self.params, *metrics, *_COST_COLUMNS, *_LAST_COLUMNS]
+        write_atomic(self.folder.trials, records.csv_text(columns, rows))

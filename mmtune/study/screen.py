@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from mmtune.search.trials import TrialRecord, Trials
 
+_SHOWN = 12  # trials in the table
+
 
 class Screen:
     """Shows the trials of a study.
@@ -100,9 +102,10 @@ class Screen:
         best = self._trials.best()
         running = [record for record in trials if record.state == records.RUNNING]
         shown = ([best] if best is not None and best not in running else []) + running
-        for record in shown[-12:]:
+        for record in shown[-_SHOWN:]:
             table.add_row(*self._cells(record, is_best=record is best))
-        return Group(head, table, self._note)
+        cut = [f"{_SHOWN} of {len(shown)} trials shown"] if len(shown) > _SHOWN else []
+        return Group(head, table, *cut, self._note)
 
     def _cells(self, record: TrialRecord, *, is_best: bool) -> list[str]:
         metric, top = self._trials.metric, self._trials.best_row(record)

@@ -34,6 +34,21 @@ def test_family_table_shows_the_gain_only_where_there_is_one(studies):
     assert lone == header[:-1]
 
 
+def test_null_is_shown_and_a_parameter_that_does_not_exist_is_not(studies):
+    trials = [studies.trial(0, **{"model.hidden": "null"}), studies.trial(1, **{"model.hidden": 64}), studies.trial(2)]
+    header, rows = study_table(load_studies(studies.write("demo", trials)), "val_accuracy", "max")
+    said = sorted(row[header.index("params")] for row in rows)
+    assert said == ["optim.lr=0.0003", "optim.lr=0.0003 model.hidden=64", "optim.lr=0.0003 model.hidden=null"]
+
+
+def test_families_that_were_never_sampled_have_no_row(studies):
+    path = studies.write("demo", [studies.trial(0), studies.trial(1, family="fusion")])
+    spec = path / "spec.yaml"
+    spec.write_text(spec.read_text() + "family: {type: categorical, choices: [text, image, fusion]}\n")
+    _, rows = family_table(load_studies(path), "val_accuracy", "max")
+    assert sorted(row[0] for row in rows) == ["fusion", "text"]
+
+
 def test_family_without_a_result_has_empty_cells(studies):
     path = studies.write("demo", [studies.trial(0), studies.trial(1, family="image", state="FAILED")])
     _, rows = family_table(load_studies(path), "val_accuracy", "max")

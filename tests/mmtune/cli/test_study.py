@@ -192,3 +192,12 @@ def test_a_config_is_not_run_as_a_search(mmtune):
     (mmtune.cwd / "c.yaml").write_text(CONFIG)
     message = "c.yaml is the config of one trial, not a search file; train it: mmtune train c.yaml"
     assert mmtune.refused("run", "c.yaml") == mmtune.refused("check", "c.yaml") == message
+
+
+def test_a_table_that_is_cut_says_so(mmtune, write_study):
+    folder = write_study(mmtune.cwd / "studies", *["COMPLETE"] * 12)
+    done = mmtune("status", "s")
+    assert done.code == 0 and f"10 of 12 trials shown; all: {folder.trials}" in done.out
+    assert sum(" COMPLETE " in line for line in done.out.splitlines()) == 10
+    write_study(mmtune.cwd / "studies", *["COMPLETE"] * 10, name="t")
+    assert "shown" not in mmtune("status", "t").out

@@ -109,6 +109,11 @@ def test_states_are_told_apart(tmp_path):
     assert session.journal.trials()[0].value == 0.4
     assert session.journal.trials()[1].intermediate_values == {1: 0.3, 2: 0.2}
     assert session.journal.trials()[3].user_attrs["infeasible"] is True
+    assert session.journal.trials()[4].user_attrs["error"] == "the trial's process died"
+    seen = session.journal.trials()[0].user_attrs  # what optuna-dashboard has columns of
+    line = session.ledger.row(session.ledger.trials[ids[0]])
+    assert (seen["val_accuracy"], seen["epochs"], seen["best_epoch"], seen["num_trainable"]) == (0.4, 4, 4, 3)
+    assert seen["device_seconds"] == line["device_seconds"] and "optim.lr" not in seen
     ledger = [session.ledger.trials[trial].state for trial in ids]
     assert ledger == ["COMPLETE", "PRUNED", "FAILED", "INFEASIBLE", "FAILED"]
     assert session.ledger.trials[ids[0]].facts == {"num_trainable": 3}

@@ -53,6 +53,17 @@ def test_a_study_is_read_back_as_it_was_written(tmp_path):
     assert again.trials["t0001"].rows[0]["uda_lambda"] == 0.5
 
 
+def test_null_and_a_parameter_that_does_not_exist_are_told_apart(tmp_path):
+    ledger = make(tmp_path)
+    ledger.start("t0000", {"family": "text", "optim.lr": None})
+    ledger.start("t0001", {"family": "text", "uda.n": 2})
+    cells = [(line["optim.lr"], line["uda.n"]) for line in records.read_csv(tmp_path / "trials.csv")]
+    assert cells == [("null", ""), ("", "2")]
+    again = make(tmp_path)
+    assert again.trials["t0000"].params == {"family": "text", "optim.lr": None}
+    assert again.trials["t0001"].params == {"family": "text", "uda.n": 2}
+
+
 def test_a_report_is_written_once(tmp_path):
     ledger = make(tmp_path)
     ledger.start("t0000", {"family": "text"})
