@@ -14,7 +14,7 @@ from trainables.data.data import Data
 from trainables.data.order import some_rows
 from trainables.data.reading.dataset import DatasetRef, dataset_fingerprint, dataset_texts, load_table, load_target
 from trainables.data.reading.scale import LabelScale
-from trainables.data.reading.table import SPLITS, Target
+from trainables.data.reading.table import SPLITS, Target, root_cause
 from trainables.data.reading.tabular import load_tabular
 from trainables.data.requirements import augmentations, requirements
 from trainables.data.views import FreshImages, FreshText, View
@@ -56,8 +56,8 @@ def labelled_rows(config: TrialConfig, target: Target) -> dict[str, np.ndarray]:
         if len(rows[name]) == 0:
             counts = ", ".join(f"{split} {len(rows[split])}" for split in SPLITS)
             raise ValueError(
-                f"dataset {config.dataset}, target {config.target or 'default'}: no row with a label in split {name} "
-                f"(rows with one: {counts})"
+                f"dataset {config.dataset}, target {config.target or 'default'}: {root_cause(table.problems)}"
+                f"no row with a label in split {name} (rows with one: {counts})"
             )
     return rows
 

@@ -19,7 +19,6 @@ from trainables.data.reading.folder import data_folder, first_there, missing
 from trainables.data.reading.hdf5 import Hdf5Images, columns_of, open_hdf5, strings
 from trainables.data.reading.rows import Rows
 from trainables.data.reading.table import SPLITS, Table, Target
-from trainables.data.reading.targets import multilabel
 from trainables.data.reading.textfiles import json_document, json_lines
 
 SUMMARY = "plots and posters of 25,959 films; 23 genres (genres23) or all that MMBT keeps (genres_mmbt)"
@@ -70,7 +69,7 @@ def read(data_dir: str | None) -> Table:
     (_read_raw if kind == "raw" else _read_jsonl)(rows, path)
     rows.check()
     genres = rows.sets("genres", rows.column("genres"))
-    return rows.table({"genres23": _genres23(genres), "genres_mmbt": _genres_mmbt(genres, rows.splits)})
+    return rows.table({"genres23": _genres23(rows, genres), "genres_mmbt": _genres_mmbt(rows, genres)})
 
 
 def _layout(root: Path) -> tuple[str, Path]:
@@ -154,21 +153,21 @@ def _read_jsonl(rows: Rows, root: Path) -> None:
 
 
 # --- genres -----------------------------------------------------------------------------------------
-def _genres23(genres: Sequence[Collection[str] | None]) -> Target:
+def _genres23(rows: Rows, genres: Sequence[Collection[str] | None]) -> Target:
     """Films with none of the 23 are not labelled."""
     known = set(_GENRES)
-    return multilabel([names if known & {*(names or ())} else None for names in genres], _GENRES)
+    return rows.multilabel([names if known & {*(names or ())} else None for names in genres], _GENRES)
 
 
-def _genres_mmbt(genres: Sequence[Collection[str] | None], splits: list[str]) -> Target:
+def _genres_mmbt(rows: Rows, genres: Sequence[Collection[str] | None]) -> Target:
     is_kept = ["News" not in (names or ()) for names in genres]
     in_train = {
         name
-        for names, split, kept in zip(genres, splits, is_kept, strict=True)
+        for names, split, kept in zip(genres, rows.splits, is_kept, strict=True)
         if split == SPLITS[0] and kept
         for name in names or ()
     }
-    return multilabel(
+    return rows.multilabel(
         [names if kept and in_train >= {*(names or ())} else None for names, kept in zip(genres, is_kept, strict=True)],
         sorted(in_train),
     )
@@ -195,7 +194,8 @@ def _read_hdf5(rows: Rows, path: Path) -> Table:
     rows.check()
     places = np.stack([np.zeros(len(rows), np.int64), np.array(rows.column("row"))], axis=1)
     return rows.table(
-        {"genres23": multilabel(rows.column("genres"), names)}, images=Hdf5Images([path], "images", places, _to_rgb)
+        {"genres23": rows.multilabel(rows.column("genres"), names)},
+        images=Hdf5Images([path], "images", places, _to_rgb),
     )
 
 

@@ -79,8 +79,9 @@ def read(data_dir: str | None) -> Table:
                     **{f"numeric {name}": values.number(row, name, f"numeric {name}") for name in spec.numeric},
                     **{what: values.category(row, name, what) for what, name in categorical.items()},
                 )
+    if len(rows):
+        _check_rows(root, spec, rows, values)
     rows.check()
-    _check_rows(root, spec, rows, values)
     labels = {name: _labels(name, label, rows) for name, label in spec.labels.items()}
     targets = {name: _target(root, name, label, labels[name], rows) for name, label in spec.labels.items()}
     places = np.array(rows.column("place"), np.int64) if picture_column else None

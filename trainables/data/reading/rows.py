@@ -17,10 +17,11 @@ import numpy as np
 from trainables.data.reading.cells import USUAL, Cells, missing_note, read_names
 from trainables.data.reading.fields import BadRow, clean
 from trainables.data.reading.folder import Pictures
-from trainables.data.reading.table import ImageFiles, Neighbours, Table, Target
+from trainables.data.reading.table import ImageFiles, Neighbours, Table, Target, root_cause
 from trainables.data.reading.targets import multiclass, multilabel
 
 MISSING = "missing"
+_REPEATED = "was there before"
 _OTHER_FILE = "an id that an earlier file has, too: the file's name is put before it"
 _OTHER_SPELLING = "a name that is spelled in another way on disk"
 
@@ -118,7 +119,7 @@ class Rows:
             id = f"{self._name(path)}:{id}"
         if id in self._seen:
             self.num_repeated += 1
-            raise BadRow(f"id {id} was there before")
+            raise BadRow(f"id {id} {_REPEATED}")
         if image is not None:
             found, reason = self.pictures.find(image)
             if reason is not None:
@@ -143,10 +144,16 @@ class Rows:
         return self._columns[name]
 
     def check(self) -> None:
-        """Raises ValueError if there is no row."""
+        """Raises ValueError if there is no row, or if most were left out because their id was there before."""
         if not self.ids:
             first = f"; {len(self.problems)} problems, the first: {self.problems[0]}" if self.problems else ""
             raise ValueError(f"dataset {self.dataset}: {self.root} has no row that can be used{first}")
+        if self.num_repeated > len(self.ids):  # one file twice is no more than as many
+            first = next(problem for problem in self.problems if problem.endswith(_REPEATED))
+            raise ValueError(
+                f"dataset {self.dataset}: {self.root}: ids are none: of {self.num_repeated:,} rows they were there "
+                f"before, {len(self.ids):,} rows are left; the first: {first}"
+            )
 
     def names(self, what: str, values: Sequence[str | None], *, unit: str = "value") -> list[str | None]:
         """A column's values: None for those that mean 'missing', one spelling for each other; both are noted.
@@ -206,10 +213,7 @@ class Rows:
     @property
     def cause(self) -> str:
         """What to say before an error about the rows that are left: that others are not."""
-        if not self.problems:
-            return ""
-        num = len(self.problems)
-        return f"{num:,} row{'s' * (num != 1)} left out or repaired, the first: {self.problems[0]}; of the others "
+        return root_cause(self.problems)
 
     def table(
         self,

@@ -27,6 +27,14 @@ class Target:
     is_labelled: np.ndarray  # (N,) bool: rows that take part
 
 
+def root_cause(problems: Sequence[str]) -> str:
+    """What to say before an error about the rows that are left: that others are not; '' if all are."""
+    if not problems:
+        return ""
+    num = len(problems)
+    return f"{num:,} row{'s' * (num != 1)} left out or repaired, the first: {problems[0]}; of the others "
+
+
 @dataclass(frozen=True)
 class Neighbours:
     """For each row the nodes of a graph that it is linked to: row i has ``nodes[offsets[i]:offsets[i + 1]]``."""
