@@ -166,7 +166,7 @@ def _build(config: TrialConfig, *, folder: Path, ranks: Ranks) -> State:
     torch.manual_seed(derive_seed(config.seed, "init"))
     model = build_model(config, data).to(ranks.device)
     if config.uda.mode in ("fixed", "dynamic") and config.uda.bn_eval_for_aug and not keep_statistics_clean(model):
-        raise ValueError("uda.bn_eval_for_aug: this model has no BatchNorm that trains")
+        raise ValueError("uda.bn_eval_for_aug: this model has no BatchNorm whose statistics train")
     return State(
         config=config, folder=folder, ranks=ranks, data=data, precision=precision, supervised=supervised, model=model,
         optimizer=build_optimizer(model, config.optim), uda=DynamicLambda(config.uda), steps_per_epoch=len(sizes),

@@ -35,6 +35,10 @@ NORMS = {  # BatchNorm in the middle of a model
     "tirg with copies": (
         "lit_tirg", {"dropout": 0.0}, {"batch_size": 15, "micro_batch_size": 3, "uda": {"mode": "fixed"}},
     ),
+    "tirg with clean statistics": (
+        "lit_tirg", {"dropout": 0.0},
+        {"batch_size": 15, "micro_batch_size": 3, "uda": {"mode": "fixed", "bn_eval_for_aug": True}},
+    ),
     "resnet": ("image", {"dropout": 0.0, "image_encoder": "tiny-resnet"}, {"batch_size": 15}),
     "resnet in parts": (
         "image", {"dropout": 0.0, "image_encoder": "tiny-resnet"},

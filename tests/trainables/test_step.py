@@ -106,7 +106,7 @@ def norms_of(net):
 
 
 def test_bn_eval_for_aug_needs_a_batch_norm(toy, tmp_path):
-    with pytest.raises(ValueError, match="uda.bn_eval_for_aug: this model has no BatchNorm that trains"):
+    with pytest.raises(ValueError, match="uda.bn_eval_for_aug: this model has no BatchNorm whose statistics train"):
         setup(toy("text", uda={"mode": "fixed", "bn_eval_for_aug": True}), folder=tmp_path, ranks=Ranks())
     setup(toy("text", uda={"mode": "none", "bn_eval_for_aug": True}), folder=tmp_path, ranks=Ranks())
 

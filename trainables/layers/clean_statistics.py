@@ -13,24 +13,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainables.freezing import locked_names
+from trainables.layers.batch_norm import trained_batch_norms
 
 
 def keep_statistics_clean(model: nn.Module) -> int:
-    """In training, every BatchNorm that no lock holds treats the second half of its rows as in evaluation.
+    """In training, every BatchNorm whose statistics move treats the second half of its rows as in evaluation.
 
     Returns:
         How many; 0 if the model has none.
     """
-    locked, count = locked_names(model), 0
-    for name, module in model.named_modules():
-        is_norm = isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d)
-        if is_norm and f"{name}.running_mean" not in locked:
-            halves = _Halves()
-            module.register_forward_pre_hook(halves.take_clean)
-            module.register_forward_hook(halves.add_copies)
-            count += 1
-    return count
+    norms = [norm for _, norm in trained_batch_norms(model) if not norm.is_fixed]
+    for norm in norms:
+        halves = _Halves()
+        norm.register_forward_pre_hook(halves.take_clean)
+        norm.register_forward_hook(halves.add_copies)
+    return len(norms)
 
 
 class _Halves:
