@@ -143,11 +143,13 @@ class TrialConfig(Section):
     objective: str = "val_accuracy"
     """The metric that tells the best epoch and that patience looks at."""
     batch_size: int = Field(32, ge=1)
-    """Samples an optimiser step, over all ranks."""
+    """Labelled samples an optimiser step, over all ranks."""
     micro_batch_size: int | None = Field(None, ge=1)
-    """Samples a forward and rank, the rest of a batch is accumulated; null does a batch at once."""
+    """Labelled samples a forward and rank, the rest of a batch is accumulated; null does a batch at once."""
     batch_norm: Literal["step", "running"] = "step"
     """BatchNorm in trained encoders: statistics of a step's batch over all ranks, or those it came with, which stay."""
+    unlabelled_ratio: int = Field(1, ge=0, le=100)
+    """Unlabelled training rows beside each labelled one of a batch, under uda fixed, dynamic and in VAEs; 0: none."""
     eval_batch_size: int = Field(256, ge=1)
     """Samples a forward and rank where nothing is trained."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"

@@ -122,8 +122,9 @@ def _family_model(config: TrialConfig, task: Task, ports: dict[str, Port]) -> nn
 
 @torch.no_grad()
 def _statistics(port: Port, data: Data) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of each feature (D,) over the training rows, evenly picked where there are many."""
-    rows = data.rows["train"]
+    """Mean and deviation of each feature (D,) over the training rows, those without a label too where they take part;
+    evenly picked where there are many."""
+    rows = np.sort(np.concatenate([data.rows["train"], data.unlabelled]))
     if len(rows) > _STATISTICS_ROWS:
         rows = rows[np.linspace(0, len(rows) - 1, _STATISTICS_ROWS).astype(int)]
     was_training = port.training

@@ -15,9 +15,11 @@ from torch import Tensor
 
 from trainables.batch import Batch, ModelOutput
 from trainables.config import TrialConfig
+from trainables.data.companions import companions
 from trainables.data.data import Data
 from trainables.data.order import global_batches
 from trainables.errors import NonFiniteError
+from trainables.families import unlabelled_terms
 from trainables.optim import lr_factor
 from trainables.precision import SMALLEST_SCALE
 from trainables.state import State
@@ -26,11 +28,19 @@ from trainables.uda import LambdaState, consistency_loss
 
 @dataclass(frozen=True)
 class Loaded:
-    """A micro-batch of ``num_rows`` rows that were drawn: the clean ones, then augmented copies."""
+    """A micro-batch of ``num_rows`` rows that were drawn: the clean ones, then augmented copies.
+
+    Attributes:
+        batch: clean rows, ``num_unlabelled`` companions without a label, then copies.
+        clean_rows: the labelled ones among the clean.
+        num_rows: labelled rows that were drawn.
+        num_unlabelled: companions; their labels in the batch mean nothing.
+    """
 
     batch: Batch
     clean_rows: np.ndarray
     num_rows: int
+    num_unlabelled: int = 0
 
 
 def epoch_batches(config: TrialConfig, data: Data, epoch: int) -> list[np.ndarray]:
@@ -54,45 +64,53 @@ def clean_batch(state: State, rows: np.ndarray) -> Batch:
 
 def load(state: State, rows: np.ndarray, epoch: int) -> Loaded:
     """The views of these rows that train, one behind the other, in memory that a GPU copies from on its own."""
-    data, mode = state.data, state.config.uda.mode
+    data, config, mode = state.data, state.config, state.config.uda.mode
     clean_rows, copied_rows = rows, rows[:0]
+    joining = companions(data, rows, ratio=config.unlabelled_ratio, seed=config.seed, epoch=epoch)
+    clean = np.concatenate([rows, joining])
     if mode == "aug":
         clean_rows, copied_rows = rows[rows < len(data.ids)], rows[rows >= len(data.ids)] - len(data.ids)
+        clean = clean_rows
     elif mode != "none":
-        copied_rows = rows
-    parts = [data.batch(clean_rows, data.clean)] if len(clean_rows) else []
+        copied_rows = clean
+    parts = [data.batch(clean, data.clean)] if len(clean) else []
     if len(copied_rows):
         assert data.augmented is not None
         parts.append(data.batch(copied_rows, data.augmented, epoch=epoch))
+    if len(joining):
+        for part in parts:
+            part.labels[len(rows) :] = 0  # one that every loss can be computed with
     batch = parts[0] if len(parts) == 1 else parts[0].concat(parts[1])
-    return Loaded(_pinned(state, batch), clean_rows, len(rows))
+    return Loaded(_pinned(state, batch), clean_rows, len(rows), len(joining))
 
 
 def forward(state: State, loaded: Loaded, uda: LambdaState) -> tuple[dict[str, Tensor], Tensor]:
     """Loss terms, each a mean over the rows, and the logits of the clean rows.
 
-    Both views go through the model as one batch; of the copies UDA takes the consistency loss alone, neither the
-    supervised one nor the family's own. ``train_loss`` is the weighted sum that is minimised; ``train_supervised``
-    and ``train_consistency`` come without their weights, the family's own terms with them.
+    Both views go through the model as one batch. Of the copies UDA takes the consistency loss alone, neither the
+    supervised one nor the family's own; of rows without a label consistency and what needs none. ``train_loss`` is
+    the weighted sum that is minimised; ``train_supervised`` and ``train_consistency`` come without their weights, the
+    family's own terms with them.
     """
-    config, mode, num_clean = state.config, state.config.uda.mode, len(loaded.clean_rows)
+    config, mode, num_labelled = state.config, state.config.uda.mode, len(loaded.clean_rows)
+    num_clean, label_free = num_labelled + loaded.num_unlabelled, unlabelled_terms(config.family)
     batch = loaded.batch.to(state.ranks.device, non_blocking=True)
     with state.precision.autocast():
         out: ModelOutput = state.wrapped(batch)
-    judged = num_clean if mode != "aug" else batch.size
+    judged = num_labelled if mode != "aug" else batch.size
     terms = {"train_supervised": state.supervised(out.logits[:judged].float(), batch.labels[:judged])}
     total = out.supervised_weight * terms["train_supervised"]
-    clean = out.logits[:num_clean].float()
     if mode in ("fixed", "dynamic"):
         terms["train_consistency"] = consistency_loss(
-            clean, out.logits[num_clean:], task=state.task, divergence=config.uda.divergence,
+            out.logits[:num_clean], out.logits[num_clean:], task=state.task, divergence=config.uda.divergence,
             temperature=config.uda.temperature, confidence=config.uda.confidence,
         )  # fmt: skip
         total = total + uda.lam * terms["train_consistency"]
     for name, value_B in out.losses.items():
-        terms[f"train_{name}"] = value_B[:judged].mean()
+        is_label_free = name in label_free and mode != "aug"
+        terms[f"train_{name}"] = value_B[: num_clean if is_label_free else judged].mean()
         total = total + terms[f"train_{name}"]
-    return {"train_loss": total, **terms}, clean
+    return {"train_loss": total, **terms}, out.logits[:num_labelled].float()
 
 
 def begin_step(state: State, step: int) -> None:

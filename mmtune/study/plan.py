@@ -41,6 +41,7 @@ def make_plan(spec: SearchSpec, nodes: Sequence[Node], *, data_dir: str | None =
     checkpoint = max((16 * trainable for _, _, trainable in sizes), default=0)
     trials = spec.budget.trials
     notes = [*spec.warnings, *data_notes(spec.dataset, data_dir, spec.fixed.get("target"))]
+    notes += _unlabelled(spec, data_dir)
     return Plan(
         spec=spec,
         slots=slots,
@@ -52,6 +53,27 @@ def make_plan(spec: SearchSpec, nodes: Sequence[Node], *, data_dir: str | None =
         disk_gib=(trials or 1) * checkpoint / 2**30,
         notes=notes,
     )
+
+
+def _unlabelled(spec: SearchSpec, data_dir: str | None) -> Iterator[str]:
+    """What becomes of training rows without a label, where there are some: a line."""
+    from trainables.data.companions import wants_unlabelled
+    from trainables.data.reading.dataset import DatasetRef, load_table, load_target
+
+    dataset = DatasetRef(spec.dataset, data_dir)
+    is_train = load_table(dataset).split == "train"
+    num = int((is_train & ~load_target(dataset, spec.fixed.get("target")).is_labelled).sum())
+    if num == 0:
+        return
+    configs = [spec.trial_config(params, data_dir) for params in corners(spec.space, limit=24)]
+    ratios = {config.unlabelled_ratio if wants_unlabelled(config) else 0 for config in configs}
+    what = f"dataset {spec.dataset}: {num:,} of {int(is_train.sum()):,} training rows have no label"
+    if ratios == {0}:
+        yield f"{what} and are left out: UDA (uda.mode fixed or dynamic) and the VAEs alone learn from such rows"
+        return
+    counts = " or ".join(str(ratio) for ratio in sorted(ratios - {0}))
+    some = " in some trials, in others they are left out" if 0 in ratios else ""
+    yield f"{what} and join what needs none{some}: {counts} beside each labelled row of a batch (unlabelled_ratio)"
 
 
 def data_notes(dataset: str, data_dir: str | None, target: str | None = None) -> list[str]:

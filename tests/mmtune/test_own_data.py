@@ -43,6 +43,29 @@ def test_rows_that_are_left_out_are_a_note(mmtune, folder):
     assert note.endswith(f"(all: mmtune data check table --data {folder})")
 
 
+def test_rows_without_a_label_are_counted_and_said_to_be_left_out_or_not(mmtune, folder):
+    rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
+    split = ["train"] * 30 + ["val"] * 10
+    for at, row in enumerate(rows):
+        row |= {"split": split[at], "label": None if at < 24 else row["label"]}
+    (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    (folder / "table.yaml").write_text(YAML + "split: split\n")
+
+    def note(*given):
+        done = mmtune("check", "s.yaml", "--data", folder, *given)
+        assert done.code == 0, done.err
+        (found,) = [" ".join(line.split()) for line in done.out.splitlines() if "have no label" in line]
+        return found
+
+    assert "24 of 30 training rows have no label and are left out" in note()
+    taken = note("--set", "fixed.uda.mode=fixed", "--set", "fixed.unlabelled_ratio=3")
+    assert "join what needs none: 3 beside each labelled row of a batch" in taken
+    searched = note("--set", "space.uda.mode={type: categorical, choices: ['none', fixed]}")
+    assert "in some trials, in others they are left out: 1 beside" in searched
+    checked = mmtune("data", "check", "table", "--data", folder)
+    assert "24 of 30 rows in train have no label" in " ".join(checked.out.split())
+
+
 def test_broken_lines_are_counted(mmtune, folder):
     lines = (folder / "rows.jsonl").read_text().splitlines()
     (folder / "rows.jsonl").write_text("\n".join(line[:-3] if at > 20 else line for at, line in enumerate(lines)))
@@ -75,8 +98,8 @@ def test_what_was_read_otherwise_than_written_is_a_note(mmtune, folder):
         "'True' as '1'; first rows.jsonl line 7 (normalise: false in table.yaml says otherwise)",
     ]
     done = mmtune("check", "s.yaml", "--data", folder)
-    assert done.code == 0 and [line.split("note: ")[1] for line in done.out.splitlines() if "note: " in line] == [
-        f"dataset table: {note}" for note in said
-    ]
+    *notes, unlabelled = [line.split("note: ")[1] for line in done.out.splitlines() if "note: " in line]
+    assert done.code == 0 and notes == [f"dataset table: {note}" for note in said]
+    assert unlabelled.startswith("dataset table: 2 of 32 training rows have no label and are left out")
     done = mmtune("data", "check", "table", "--data", folder)
     assert done.code == 0 and all(f"\n  - {note}\n" in done.out for note in said)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ class Data:
         augmented: their copies; None without UDA.
         max_text_len: tokens a text is cut to, specials included.
         lengths: tokens of each row, None where all rows are alike.
+        unlabelled: training rows without a label that take part in what needs none.
         tabular: what the family reads of it.
         dataset: its name, for messages.
         fingerprint: changes with the files behind it.
@@ -43,6 +44,7 @@ class Data:
     augmented: View | None
     max_text_len: int
     lengths: np.ndarray | None = None
+    unlabelled: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     tabular: Tabular = Tabular()
     dataset: str = ""
     fingerprint: str = ""

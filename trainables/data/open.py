@@ -10,6 +10,7 @@ from trainables.augment.views import ImageView
 from trainables.config import TrialConfig
 from trainables.data.cache.tokenizer import dataset_tokenizer
 from trainables.data.cache.words import word_neighbours
+from trainables.data.companions import unlabelled_rows
 from trainables.data.data import Data
 from trainables.data.order import some_rows
 from trainables.data.reading.dataset import DatasetRef, dataset_fingerprint, dataset_texts, load_table, load_target
@@ -35,7 +36,8 @@ def open_data(config: TrialConfig) -> Data:
     clean, augmented = _views(config, inputs)
     return Data(
         task=task, ids=table.ids, labels=target.labels, rows=rows, clean=clean,
-        augmented=augmented, max_text_len=config.max_text_len, lengths=clean.lengths(config.max_text_len),
+        augmented=augmented, unlabelled=unlabelled_rows(config, table, target), max_text_len=config.max_text_len,
+        lengths=clean.lengths(config.max_text_len),
         tabular=load_tabular(dataset).only(inputs), dataset=dataset.name,
         fingerprint=dataset_fingerprint(dataset),
         scale=LabelScale.of(target.labels[rows["train"]]) if target.task.kind == "regression" else None,

@@ -47,6 +47,11 @@ def family_config(name: str) -> Any:
     return family_module(name).Config
 
 
+def unlabelled_terms(name: str) -> tuple[str, ...]:
+    """Those of the family's own losses that are of every row, labelled or not."""
+    return getattr(family_module(name), "UNLABELLED_TERMS", ())
+
+
 def family_inputs(config: Chosen) -> dict[str, Input]:
     """Modality -> what the config's family reads from it, in the family's order; random encoders by its seed.
 

@@ -27,7 +27,7 @@ from trainables.layers.vae import active_units
 from trainables.task import Task
 
 MODALITIES = ("text", "image")
-LOSS_TERMS = VAE_LOSS_TERMS
+LOSS_TERMS = UNLABELLED_TERMS = VAE_LOSS_TERMS
 
 
 class Config(VaeConfig):

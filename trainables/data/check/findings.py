@@ -100,6 +100,12 @@ def _add_target(add: Callable[..., None], name: str, target: TargetCheck, check:
     for split, num in target.labelled.items():
         if check.rows[split] and not num:
             add(f"{name}: no labels in {split}")
+    rest = check.rows["train"] - target.labelled["train"]
+    if rest and target.labelled["train"]:
+        add(
+            f"{name}: {rest:,} of {check.rows['train']:,} rows in train have no label: UDA (fixed, dynamic) and the "
+            f"VAEs train on them too, everything else leaves them out"
+        )
     for split, classes in target.missing.items():
         if classes:
             add(
