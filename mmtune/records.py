@@ -50,7 +50,7 @@ class Cost:
 COSTS: dict[str, Cost] = {
     "device_seconds": Cost("min", "wall_seconds x number of workers", "s"),
     "wall_seconds": Cost("min", "time of training and validation", "s"),
-    "peak_memory_gib": Cost("min", "peak memory of the device (GPU) or the process (CPU)", "GiB"),
+    "peak_memory_gib": Cost("min", "the trial's own peak: allocated on the GPU, else beyond its empty slot", "GiB"),
     "inference_ms_per_sample": Cost("min", "median time of a forward pass, a sample", "ms"),
     "num_parameters": Cost("min", "parameters of the model, locked ones included", "parameters"),
     "num_trainable": Cost("min", "parameters that train", "parameters"),

@@ -15,6 +15,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -33,19 +34,22 @@ from trainables.checkpoint import (
 )
 from trainables.config import TrialConfig
 from trainables.data.ahead import ahead
+from trainables.data.data import Data
 from trainables.data.open import open_data
 from trainables.ddp import begin_epoch, synchronised, wrap
 from trainables.errors import NonFiniteError, OutOfMemoryError
-from trainables.evaluate import PREDICTIONS, Evaluation, evaluate, write_predictions
+from trainables.evaluate import PREDICTIONS, Evaluation, evaluate, outputs, write_predictions
 from trainables.layers.clean_statistics import keep_statistics_clean
 from trainables.losses import build_supervised_loss
-from trainables.measure import inference_ms, peak_memory_gib, reset_peak_memory, size_facts
+from trainables.measure import inference_ms, size_facts
+from trainables.memory import PeakMemory
 from trainables.model import build_model
 from trainables.optim import build_optimizer
 from trainables.parts import runs_in_parts
 from trainables.precision import choose_precision
 from trainables.progress import Progress, Row, check_objective, overfitting
 from trainables.ranks import Ranks, best_device
+from trainables.rehearsal import rehearse
 from trainables.seeds import derive_seed
 from trainables.state import State
 from trainables.tally import Tally, Trained, measure_training
@@ -144,18 +148,13 @@ def setup(config: TrialConfig, *, folder: Path, ranks: Ranks, checkpoint: str = 
     assert state is not None
     ranks.check_same(state.progress.epoch, name="epoch", where=f"the checkpoint in {folder}")
     wrap(state)
-    reset_peak_memory(ranks.device)
     return state
 
 
 def _build(config: TrialConfig, *, folder: Path, ranks: Ranks) -> State:
     """Everything before a checkpoint; a rank does it by itself."""
-    precision = choose_precision(config.precision, ranks.device)
     data = open_data(config)
     check_objective(config.objective, data.task)
-    supervised = build_supervised_loss(
-        config.loss, data.task, labels=data.labels, rows=data.rows["train"], device=ranks.device
-    )
     check_uda(config.uda, data.task)
     sizes = [len(rows) for rows in step.epoch_batches(config, data, 1)]
     if min(sizes) < ranks.world:
@@ -163,6 +162,18 @@ def _build(config: TrialConfig, *, folder: Path, ranks: Ranks) -> State:
             f"batch_size: {config.batch_size} gives batches of {min(sizes)} rows, "
             f"which {ranks.world} workers cannot share"
         )
+    if ranks.device.type == "cpu":  # a GPU's allocator counts no libraries
+        alone = partial(_assemble, folder=folder, ranks=Ranks(device=ranks.device))
+        rehearse(config, data, build=alone, train=_short_epoch if ranks.world == 1 else None)
+    return _assemble(config, data, folder=folder, ranks=ranks)
+
+
+def _assemble(config: TrialConfig, data: Data, *, folder: Path, ranks: Ranks) -> State:
+    memory, sizes = PeakMemory(ranks.device), [len(rows) for rows in step.epoch_batches(config, data, 1)]
+    precision = choose_precision(config.precision, ranks.device)
+    supervised = build_supervised_loss(
+        config.loss, data.task, labels=data.labels, rows=data.rows["train"], device=ranks.device
+    )
     torch.manual_seed(derive_seed(config.seed, "init"))
     model = build_model(config, data).to(ranks.device)
     if config.uda.mode in ("fixed", "dynamic") and config.uda.bn_eval_for_aug and not keep_statistics_clean(model):
@@ -170,9 +181,14 @@ def _build(config: TrialConfig, *, folder: Path, ranks: Ranks) -> State:
     return State(
         config=config, folder=folder, ranks=ranks, data=data, precision=precision, supervised=supervised, model=model,
         optimizer=build_optimizer(model, config.optim), uda=DynamicLambda(config.uda), steps_per_epoch=len(sizes),
-        is_in_parts=runs_in_parts(model, config, num_rows=-(-max(sizes) // ranks.world)),
+        is_in_parts=runs_in_parts(model, config, num_rows=-(-max(sizes) // ranks.world)), memory=memory,
         depth=_AHEAD if ranks.device.type == "cuda" else 0,  # a CPU has nobody else to load
     )  # fmt: skip
+
+
+def _short_epoch(state: State) -> None:
+    train_epoch(state, 1)
+    outputs(state, state.data.rows["val"], what="rehearsed")
 
 
 def _restore(state: State, checkpoint: str) -> None:
@@ -234,8 +250,10 @@ def fit_epoch(state: State) -> Row:
         "wall_seconds": seconds,
         "device_seconds": seconds * ranks.world,
         "samples_per_second": trained.num_rows / seconds,
-        "peak_memory_gib": max(ranks.gather(peak_memory_gib(ranks.device))),
+        "peak_memory_gib": max(ranks.gather(state.memory.gib)),
     }
+    if ranks.device.type == "cuda":
+        row["reserved_memory_gib"] = max(ranks.gather(state.memory.reserved_gib))
     if state.config.uda.mode in ("fixed", "dynamic"):
         row |= {"uda_lambda": uda.lam, "uda_q_v": uda.q_v, "uda_q_t": uda.q_t}
         row |= {"uda_ratio": uda.ratio, "uda_case": uda.case}

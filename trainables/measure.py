@@ -1,10 +1,8 @@
-"""What a trial costs: memory, sizes, and the time that its finished model takes for a sample."""
+"""What a model costs: sizes, and the time that its finished model takes for a sample."""
 
 from __future__ import annotations
 
-import resource
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,30 +12,6 @@ from trainables.state import State
 from trainables.step import clean_batch
 
 _INFERENCE_SECONDS = 1.0  # spent on timing the finished model
-
-
-def reset_peak_memory(device: torch.device) -> None:
-    """Forgets the peak of earlier trials in this process, where the system can."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        return
-    try:
-        Path("/proc/self/clear_refs").write_text("5")  # Linux
-    except OSError:
-        pass
-
-
-def peak_memory_gib(device: torch.device) -> float:
-    """Peak since the trial began: allocated on the GPU, or resident in the process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**30
-    try:
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 2**20
-    except OSError:
-        pass
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def size_facts(state: State) -> Row:

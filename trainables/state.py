@@ -11,6 +11,7 @@ from torch import nn
 from trainables.config import TrialConfig
 from trainables.data.data import Data
 from trainables.losses import SupervisedLoss
+from trainables.memory import PeakMemory
 from trainables.precision import Precision
 from trainables.progress import Progress
 from trainables.ranks import Ranks
@@ -34,6 +35,7 @@ class State:
         uda: lambda of the epoch about to run.
         steps_per_epoch: optimiser steps.
         is_in_parts: micro-batches are cut inside of the model (:mod:`trainables.parts`), not before it.
+        memory: what it takes of the device.
         depth: batches that a thread makes in advance; 0 makes each when it is needed.
         progress: epochs so far.
         wrapped: the model as training calls it (DDP, compiled).
@@ -50,6 +52,7 @@ class State:
     uda: DynamicLambda
     steps_per_epoch: int
     is_in_parts: bool
+    memory: PeakMemory
     depth: int
     progress: Progress = field(default_factory=Progress)
     wrapped: nn.Module = field(init=False)

@@ -31,6 +31,7 @@ def serve(settings: dict[str, Any]) -> None:
     import torch
     import torch.distributed
 
+    from trainables.memory import release
     from trainables.ranks import Ranks
 
     os.environ.update(settings["env"])
@@ -50,6 +51,7 @@ def serve(settings: dict[str, Any]) -> None:
         if order == "idle":
             continue
         end = _obey(order, ranks, broker)
+        release(ranks.device, is_thorough=end["state"] != records.COMPLETE)
         if ranks.rank == 0:
             ray.get(broker.finish.remote(slot, order.trial, order.attempt, end))
         if settings["is_single"]:

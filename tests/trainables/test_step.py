@@ -59,7 +59,8 @@ def test_beta_rises_in_every_step_of_a_trial(toy, tmp_path, monkeypatch):
 
     def begin_step(state, number):
         real(state, number)
-        betas.append(state.model.vae.beta.item())
+        if state.steps_per_epoch == 6:  # a rehearsal has one
+            betas.append(state.model.vae.beta.item())
 
     monkeypatch.setattr(step, "begin_step", begin_step)
     config = toy("mvae", model={"beta": 0.6, "beta_schedule": "linear", "anneal_epochs": 2}, epochs=3)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -240,7 +240,6 @@ class FeatureJob:
         }
 
 
-@lru_cache(maxsize=32)
 def _open(folder: Path) -> Features:
     facts = meta(folder)
     rows, offsets = open_shared(folder, "values"), folder / "offsets.npy"
