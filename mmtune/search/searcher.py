@@ -39,6 +39,7 @@ class Book(Protocol):
 
     def start(self, trial: str, params: Mapping[str, Any], *, until: int | None = None) -> TrialRecord: ...
     def pause(self, trial: str) -> None: ...
+    def row(self, trial: TrialRecord) -> Mapping[str, Any]: ...
     def end(
         self,
         trial: str,
@@ -48,6 +49,7 @@ class Book(Protocol):
         error: str | None = None,
         traceback: str | None = None,
     ) -> None: ...
+
 
 _NO_RESULTS = ("until_epoch",)  # of a trial's line: what the schedule gave it
 

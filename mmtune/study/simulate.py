@@ -218,6 +218,10 @@ class _Book:
     def end(self, trial: str, state: str, **facts: Any) -> None:
         self.trials[trial].state = state
 
+    def row(self, trial: TrialRecord) -> Mapping[str, Any]:
+        """Nothing: nobody looks at the trials of a replay."""
+        return {}
+
 
 class _Replay:
     """What runs and what is known while a search is replayed."""
