@@ -96,6 +96,13 @@ def keys(ctx: typer.Context, incomplete: str) -> list[str]:
     return [f"{key}=" for key in _beginning(incomplete, found)]
 
 
+def changeable_keys(incomplete: str) -> list[str]:
+    """What a resumed study may change, with the = that follows."""
+    from mmtune.study.extend import CHANGEABLE
+
+    return [f"{key}=" for key in _beginning(incomplete, CHANGEABLE)]
+
+
 def _leaves(node: Any, above: str = "") -> Iterator[str]:
     """Dotted keys of what is no mapping."""
     if not isinstance(node, Mapping):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmtune.cli import completion
 from mmtune.cli.arguments import STORAGE, Address, Data, Files, Overrides, StudyName, study_path
 from mmtune.cli.output import print_table, progress_bar
 
@@ -106,18 +107,30 @@ def run(
             _run(create_study(plan.spec, storage=storage, data_dir=data), address)
 
 
-@app.command("resume", epilog="Example: mmtune resume studies/demo-openclipart")
-def resume(study: StudyName, address: Address = None) -> None:
-    """Goes on with an interrupted study; needs nothing but its folder."""
+@app.command("resume", epilog="Example: mmtune resume studies/demo-openclipart --set budget.trials=40")
+def resume(
+    study: StudyName,
+    address: Address = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Changes budget.* or resources.* from now on; may be repeated.",
+            autocompletion=completion.changeable_keys,
+        ),
+    ] = None,
+) -> None:
+    """Goes on with an interrupted study, or with a larger budget; needs nothing but its folder."""
     from mmtune.records import open_study
 
-    _run(open_study(study_path(study)), address)
+    _run(open_study(study_path(study)), address, overrides or ())
 
 
-def _run(folder: StudyFolder, address: str | None) -> None:
+def _run(folder: StudyFolder, address: str | None, overrides: Sequence[str] = ()) -> None:
     from mmtune.study.run import run_study
 
-    ending = run_study(folder, address=address, say=typer.echo)
+    ending = run_study(folder, address=address, overrides=overrides, say=typer.echo)
     _print_trials(_trials(folder.root), folder.root, title=f"study {folder.name}")
     if ending.error is not None:
         typer.echo(f"mmtune: {ending.error}", err=True)

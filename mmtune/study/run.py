@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from mmtune import records
@@ -18,27 +18,39 @@ from mmtune.records import StudyFolder
 from mmtune.slots.cluster import cluster_nodes, local_nodes, ray_session, starts_local
 from mmtune.spec.search_spec import load_spec
 from mmtune.study.checks import fit_to_data, open_pictures
+from mmtune.study.extend import extended, write_extended
 from mmtune.study.lock import study_lock
 from mmtune.study.plan import count_slots
 from mmtune.study.session import Ending, Session
 from mmtune.study.signals import stop_signals
 
 
-def run_study(folder: StudyFolder, *, address: str | None = None, say: Callable[[str], None] = print) -> Ending:
+def run_study(
+    folder: StudyFolder,
+    *,
+    address: str | None = None,
+    overrides: Sequence[str] = (),
+    say: Callable[[str], None] = print,
+) -> Ending:
     """Runs or resumes the study in ``folder`` until its budget is spent or a signal comes.
 
     Args:
         folder: from :func:`mmtune.study.create.create_study` or :func:`mmtune.records.open_study`.
         address: of a Ray cluster; None starts a local one.
+        overrides: ``key=value`` of the budget and the like, from now on (:mod:`mmtune.study.extend`).
         say: receives a line on what a resume recovered.
 
     Raises:
-        ValueError: a broken spec, missing data, resources that do not exist, no cluster at ``address``.
+        ValueError: a broken spec, an override that a study under way cannot take, missing data, resources that do not
+            exist, no cluster at ``address``.
         StudyBusyError: another process writes the study.
     """
-    spec = load_spec(folder.spec)
-    info = records.read_json(folder.info)
     with study_lock(folder):
+        info = records.read_json(folder.info)
+        spec = load_spec(folder.spec)
+        if overrides:
+            spec = extended(folder, overrides)
+            write_extended(folder, spec, info)
         if _is_finished(folder, info):
             return Ending(folder, is_complete=True, is_interrupted=False, error=None, recovered=None)
         spec = fit_to_data(spec, info["data_dir"])
