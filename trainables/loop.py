@@ -39,7 +39,7 @@ from trainables.data.open import open_data
 from trainables.ddp import begin_epoch, synchronised, wrap
 from trainables.errors import NonFiniteError, OutOfMemoryError
 from trainables.evaluate import PREDICTIONS, Evaluation, evaluate, outputs, write_predictions
-from trainables.layers.clean_statistics import keep_statistics_clean
+from trainables.layers.clean_statistics import keep_statistics_clean, splits_statistics
 from trainables.losses import build_supervised_loss
 from trainables.measure import inference_ms, size_facts
 from trainables.memory import PeakMemory
@@ -176,8 +176,8 @@ def _assemble(config: TrialConfig, data: Data, *, folder: Path, ranks: Ranks) ->
     )
     torch.manual_seed(derive_seed(config.seed, "init"))
     model = build_model(config, data).to(ranks.device)
-    if config.uda.mode in ("fixed", "dynamic") and config.uda.bn_eval_for_aug and not keep_statistics_clean(model):
-        raise ValueError("uda.bn_eval_for_aug: this model has no BatchNorm whose statistics train")
+    if splits_statistics(config.uda):
+        keep_statistics_clean(model)
     return State(
         config=config, folder=folder, ranks=ranks, data=data, precision=precision, supervised=supervised, model=model,
         optimizer=build_optimizer(model, config.optim), uda=DynamicLambda(config.uda), steps_per_epoch=len(sizes),

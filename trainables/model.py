@@ -18,6 +18,7 @@ from trainables.encoders.port import Port, load_encoder
 from trainables.encoders.tabular import CategoricalEncoder, GraphEncoder, NumericEncoder
 from trainables.encoders.weights import load_config
 from trainables.families import family_inputs, family_module
+from trainables.layers.clean_statistics import moving_norms, splits_statistics
 from trainables.parts import runs_in_parts, set_batch_norms
 from trainables.task import Task
 
@@ -115,6 +116,8 @@ def load_tabular_encoder(
 def _family_model(config: TrialConfig, task: Task, ports: dict[str, Port]) -> nn.Module:
     model = family_module(config.family).build(config.model, task, ports)
     set_batch_norms(model, config)
+    if splits_statistics(config.uda) and not moving_norms(model):
+        raise ValueError("uda.bn_eval_for_aug: this model has no BatchNorm whose statistics train")
     if config.gradient_checkpointing and not checkpoint_layers(model):
         raise ValueError(f"gradient_checkpointing: nothing that trains in this '{config.family}' supports it")
     return model

@@ -8,6 +8,7 @@ from trainables import loop, step
 from trainables.checkpoint import BEST, LAST, load_checkpoint
 from trainables.errors import NonFiniteError
 from trainables.loop import setup
+from trainables.model import model_size
 from trainables.ranks import Ranks
 from trainables.uda import LambdaState
 
@@ -109,6 +110,8 @@ def norms_of(net):
 def test_bn_eval_for_aug_needs_a_batch_norm(toy, tmp_path):
     with pytest.raises(ValueError, match="uda.bn_eval_for_aug: this model has no BatchNorm whose statistics train"):
         setup(toy("text", uda={"mode": "fixed", "bn_eval_for_aug": True}), folder=tmp_path, ranks=Ranks())
+    with pytest.raises(ValueError, match="uda.bn_eval_for_aug: this model has no BatchNorm"):
+        model_size(toy("text", uda={"mode": "fixed", "bn_eval_for_aug": True}))  # so that `check` says it
     setup(toy("text", uda={"mode": "none", "bn_eval_for_aug": True}), folder=tmp_path, ranks=Ranks())
 
 
@@ -145,6 +148,7 @@ def poisoned(monkeypatch, value, *, at):
         return ({**terms, "train_loss": terms["train_loss"] * value} if calls["steps"] >= at else terms), logits
 
     monkeypatch.setattr(step, "forward", forward)
+    monkeypatch.setattr(loop, "rehearse", lambda *given, **how: None)  # its steps are none of the trial's
     return calls
 
 

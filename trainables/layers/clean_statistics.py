@@ -13,21 +13,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainables.layers.batch_norm import trained_batch_norms
+from trainables.config import UdaConfig
+from trainables.layers.batch_norm import BatchNorm, trained_batch_norms
 
 
-def keep_statistics_clean(model: nn.Module) -> int:
-    """In training, every BatchNorm whose statistics move treats the second half of its rows as in evaluation.
+def splits_statistics(uda: UdaConfig) -> bool:
+    """Whether copies behind the clean rows are to be kept out of the statistics."""
+    return uda.mode in ("fixed", "dynamic") and uda.bn_eval_for_aug
 
-    Returns:
-        How many; 0 if the model has none.
-    """
-    norms = [norm for _, norm in trained_batch_norms(model) if not norm.is_fixed]
-    for norm in norms:
+
+def moving_norms(model: nn.Module) -> list[BatchNorm]:
+    """The BatchNorms whose statistics move in training."""
+    return [norm for _, norm in trained_batch_norms(model) if not norm.is_fixed]
+
+
+def keep_statistics_clean(model: nn.Module) -> None:
+    """In training, every BatchNorm whose statistics move treats the second half of its rows as in evaluation."""
+    for norm in moving_norms(model):
         halves = _Halves()
         norm.register_forward_pre_hook(halves.take_clean)
         norm.register_forward_hook(halves.add_copies)
-    return len(norms)
 
 
 class _Halves:
