@@ -39,6 +39,10 @@ NORMS = {  # BatchNorm in the middle of a model
         "lit_tirg", {"dropout": 0.0},
         {"batch_size": 15, "micro_batch_size": 3, "uda": {"mode": "fixed", "bn_eval_for_aug": True}},
     ),
+    "tirg with rows without a label": (
+        "lit_tirg", {"dropout": 0.0},
+        {"dataset": "partly", "batch_size": 5, "micro_batch_size": 2, "uda": {"mode": "fixed"}, "unlabelled_ratio": 3},
+    ),
     "resnet": ("image", {"dropout": 0.0, "image_encoder": "tiny-resnet"}, {"batch_size": 15}),
     "resnet in parts": (
         "image", {"dropout": 0.0, "image_encoder": "tiny-resnet"},

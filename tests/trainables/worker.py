@@ -26,7 +26,7 @@ RANDN_LIKE = torch.randn_like
 
 
 def main(jobs_file: str, rank: int, world: int) -> None:
-    DATASETS["toy"] = "toy_dataset"
+    DATASETS.update(toy="toy_dataset", partly="partly_labelled")
     path = Path(jobs_file)
     if world > 1:
         torch.distributed.init_process_group("gloo", f"file://{path}.rendezvous", rank=rank, world_size=world)
