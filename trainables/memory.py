@@ -67,7 +67,7 @@ class PeakMemory:
         release(self._device)
         if self._sampler is not None:
             self._base += _held() - before
-            self._sampler.peak = 0
+            self._sampler.restart()
         else:
             torch.cuda.reset_peak_memory_stats(self._device)
 
@@ -83,13 +83,19 @@ class _Sampler:
     """The most that the process holds, looked at again and again."""
 
     def __init__(self) -> None:
-        self.peak = 0
+        self._peak = 0
+        self._lock = threading.Lock()  # else a look that began before a restart would end behind it
         self._is_over = threading.Event()
         threading.Thread(target=self._run, daemon=True).start()
 
     def look(self) -> int:
-        self.peak = max(self.peak, _held())
-        return self.peak
+        with self._lock:
+            self._peak = max(self._peak, _held())
+            return self._peak
+
+    def restart(self) -> None:
+        with self._lock:
+            self._peak = 0
 
     def stop(self) -> None:
         self._is_over.set()

@@ -81,3 +81,14 @@ def test_how_the_heap_came_to_look_makes_no_difference(toy, in_new_processes, tm
     )
     inputs = 15 * 16 * 128 * 128 * 4 / MIB  # the first layer's output alone, which norm and activation keep twice more
     assert behind == pytest.approx(first, rel=0.05) and between > 4 * first > 4 * 3 * inputs
+
+
+def test_what_was_left_out_never_comes_back():
+    memory = PeakMemory(CPU)
+    for _ in range(20):
+        with memory.left_out():
+            large = torch.ones(64 * MIB, dtype=torch.uint8)
+            time.sleep(0.002)
+            del large
+        time.sleep(0.003)  # a look that began in the block
+    assert memory.gib * 1024 < 4
