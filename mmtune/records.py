@@ -128,6 +128,10 @@ class StudyFolder:
         return self.root / "tune"
 
     @property
+    def filling(self) -> Path:
+        return self.tune / "filling"
+
+    @property
     def tensorboard(self) -> Path:
         return self.root / "tensorboard"
 

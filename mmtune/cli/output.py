@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+
+from mmtune.filling import Meter
+
+_SECONDS = 5.0  # between two lines on a cache, where there is no terminal
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> None:
@@ -26,7 +31,7 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str
 
 @contextmanager
 def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar on stderr while the block runs, gone after it; nothing where stderr is no terminal.
+    """A bar on stderr while the block runs, gone after it; a line every few seconds where stderr is no terminal.
 
     Yields:
         Function to call with what is being done, how much of it is done, and how much there is.
@@ -35,16 +40,29 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    if not console.is_terminal:
+        yield Meter(lambda filling: print(filling, file=sys.stderr, flush=True), every=_SECONDS, delay=_SECONDS)
+        return
+    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}")]
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
         tasks = {}
 
         def show(what: str, done: int, total: int) -> None:
             if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total)
-            bar.update(tasks[what], completed=done)
+                tasks[what] = bar.add_task(what, total=total, rate="")
+            speed = bar.tasks[tasks[what]].speed
+            bar.update(tasks[what], completed=done, rate="" if speed is None else f"{speed:,.0f} a second")
 
         yield show
+
+
+@contextmanager
+def watching_caches() -> Iterator[None]:
+    """:func:`progress_bar` of the caches that this process fills while the block runs."""
+    from trainables.data.cache.progress import listening
+
+    with progress_bar() as show, listening(show):
+        yield
 
 
 def size(num_bytes: int) -> str:

@@ -11,7 +11,7 @@ import typer
 
 from mmtune.cli import completion
 from mmtune.cli.arguments import STORAGE, Address, Data, Files, Overrides, StudyName, study_path
-from mmtune.cli.output import print_table, progress_bar
+from mmtune.cli.output import print_table, watching_caches
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,10 +49,9 @@ def _check(file: str, nodes: Sequence[Node], *, data: str | None, overrides: Seq
     from mmtune.spec.search_spec import load_spec
     from mmtune.spec.shipped import find_search_file
     from mmtune.study.plan import make_plan
-    from trainables.data.cache.progress import listening
 
     spec = load_spec(find_search_file(file), overrides=overrides)
-    with progress_bar() as show, listening(show):
+    with watching_caches():
         plan = make_plan(spec, nodes, data_dir=data)
     typer.echo(f"{spec.source}: fine")
     workers = f"{spec.resources.workers} worker{'s' * (spec.resources.workers > 1)}"
@@ -87,7 +86,6 @@ def run(
     from mmtune.spec.shipped import find_search_file
     from mmtune.study.create import create_study, new_folder
     from mmtune.study.plan import make_plan
-    from trainables.data.cache.progress import listening
 
     if name is not None and len(files) > 1:
         raise ValueError("--name names one study, but several search files were given")
@@ -99,7 +97,7 @@ def run(
         raise ValueError(f"two search files name the same study: {', '.join(twice)}")
     with nullcontext() if address is None else ray_session(address):
         nodes = local_nodes() if address is None else cluster_nodes()
-        with progress_bar() as show, listening(show):
+        with watching_caches():
             plans = [make_plan(spec, nodes, data_dir=data) for spec in specs]  # nothing is created before all can run
         for note in dict.fromkeys(note for plan in plans for note in plan.notes):
             typer.echo(f"note: {note}")
@@ -130,7 +128,7 @@ def resume(
 def _run(folder: StudyFolder, address: str | None, overrides: Sequence[str] = ()) -> None:
     from mmtune.study.run import run_study
 
-    ending = run_study(folder, address=address, overrides=overrides, say=typer.echo)
+    ending = run_study(folder, address=address, overrides=overrides, say=typer.echo, watching=watching_caches)
     _print_trials(_trials(folder.root), folder.root, title=f"study {folder.name}")
     if ending.error is not None:
         typer.echo(f"mmtune: {ending.error}", err=True)
@@ -165,6 +163,7 @@ def _print_trials(table: pd.DataFrame | None, root: Path, title: str | None = No
 def status(study: StudyName) -> None:
     """How far a study is, while it runs or after its process died."""
     from analysis.studies import study_cost
+    from mmtune.filling import read_fillings
     from mmtune.records import is_finished, open_study, read_json
     from mmtune.study.lock import lock_owner
 
@@ -179,6 +178,8 @@ def status(study: StudyName) -> None:
     table = _trials(folder.root)
     typer.echo(f"  epochs       {0 if table is None else int(table['epochs'].to_numpy().sum())}")
     typer.echo(f"  spent        {cost.device_hours:.4f} device-hours")
+    for filling in read_fillings(folder.filling) if owner else ():
+        typer.echo(f"  filling      {filling}")
     _print_trials(table, folder.root)
     error = info["sessions"][-1].get("error") if info["sessions"] and owner is None else None
     if error:

@@ -57,14 +57,22 @@ class SlotPool:
         count: slots, i.e. trials that train at the same time.
         shape: resources of each.
         storage: folder for Ray Train's own small files.
+        filling: folder for what workers say of the caches that they fill.
         max_retries: how often a trial whose workers die is tried again.
         env: environment variables for the workers.
     """
 
     def __init__(
-        self, *, count: int, shape: SlotShape, storage: Path, max_retries: int = 2, env: dict[str, str] | None = None
+        self,
+        *,
+        count: int,
+        shape: SlotShape,
+        storage: Path,
+        filling: Path,
+        max_retries: int = 2,
+        env: dict[str, str] | None = None,
     ) -> None:
-        self.shape, self.storage, self.env = shape, storage, env or {}
+        self.shape, self.storage, self.filling, self.env = shape, storage, filling, env or {}
         self.name = f"mmtune-broker-{uuid.uuid4().hex[:12]}"
         actor = ray.remote(Broker).options(name=self.name, num_cpus=0, max_concurrency=10_000)
         self.broker = actor.remote(max_retries=max_retries)
@@ -149,6 +157,7 @@ class SlotPool:
         settings = {
             "broker": self.broker,
             "slot": slot,
+            "filling": str(self.filling),
             "threads": shape.threads,
             "is_single": shape.is_single,
             "env": self.env,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mmtune import records
+from mmtune.filling import file_meter
 from mmtune.slots.messages import CacheJob, End, Order, Row, TrialJob
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ def serve(settings: dict[str, Any]) -> None:
     """What every Ray Train worker of a slot runs: take a job, run it, take the next.
 
     Args:
-        settings: 'broker' (actor handle), 'slot', 'threads', 'is_single' (return after one job), 'env'.
+        settings: 'broker' (actor handle), 'slot', 'filling' (folder), 'threads', 'is_single' (return after one job),
+            'env'.
     """
     import ray
     import ray.train
@@ -31,6 +33,7 @@ def serve(settings: dict[str, Any]) -> None:
     import torch
     import torch.distributed
 
+    from trainables.data.cache.progress import listening
     from trainables.memory import release
     from trainables.ranks import Ranks
 
@@ -43,6 +46,8 @@ def serve(settings: dict[str, Any]) -> None:
     group = torch.distributed.new_group(backend="gloo", timeout=timedelta(hours=24)) if world > 1 else None
     ranks = Ranks(rank=context.get_world_rank(), world=world, device=ray.train.torch.get_device(), group=group)
     broker, slot = settings["broker"], settings["slot"]
+    said = Path(settings["filling"]) / f"{slot}-{ranks.rank}.json"
+    meter = file_meter(said)
     while True:
         given = ray.get(broker.next_job.remote(slot)) if ranks.rank == 0 else None
         order: Order | Literal["idle", "close"] = ranks.broadcast(given)
@@ -50,7 +55,9 @@ def serve(settings: dict[str, Any]) -> None:
             return
         if order == "idle":
             continue
-        end = _obey(order, ranks, broker)
+        with listening(meter):
+            end = _obey(order, ranks, broker)
+        said.unlink(missing_ok=True)  # of a cache that could not be filled to its end
         release(ranks.device, is_thorough=end["state"] != records.COMPLETE)
         if ranks.rank == 0:
             ray.get(broker.finish.remote(slot, order.trial, order.attempt, end))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from mmtune import records
@@ -31,6 +32,7 @@ def run_study(
     address: str | None = None,
     overrides: Sequence[str] = (),
     say: Callable[[str], None] = print,
+    watching: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Ending:
     """Runs or resumes the study in ``folder`` until its budget is spent or a signal comes.
 
@@ -39,6 +41,7 @@ def run_study(
         address: of a Ray cluster; None starts a local one.
         overrides: ``key=value`` of the budget and the like, from now on (:mod:`mmtune.study.extend`).
         say: receives a line on what a resume recovered.
+        watching: makes a block, in which caches are filled before Ray starts.
 
     Raises:
         ValueError: a broken spec, an override that a study under way cannot take, missing data, resources that do not
@@ -53,8 +56,9 @@ def run_study(
             write_extended(folder, spec, info)
         if _is_finished(folder, info):
             return Ending(folder, is_complete=True, is_interrupted=False, error=None, recovered=None)
-        spec = fit_to_data(spec, info["data_dir"])
-        open_pictures(spec, info["data_dir"])
+        with watching():
+            spec = fit_to_data(spec, info["data_dir"])
+            open_pictures(spec, info["data_dir"])
         if starts_local(address):
             count_slots(spec, local_nodes())  # say so before Ray starts
         from mmtune.study.tuner import run_tuner  # imports ray

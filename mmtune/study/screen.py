@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmtune import records
+from mmtune.filling import Filling, clock, read_fillings
 
 if TYPE_CHECKING:
+    from rich.columns import Columns
     from rich.console import Group
 
     from mmtune.search.trials import TrialRecord, Trials
@@ -24,13 +28,16 @@ class Screen:
         name: of the study.
         trials: what is known of them, the ledger's own.
         total: trials at most, None without such a budget.
+        filling: folder where workers say what caches they fill.
+        every: seconds between two lines on a cache, where there is no terminal.
     """
 
-    def __init__(self, name: str, trials: Trials, *, total: int | None) -> None:
+    def __init__(self, name: str, trials: Trials, *, total: int | None, filling: Path, every: float = 5.0) -> None:
         from rich.console import Console
         from rich.live import Live
 
-        self._name, self._trials, self._total = name, trials, total
+        self._name, self._trials, self._total, self._filling, self._every = name, trials, total, filling, every
+        self._is_over = threading.Event()
         console = Console()
         self._began = time.monotonic()
         self._done_before = trials.num_settled()
@@ -42,9 +49,12 @@ class Screen:
     def __enter__(self) -> Screen:
         if self._live is not None:
             self._live.start(refresh=True)
+        else:
+            threading.Thread(target=self._say_fillings, name="fillings", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._is_over.set()
         if self._live is not None:
             with contextlib.suppress(Exception):  # a broken terminal must not hide how the study ended
                 self._live.stop()
@@ -81,6 +91,12 @@ class Screen:
         error = f": {record.error}" if record.error else ""
         print(f"{trial} {record.state} after {record.epoch} epochs{error}", flush=True)
 
+    def _say_fillings(self) -> None:
+        """A line every few seconds while caches are filled, in a thread of its own."""
+        while not self._is_over.wait(self._every):
+            for filling in read_fillings(self._filling):
+                print(filling, flush=True)
+
     def _render(self) -> Group:
         """The table; called from the display's own thread."""
         from rich.console import Group
@@ -94,7 +110,7 @@ class Screen:
         spent, wall = self._trials.device_seconds(), time.monotonic() - self._began
         head = (
             f"{self._name}: {counts or 'starting'}  |  {sum(r.epoch for r in trials)} epochs, "
-            f"{spent / 3600:.4f} device-hours, {_clock(wall)} elapsed{self._left(wall)}"
+            f"{spent / 3600:.4f} device-hours, {clock(wall)} elapsed{self._left(wall)}"
         )
         table = Table(box=None, pad_edge=False)
         for column in ("trial", "state", "family", "epoch", metric, "best", "params"):
@@ -105,7 +121,8 @@ class Screen:
         for record in shown[-_SHOWN:]:
             table.add_row(*self._cells(record, is_best=record is best))
         cut = [f"{_SHOWN} of {len(shown)} trials shown"] if len(shown) > _SHOWN else []
-        return Group(head, table, *cut, self._note)
+        bars = [_bar(filling) for filling in read_fillings(self._filling)]
+        return Group(head, table, *cut, *bars, self._note)
 
     def _cells(self, record: TrialRecord, *, is_best: bool) -> list[str]:
         metric, top = self._trials.metric, self._trials.best_row(record)
@@ -125,13 +142,14 @@ class Screen:
         if not done or self._total is None:
             return ""
         missing = self._total - self._trials.num_settled()
-        return f", about {_clock(wall / done * missing)} left" if missing > 0 else ""
+        return f", about {clock(wall / done * missing)} left" if missing > 0 else ""
 
 
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+def _bar(filling: Filling) -> Columns:
+    from rich.columns import Columns
+    from rich.progress_bar import ProgressBar
+
+    return Columns([ProgressBar(total=filling.total, completed=filling.done, width=30), str(filling)])
 
 
 def _short(value: object) -> str:

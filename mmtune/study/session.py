@@ -68,7 +68,7 @@ class Session:
         )
         before = sum(session.get("seconds", 0.0) for session in info["sessions"])
         self.account = Account(spec.budget, self.ledger.trials, before)
-        self.screen = Screen(folder.name, self.ledger.trials, total=spec.budget.trials)
+        self.screen = Screen(folder.name, self.ledger.trials, total=spec.budget.trials, filling=folder.filling)
 
     def run(self, say: Callable[[str], None], tune: Callable[[Session, Journal], str | None]) -> Ending:
         """Runs Tune until the budget is spent, a signal comes or nothing can go on.

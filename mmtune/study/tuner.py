@@ -78,6 +78,7 @@ def _pool(session: Session) -> SlotPool:
             is_single=wanted.isolation == "process",
         ),
         storage=session.folder.tune / "slots",
+        filling=session.folder.filling,
         max_retries=wanted.max_trial_retries,
         env={key: os.environ[key] for key in _ENVIRONMENT if key in os.environ},
     )

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from mmtune.filling import file_meter
 from mmtune.records import StudyFolder
 
 CONFIG = "family: text\ndataset: openclipart\nepochs: 2\nmodel: {text_encoder: tiny-bert, lock_text: false}\n"
@@ -201,3 +202,15 @@ def test_a_table_that_is_cut_says_so(mmtune, write_study):
     assert sum(" COMPLETE " in line for line in done.out.splitlines()) == 10
     write_study(mmtune.cwd / "studies", *["COMPLETE"] * 10, name="t")
     assert "shown" not in mmtune("status", "t").out
+
+
+def test_status_shows_what_another_process_fills(mmtune, write_study):
+    folder = write_study(mmtune.cwd / "studies", "RUNNING")
+    meter = file_meter(folder.filling / "slot-0-0.json")
+    meter("images", 5, 3000)
+    assert "filling" not in mmtune("status", "s").out  # nobody runs it
+    with held(folder):
+        assert "  filling      images: 5 of 3,000 rows\n" in mmtune("status", "s").out
+        meter("images", 3000, 3000)
+        meter("tokens", 1, 1)
+        assert "filling" not in mmtune("status", "s").out

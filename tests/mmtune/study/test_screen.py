@@ -5,12 +5,12 @@ from mmtune.search.trials import TrialRecord, Trials
 from mmtune.study.screen import Screen
 
 
-def test_a_line_a_report_and_a_line_an_end(capsys):
+def test_a_line_a_report_and_a_line_an_end(tmp_path, capsys):
     trials = Trials(metric="val_accuracy", mode="max", max_epochs=3)
     row = {"epoch": 1, "val_accuracy": 0.5, "train_loss": 1.25, "device_seconds": 2.0}
     trials["t0000"] = TrialRecord("t0000", records.COMPLETE, rows=[{**row, "val_accuracy": 0.75}])
     trials["t0001"] = TrialRecord("t0001", records.RUNNING, rows=[row])
-    with Screen("s", trials, total=4) as screen:
+    with Screen("s", trials, total=4, filling=tmp_path) as screen:
         screen.say("starting")
         screen.reported("t0001", row)
         trials["t0001"].state, trials["t0001"].error = records.FAILED, "boom"
