@@ -10,11 +10,13 @@ from trainables.augment.views import ImageView
 from trainables.config import ImageFit
 from trainables.data.cache.arrays import Shared
 from trainables.data.cache.features import FeatureJob
-from trainables.data.cache.images import prepare_images
+from trainables.data.cache.images import images_key, prepare_images
 from trainables.data.reading.dataset import DatasetRef, load_table
 from trainables.data.reading.pictures import decode_image
+from trainables.data.requirements import requirements
 from trainables.encoders.inputs import Input
 from trainables.encoders.port import load_encoder
+from trainables.families import FAMILIES, family_module
 
 FITS: tuple[ImageFit, ...] = get_args(ImageFit)
 
@@ -31,6 +33,20 @@ def test_prepared_images_are_the_decoded_ones_and_copies_are_their_own(cache):
     assert isinstance(clean, np.memmap) and isinstance(again, np.memmap) and again.filename == clean.filename
     with pytest.raises(ValueError, match="read-only"):
         clean[0] = 0
+
+
+@pytest.mark.parametrize("family", [family for family in FAMILIES if "image" in family_module(family).MODALITIES])
+def test_every_family_has_both_views_fitted_and_a_cache_for_each(family, toy, cache):
+    keys = {"clean": set(), "copies": set()}
+    for fit in FITS:
+        needed = requirements(toy(family, image_fit=fit, uda={"mode": "fixed", "views": "image"}))
+        needed = [need for need in needed if need.modality == "image"]
+        assert [need.view is None for need in needed] == [True, False]
+        for need, view in zip(needed, keys, strict=True):
+            assert need.image_fit == fit
+            pixels = images_key(DatasetRef("toy"), 16, fit, need.view)
+            keys[view].add(repr(need.features.key if need.uses_features else pixels))
+    assert all(len(found) == len(FITS) for found in keys.values())
 
 
 def test_an_unreadable_image_names_its_row(dataset_of, cache):
