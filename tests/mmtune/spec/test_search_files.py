@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
-import cases
 import numpy as np
 import optuna
 import pytest
 import torch
-import transformers
 
 from mmtune.records import COSTS
 from mmtune.search.schedulers import AshaOptions
@@ -26,8 +24,6 @@ from trainables.data.formats import dataset_module
 from trainables.data.reading.table import Neighbours
 from trainables.data.reading.tabular import Tabular
 from trainables.data.requirements import requirements
-from trainables.encoders.architectures import ARCHITECTURES, RESNETS
-from trainables.encoders.tokenizers import special_ids
 from trainables.families import FAMILIES, family_inputs, family_module
 from trainables.loop import train
 from trainables.metrics import METRICS
@@ -45,18 +41,7 @@ TABULAR = Tabular(
 )  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def small_hub(monkeypatch):
-    """The families' stand-ins for names on a hub; a name without one fails: there is no hub in tests."""
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    for family in FAMILIES:
-        for name, (kind, fields) in getattr(cases.of(family), "STAND_INS", {}).items():
-            make = partial(getattr(transformers, f"{kind}Config"), **fields)
-            monkeypatch.setitem(ARCHITECTURES, name, make)
-    monkeypatch.setitem(RESNETS, "torchvision/resnet152", ("Bottleneck", (1, 1, 1, 1)))
-    special_ids.cache_clear()  # what the process remembers of the real ones, and then of these
-    yield
-    special_ids.cache_clear()
+pytestmark = pytest.mark.usefixtures("small_hub")
 
 
 @cache
