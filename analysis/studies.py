@@ -205,8 +205,9 @@ def _summary(reports: list[dict[str, Any]], metric: str, mode: str) -> dict[str,
     summary |= {"epochs": current[-1]["epoch"], "best_epoch": best.get("epoch")}
     for name in records.SUMS:
         summary[name] = math.fsum(row.get(name) or 0.0 for row in reports)
-    peaks = [row["peak_memory_gib"] for row in reports if row.get("peak_memory_gib") is not None]
-    return summary | {"peak_memory_gib": max(peaks, default=None)}
+    for name in records.PEAKS:
+        summary[name] = max((row[name] for row in reports if row.get(name) is not None), default=None)
+    return summary
 
 
 def _report_rows(folder: records.StudyFolder) -> dict[str, list[dict[str, Any]]]:

@@ -127,12 +127,12 @@ def run_ours(config: Any, folder: Path, *, is_bucketed: bool = True) -> tuple[tu
     state = setup(config, folder=folder, ranks=Ranks(device=best_device()))
     if not is_bucketed:
         state.data = replace(state.data, lengths=None)
-    seconds, loss, num_rows = [], 0.0, 0
+    seconds, loss, num_rows = [], 0.0, len(state.data.rows["train"])
     for epoch in range(1, config.epochs + 1):  # what fit does, without evaluation and checkpoints
         began = time.perf_counter()
         trained = train_epoch(state, epoch)
         seconds.append(time.perf_counter() - began)
-        loss, num_rows = trained.terms["train_loss"], trained.num_rows
+        loss = trained.terms["train_loss"]
     return (num_rows * (config.epochs - 1) / sum(seconds[1:]), loss), prepare_seconds, state
 
 

@@ -51,7 +51,8 @@ COSTS: dict[str, Cost] = {
     "device_seconds": Cost("min", "wall_seconds x number of workers", "s"),
     "wall_seconds": Cost("min", "time of training and validation", "s"),
     "peak_memory_gib": Cost("min", "the trial's own peak: allocated on the GPU, else beyond its empty slot", "GiB"),
-    "inference_ms_per_sample": Cost("min", "median time of a forward pass, a sample", "ms"),
+    "inference_ms_per_sample": Cost("min", "median time of the whole model on 32 samples, a sample", "ms"),
+    "inference_ms_single": Cost("min", "median time of the whole model on one sample", "ms"),
     "num_parameters": Cost("min", "parameters of the model, locked ones included", "parameters"),
     "num_trainable": Cost("min", "parameters that train", "parameters"),
     "epochs": Cost("min", "epochs trained", "epochs"),
@@ -59,8 +60,13 @@ COSTS: dict[str, Cost] = {
 
 SUMS = ("wall_seconds", "device_seconds")  # per epoch in reports.csv, totals in trials.csv
 NULL = "null"  # a parameter whose value is null; one that a trial does not have is an empty cell
+PEAKS = ("peak_memory_gib", "reserved_memory_gib")  # so far in reports.csv, the most in trials.csv
 TRIAL_COLUMNS = ("trial", "state", "epochs", "best_epoch")  # trials.csv opens with these
-TRIAL_FACTS = ("num_parameters", "num_trainable", "inference_ms_per_sample")  # once a trial
+INFERENCE = (  # of the model as it is used, encoders included
+    "inference_ms_per_sample", "inference_ms_per_sample_iqr", "inference_ms_single", "inference_ms_single_iqr",
+    "inference_threads",
+)  # fmt: skip
+TRIAL_FACTS = ("num_parameters", "num_trainable", *INFERENCE)  # once a trial
 
 
 def trial_id(number: int) -> str:

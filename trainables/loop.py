@@ -41,7 +41,7 @@ from trainables.errors import NonFiniteError, OutOfMemoryError
 from trainables.evaluate import PREDICTIONS, Evaluation, evaluate, outputs, write_predictions
 from trainables.layers.clean_statistics import keep_statistics_clean, splits_statistics
 from trainables.losses import build_supervised_loss
-from trainables.measure import inference_ms, size_facts
+from trainables.measure import inference, size_facts
 from trainables.memory import PeakMemory
 from trainables.model import build_model
 from trainables.optim import build_optimizer
@@ -66,7 +66,7 @@ class Outcome:
     reason: str  # 'epochs', 'patience' or 'stopped' (the reporter asked for it)
     reports: list[Row]
     best_epoch: int
-    facts: Row  # num_parameters, num_trainable, inference_ms_per_sample
+    facts: Row  # num_parameters, num_trainable
 
 
 def train(
@@ -235,6 +235,7 @@ def fit_epoch(state: State) -> Row:
     epoch, ranks = state.progress.epoch + 1, state.ranks
     began = time.perf_counter()
     trained = train_epoch(state, epoch)
+    train_seconds = max(ranks.gather(time.perf_counter() - began))
     uda = state.uda.current()
     val = validate(state)
     measured, tuning = measure_training(state, trained)
@@ -249,7 +250,7 @@ def fit_epoch(state: State) -> Row:
         "lr": group["lr"] / group["base_lr"] * state.config.optim.lr,
         "wall_seconds": seconds,
         "device_seconds": seconds * ranks.world,
-        "samples_per_second": trained.num_rows / seconds,
+        "samples_per_second": len(state.data.rows["train"]) / train_seconds,
         "peak_memory_gib": max(ranks.gather(state.memory.gib)),
     }
     if ranks.device.type == "cuda":
@@ -262,7 +263,7 @@ def fit_epoch(state: State) -> Row:
         if isinstance(value, float) and not math.isfinite(value):
             raise NonFiniteError(f"{name} became {value} in epoch {epoch}")
     if epoch == 1:
-        row |= size_facts(state)
+        row |= size_facts(state) | inference(state)
     state.uda.update(val.supervised, tuning)
     state.progress.advance(row, state.config)
     save(state, row, val)
@@ -331,9 +332,5 @@ def save(state: State, row: Row, val: Evaluation) -> None:
 
 
 def outcome(state: State, reason: str) -> Outcome:
-    """How the trial ended, with its sizes and, where it was not stopped, the time that its model takes."""
-    facts = size_facts(state)
-    if reason != "stopped":
-        measured = inference_ms(state) if state.ranks.rank == 0 else None
-        facts["inference_ms_per_sample"] = state.ranks.broadcast(measured)
-    return Outcome(reason, state.progress.reports, state.progress.best_epoch, facts)
+    """How the trial ended, with its sizes."""
+    return Outcome(reason, state.progress.reports, state.progress.best_epoch, size_facts(state))

@@ -24,12 +24,10 @@ class Trained:
 
     Attributes:
         terms: each loss term as a mean over the rows.
-        num_rows: how many rows trained, augmented copies of ``uda.mode: aug`` included.
         clean: logits (N, C) of clean rows as they came up, and the rows (N,); None with ``train_eval_rows``.
     """
 
     terms: Row
-    num_rows: int
     clean: tuple[np.ndarray, np.ndarray] | None
 
 
@@ -68,11 +66,11 @@ class Tally:
         gathered = state.ranks.gather({name: value.item() for name, value in self.sums.items()})
         terms: Row = {name: sum(part[name] for part in gathered) / num_rows for name in self.sums}
         if not self.keeps_logits:
-            return Trained(terms, num_rows, None)
+            return Trained(terms, None)
         logits, rows = gather_rows(self.logits, self.rows, ranks=state.ranks)
         if not np.isfinite(logits).all():
             raise NonFiniteError(f"logits became nan or infinite in epoch {epoch}")
-        return Trained(terms, num_rows, (logits, rows))
+        return Trained(terms, (logits, rows))
 
 
 def measure_training(state: State, trained: Trained) -> tuple[Row, float]:

@@ -234,7 +234,7 @@ class StudySearcher(Searcher):
             self._journal.tell(number, state=TrialState.PRUNED if is_pruned else TrialState.FAIL)
 
     def _values(self, record: TrialRecord) -> list[float] | None:
-        """Each objective at the best epoch; totals for those that add up."""
+        """Each objective as trials.csv has it: at the best epoch; what adds up as its total, what peaks as its most."""
         best = self._trials.best_row(record)
         if best is None:
             return None
@@ -242,6 +242,8 @@ class StudySearcher(Searcher):
         for objective in self._spec.objectives:
             if objective.metric in records.SUMS:
                 value = record.total(objective.metric)
+            elif objective.metric in records.PEAKS:
+                value = record.peak(objective.metric)
             elif objective.metric == "epochs":
                 value = record.epoch
             else:

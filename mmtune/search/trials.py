@@ -47,6 +47,10 @@ class TrialRecord:
         """The sum of a column over all epochs."""
         return sum(row.get(column) or 0.0 for row in self.rows)
 
+    def peak(self, column: str) -> float | None:
+        """The most that a column had in any epoch; None if it had nothing."""
+        return max((row[column] for row in self.rows if row.get(column) is not None), default=None)
+
 
 class Trials(dict[str, TrialRecord]):
     """All trials by their id.

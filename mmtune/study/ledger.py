@@ -15,7 +15,7 @@ from mmtune.search.trials import TrialRecord, Trials
 from mmtune.study.tensorboard import EventFiles, Kind
 from trainables.files import write_atomic
 
-_COST_COLUMNS = (*records.SUMS, "samples_per_second", "peak_memory_gib", *records.TRIAL_FACTS)
+_COST_COLUMNS = (*records.SUMS, "samples_per_second", *records.PEAKS, *records.TRIAL_FACTS)
 _LAST_COLUMNS = ("until_epoch", "error", "started", "ended")
 
 
@@ -52,10 +52,13 @@ class Ledger:
         if row["epoch"] <= record.epoch:
             return False
         row = dict(row)
-        record.facts |= {key: row.pop(key) for key in records.TRIAL_FACTS if key in row}
+        facts = {key: row.pop(key) for key in records.TRIAL_FACTS if key in row}
+        record.facts |= facts
         self._csv.append({"trial": trial, "time": records.now(), **row})
         record.rows.append(row)
         self._events.add(record, row)
+        if facts:  # which reports.csv does not have
+            self._write_trials()
         return True
 
     def pause(self, trial: str) -> None:
@@ -98,7 +101,7 @@ class Ledger:
             **{key: value for key, value in best.items() if key.startswith("val_")},
             **{column: trial.total(column) for column in records.SUMS},
             "samples_per_second": sum(speed) / len(speed) if speed else None,
-            "peak_memory_gib": max((row.get("peak_memory_gib") or 0.0 for row in rows), default=None),
+            **{column: trial.peak(column) for column in records.PEAKS},
             **trial.facts,
             "until_epoch": trial.until,
             "error": trial.error,

@@ -69,6 +69,7 @@ class EventFiles:
         best = record.best(metric, mode) or {}
         metrics = {f"best/{key}": value for key, value in best.items() if key.startswith("val_")}
         metrics |= {f"total/{key}": record.total(key) for key in records.SUMS}
+        metrics |= {f"peak/{key}": record.peak(key) for key in records.PEAKS}
         metrics |= {f"cost/{key}": value for key, value in record.facts.items()}
         params = {key: _value(value, self._params.get(key)) for key, value in record.params.items()}
         writer = self._writer(record.trial)

@@ -9,11 +9,12 @@ from typing import Any
 import cases
 import pytest
 
+from mmtune.records import INFERENCE
 from trainables.config import TrialConfig
 from trainables.data.formats import DATASETS
 
 HERE = Path(__file__).parent
-MEASURED = ("wall_seconds", "device_seconds", "samples_per_second", "peak_memory_gib")
+MEASURED = ("wall_seconds", "device_seconds", "samples_per_second", "peak_memory_gib", *INFERENCE)
 
 Rows = list[dict[str, Any]]
 

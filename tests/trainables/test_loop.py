@@ -249,7 +249,7 @@ def test_epochs_that_the_caller_does_not_know_are_reported_again(toy, tmp_path):
 
 def test_a_stop_after_the_last_epoch_is_no_stop(toy, tmp_path):
     outcome = loop.train(toy("image"), folder=tmp_path, report=lambda row: row["epoch"] == 2)
-    assert outcome.reason == "epochs" and "inference_ms_per_sample" in outcome.facts
+    assert outcome.reason == "epochs" and outcome.facts["num_parameters"] > 0
 
 
 def test_a_checkpoint_of_another_configuration_is_refused(toy, tmp_path):

@@ -42,13 +42,17 @@ budget: {trials: TRIALS}
 class Session:
     """One life of the driver, as mmtune.study.tuner wires it, with a scripted trial in Tune's place."""
 
-    def __init__(self, tmp_path, *, trials=6, sampler="tpe", scheduler="asha_stopping", is_spent=lambda: False):
+    def __init__(
+        self, tmp_path, *, trials=6, sampler="tpe", scheduler="asha_stopping", is_spent=lambda: False, more=""
+    ):
         names = {"TRIALS": str(trials), "SAMPLER": sampler, "SCHEDULER": scheduler}
-        self.spec = load_spec(re.sub("[A-Z]{5,}", lambda name: names[name[0]], SPEC))
+        self.spec = load_spec(re.sub("[A-Z]{5,}", lambda name: names[name[0]], SPEC) + more)
         self.ledger = Ledger(
             StudyFolder(tmp_path), objective=("val_accuracy", "max"), params=param_kinds(self.spec.space), max_epochs=4
         )
-        self.journal = Journal(tmp_path / "optuna.log", name="s", objectives=[("val_accuracy", "max")])
+        self.journal = Journal(
+            tmp_path / "optuna.log", name="s", objectives=[(one.metric, one.mode) for one in self.spec.objectives]
+        )
         if not self.journal.trials():
             for params in self.spec.try_first:
                 self.journal.enqueue(to_optuna(self.spec.space, params))
@@ -118,6 +122,23 @@ def test_states_are_told_apart(tmp_path):
     assert ledger == ["COMPLETE", "PRUNED", "FAILED", "INFEASIBLE", "FAILED"]
     assert session.ledger.trials[ids[0]].facts == {"num_trainable": 3}
     assert session.ended == ids
+
+
+def test_each_objective_is_told_as_trials_csv_has_it(tmp_path):
+    names = ["val_accuracy", "peak_memory_gib", "device_seconds", "epochs", "inference_ms_single"]
+    more = "objectives:\n" + "".join(f"  - {{metric: {name}}}\n" for name in names)
+    session = Session(tmp_path, sampler="random", scheduler="none", more=more)
+    trial = session.searcher.suggest("tune0")["trial"]
+    for epoch, (accuracy, peak) in enumerate([(0.2, 1.0), (0.9, 1.5), (0.5, 3.0), (0.4, 2.0)], start=1):
+        facts = {"inference_ms_single": 7.0} if epoch == 1 else {}
+        row = {"epoch": epoch, "val_accuracy": accuracy, "peak_memory_gib": peak, "device_seconds": 2.0, **facts}
+        session.ledger.add(trial, row)
+    session.searcher.on_trial_complete("tune0", {"end/state": "COMPLETE", "end/reason": "epochs"})
+    assert session.journal.trials()[0].values == [0.9, 3.0, 8.0, 4.0, 7.0]
+    line = records.read_rows(tmp_path / "trials.csv")[0]
+    assert [line[name] for name in names] == [0.9, 3.0, 8.0, 4, 7.0]
+    reserved = records.read_csv(tmp_path / "trials.csv")[0]["reserved_memory_gib"]
+    assert reserved == ""  # no GPU had it
 
 
 @pytest.mark.parametrize("sampler", ["parzen", "tpe", "random", "qmc"])

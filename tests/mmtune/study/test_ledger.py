@@ -64,6 +64,18 @@ def test_null_and_a_parameter_that_does_not_exist_are_told_apart(tmp_path):
     assert again.trials["t0001"].params == {"family": "text", "uda.n": 2}
 
 
+def test_what_the_first_report_says_of_the_model_outlasts_a_kill(tmp_path):
+    ledger = make(tmp_path)
+    ledger.start("t0000", {"family": "text"})
+    measured = dict.fromkeys(records.INFERENCE, 0.5)
+    assert ledger.add("t0000", row(1, 0.4, **measured))
+    again = make(tmp_path)  # no trial has ended or paused
+    assert again.trials["t0000"].facts == measured
+    again.end("t0000", records.PRUNED)
+    line = records.read_rows(tmp_path / "trials.csv")[0]
+    assert line["state"] == "PRUNED" and [line[name] for name in records.INFERENCE] == [0.5] * 5
+
+
 def test_a_report_is_written_once(tmp_path):
     ledger = make(tmp_path)
     ledger.start("t0000", {"family": "text"})

@@ -6,7 +6,6 @@ A locked encoder over a fixed view of the data is a constant function, so its ou
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -40,7 +39,6 @@ class Features:
     rows: np.ndarray | Ragged | Shared
     width: int
     num_parameters: int  # of the encoder that made them
-    encoder_ms: float  # median forward time a sample, milliseconds, where they were made
 
 
 @dataclass(frozen=True)
@@ -147,17 +145,14 @@ class FeatureJob:
     def compute_shard(self, index: int, folder: Path) -> dict[str, Any]:
         """Writes one shard into a folder, whatever the cache holds; its facts."""
         lengths, parts = self._lengths(), []
-        seconds: list[float] = []
         shard = self._order[index * SHARD_ROWS : (index + 1) * SHARD_ROWS]
         before = SHARD_ROWS * sum(folder_of("shards", self._shard_key(other)).exists() for other in range(index))
         for start in range(0, len(shard), _CHUNK):
             rows = shard[start : start + _CHUNK]
             batch = self._batch(rows)
-            began = time.perf_counter()
             with torch.inference_mode():
                 values = encode(self._encoder, batch.to(self._device), modality=self.modality, input=self.input)
                 values = values.half().cpu().numpy()
-            seconds.append((time.perf_counter() - began) / len(rows))
             if not np.isfinite(values).all():
                 raise ValueError(
                     f"encoder '{self.input.encoder}': its features do not fit float16; set cache_features: false"
@@ -170,7 +165,6 @@ class FeatureJob:
         return {
             "width": self._encoder.width,
             "num_parameters": sum(parameter.numel() for parameter in self._encoder.parameters()),
-            "encoder_ms": 1000 * float(np.median(seconds)),
             "device": torch.cuda.get_device_name() if self._device.type == "cuda" else "cpu",
         }
 
@@ -236,7 +230,6 @@ class FeatureJob:
         return {
             "about": self._about,
             **{name: facts[0][name] for name in ("width", "num_parameters", "device")},
-            "encoder_ms": float(np.median([each["encoder_ms"] for each in facts])),
         }
 
 
@@ -246,4 +239,4 @@ def _open(folder: Path) -> Features:
     if offsets.exists():
         assert isinstance(rows, np.ndarray)
         rows = Ragged(rows, np.load(offsets))
-    return Features(rows, facts["width"], facts["num_parameters"], facts["encoder_ms"])
+    return Features(rows, facts["width"], facts["num_parameters"])
