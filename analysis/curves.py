@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.best import rank_trials
-from analysis.figures import axis_label, family_styles, legend, new_figure, scale_x, trial_label, unit_of
+from analysis.figures import axis_label, device_label, family_styles, legend, new_figure, scale_x, trial_label, unit_of
 from analysis.studies import Paths, choose_objective, load_reports, load_studies, study_folders
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def curves_figure(paths: Paths, metric: str | None = None, *, top: int = len(DAS
             axes.plot(x, y, color=colour, linestyle=dash, linewidth=1.9, zorder=4)
             peak = y.argmax() if mode == "max" else y.argmin()
             axes.plot(x[peak], y[peak], color=colour, marker="o", markersize=5.5, markeredgecolor="white", zorder=5)
-        axes.set_xlabel(axis_label(column, unit))
+        axes.set_xlabel(device_label(column, unit, table))
     panels[0].xaxis.set_major_locator(MaxNLocator(integer=True))
     scale_x(panels[1], reports.loc[:, AXES[1]].to_numpy() / unit_of(AXES[1], reports.loc[:, AXES[1]]).size)
     panels[0].set_ylabel(axis_label(metric))

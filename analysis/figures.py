@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from analysis.devices import kinds, warning
 from mmtune import records
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8
 MARKERS = ("o", "s", "^", "D")
 INK = "0.2"
 LABELS = {
-    "device_seconds": "Device time of the trial",
+    "device_seconds": "Device time of the trial, shared caches left out",
+    "device_seconds_alone": "Device time of the trial by itself, its caches included",
     "cumulative_device_seconds": "Device time spent so far",
     "wall_seconds": "Wall time of the trial",
     "peak_memory_gib": "Peak memory (GiB)",
@@ -98,13 +100,21 @@ def unit_of(column: str, values: pd.Series) -> Unit:
 
 
 def axis_label(column: str, unit: Unit = Unit()) -> str:  # noqa: B008 (frozen)
-    """'Validation accuracy' for val_accuracy, 'Device time of the trial (s)' for device_seconds."""
+    """'Validation accuracy' for val_accuracy, 'Wall time of the trial (s)' for wall_seconds."""
     if column in LABELS:
         return LABELS[column] + unit.suffix
     words = column.removeprefix("val_").split("_")
     text = " ".join(CAPITALS.get(word, word) for word in words)
     text = f"Validation {text}" if column.startswith("val_") else text[:1].upper() + text[1:]
     return plain(text) + unit.suffix
+
+
+def device_label(column: str, unit: Unit, trials: pd.DataFrame) -> str:
+    """:func:`axis_label`, and a second line where the trials' devices do not compare."""
+    label = axis_label(column, unit)
+    if warning(trials, column) is None:
+        return label
+    return f"{label}\n" + plain(f"of devices that do not compare: {', '.join(kinds(trials))}")
 
 
 def scale_x(axes: Axes, values: np.ndarray) -> None:

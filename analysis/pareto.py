@@ -18,6 +18,7 @@ from analysis.best import best_trial, numbers, usable_trials
 from analysis.figures import (
     INK,
     axis_label,
+    device_label,
     family_styles,
     is_pruned,
     legend,
@@ -169,7 +170,7 @@ def pareto_figure(table: pd.DataFrame, metric: str, cost: str = "device_seconds"
         path_effects=[withStroke(linewidth=3, foreground="white")],
     )
     axes.margins(y=0.12)
-    axes.set_xlabel(axis_label(cost, unit))
+    axes.set_xlabel(device_label(cost, unit, trials))
     axes.set_ylabel(axis_label(metric))
     legend(figure, entries)
     return figure

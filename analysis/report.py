@@ -19,7 +19,7 @@ from analysis.curves import curves_figure
 from analysis.figures import axis_label, png, trial_label
 from analysis.pareto import marginal_cost, pareto_figure, pareto_front
 from analysis.studies import Paths, choose_objective, load_studies, study_cost, study_folders
-from analysis.tables import Table, family_table, pareto_table, shown, study_table
+from analysis.tables import Table, cost_note, family_table, pareto_table, shown, study_table
 from trainables.files import write_atomic
 
 NUM_SHOWN = 50  # rows of the HTML page's trial tables; summary.csv has all
@@ -81,7 +81,7 @@ def write_report(
     for name, data in {
         "summary.csv": rank_trials(table, metric, mode).to_csv(index=False),
         "families.csv": best_by_family(table, metric, mode).to_csv(index=False),
-        "pareto.csv": front.to_csv(index=False),
+        "pareto.csv": front.assign(cost=cost).to_csv(index=False),
         "best.yaml": config,
         **pictures,
         "report.html": page,
@@ -119,6 +119,7 @@ def _page(
         _html(_cost_table(paths)),
         f"<h2>{_text(axis_label(metric))} against cost</h2>",
         _image(pictures["pareto.png"], "Pareto front"),
+        f"<p>{_text(cost_note(table, metric, cost))}</p>",
         "<p>No other trial is at least as good and cheaper, or better at the same cost:</p>",
         _html(pareto_table(table, metric, mode, cost=cost)),
         "<h2>Learning curves</h2>",
@@ -141,15 +142,17 @@ def _page(
 
 def _cost_table(paths: Paths) -> Table:
     costs = {study: study_cost(folder.root) for study, folder in study_folders(paths).items()}
-    header = ["study", "trials", "states", "device_hours"]
+    hours = ("device_hours", "cache_hours", "idle_hours")
+    header = ["study", "trials", "states", "device_hours", "of which caches", "idle device_hours"]
     rows = [
-        [study, str(sum(cost.states.values())), _states(cost.states), shown("device_hours", cost.device_hours)]
+        [study, str(sum(cost.states.values())), _states(cost.states)]
+        + [shown("device_hours", getattr(cost, name)) for name in hours]
         for study, cost in costs.items()
     ]
     if len(rows) > 1:
         trials = sum(sum(cost.states.values()) for cost in costs.values())
-        hours = math.fsum(cost.device_hours for cost in costs.values())
-        rows.append(["all", str(trials), "", shown("device_hours", hours)])
+        totals = [math.fsum(getattr(cost, name) for cost in costs.values()) for name in hours]
+        rows.append(["all", str(trials), "", *(shown("device_hours", total) for total in totals)])
     return header, rows
 
 

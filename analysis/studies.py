@@ -2,8 +2,8 @@
 
 trials.csv says how a trial ended, reports.csv what it did epoch by epoch. A study may be read while it runs
 or after it was killed, so a trial that has not ended takes its numbers from reports.csv, and a trial that
-trials.csv does not know yet counts as RUNNING. Each file is a lower bound of what a trial cost (reports.csv
-lacks the epoch that failed, trials.csv may be older), hence costs are the larger of the two.
+trials.csv does not know yet counts as RUNNING. Each file alone is a lower bound of what a trial cost: reports.csv
+lacks what came after a last report, trials.csv may be older. Costs are all reports and what trials.csv had beside them.
 """
 
 from __future__ import annotations
@@ -27,15 +27,18 @@ Paths = str | Path | Sequence[str | Path]
 
 FIRST_COLUMNS = ("study", "trial", "state", "family", "epochs", "best_epoch")
 LAST_COLUMNS = ("device_hours", "error", "started", "ended")
-TEXT_COLUMNS = ("study", "trial", "state", "family", "error")  # never parsed: an error may read "nan" or "12"
+# Never parsed: an error may read "nan" or "12".
+TEXT_COLUMNS = ("study", "trial", "state", "family", records.DEVICE, "error")
 TIME_COLUMNS = ("time", "started", "ended")
 
 
 @dataclass(frozen=True)
 class StudyCost:
-    """What all trials of a study took, those that were pruned, failed or cut short included."""
+    """What a study took: all its trials, those that were pruned, failed or cut short included, and its caches."""
 
-    device_hours: float
+    device_hours: float  # of trials and caches
+    cache_hours: float  # the part of them that filled caches
+    idle_hours: float  # device-hours beside them in which slots started, waited and ended; of sessions that ended well
     wall_hours: float  # summed over trials, which run side by side: not the time that passed
     states: dict[str, int]  # number of trials in each state that occurs
 
@@ -85,16 +88,21 @@ def load_reports(path: str | Path) -> pd.DataFrame:
 
 
 def study_cost(path: str | Path) -> StudyCost:
-    """Cost of all trials of a study, in whatever state; zero before the first report.
+    """Cost of a study: all trials in whatever state, its caches, and idle slots; zero before the first report.
 
     Raises:
         ValueError: not a study.
     """
-    rows = _trial_rows(records.open_study(path))
+    folder = records.open_study(path)
+    rows = _trial_rows(folder)
+    caches = math.fsum(row["device_seconds"] for row in records.read_rows(folder.caches)) / 3600
+    idle = math.fsum(session.get("idle_device_seconds", 0.0) for session in _info(folder).get("sessions", ()))
     hours = {name: math.fsum(row.get(name) or 0.0 for row in rows) / 3600 for name in records.SUMS}
     states = Counter(row["state"] for row in rows)
     return StudyCost(
-        device_hours=hours["device_seconds"],
+        device_hours=hours["device_seconds"] + caches,
+        cache_hours=caches,
+        idle_hours=idle / 3600,
         wall_hours=hours["wall_seconds"],
         states={state: states[state] for state in records.STATES if states[state]},
     )
@@ -184,9 +192,12 @@ def _trial_rows(folder: records.StudyFolder) -> list[dict[str, Any]]:
         reported = _summary(reports.get(trial, []), metric, mode)
         if row["state"] not in records.ENDED:
             row |= {name: value for name, value in reported.items() if value is not None and name not in records.SUMS}
+        beside = records.unreported(row, reports.get(trial, []))
         for name in records.SUMS:
-            costs = [cost for cost in (row.get(name), reported.get(name)) if cost is not None]
-            row[name] = max(costs) if costs else None
+            costs = [cost for cost in (beside.get(name), reported.get(name)) if cost is not None]
+            row[name] = math.fsum(costs) if costs else None
+        cached = row.get("cache_seconds")
+        row[records.ALONE] = None if cached is None else (row["device_seconds"] or 0.0) + cached
         rows.append(row)
     return sorted(rows, key=lambda row: records.trial_number(row["trial"]))
 
@@ -204,7 +215,8 @@ def _summary(reports: list[dict[str, Any]], metric: str, mode: str) -> dict[str,
     summary: dict[str, Any] = {name: value for name, value in best.items() if name.startswith("val_")}
     summary |= {"epochs": current[-1]["epoch"], "best_epoch": best.get("epoch")}
     for name in records.SUMS:
-        summary[name] = math.fsum(row.get(name) or 0.0 for row in reports)
+        seconds = [row[name] for row in reports if row.get(name) is not None]
+        summary[name] = math.fsum(seconds) if seconds else None
     for name in records.PEAKS:
         summary[name] = max((row[name] for row in reports if row.get(name) is not None), default=None)
     return summary

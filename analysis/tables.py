@@ -6,9 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.best import GAIN, best_by_family, rank_trials
+from analysis.best import GAIN, best_by_family, rank_trials, usable_trials
+from analysis.devices import warning, with_device
 from analysis.figures import trial_label
 from analysis.pareto import EXTRA, marginal_cost, pareto_front
+from mmtune import records
 from trainables.metrics import objective_names
 
 Table = tuple[list[str], list[list[str]]]
@@ -24,6 +26,7 @@ def study_table(table: pd.DataFrame, metric: str, mode: str, limit: int | None =
         limit: at most so many rows; None shows all.
     """
     header = list(dict.fromkeys(["rank", "trial", "state", "family", "epochs", metric, "device_seconds", "params"]))
+    header = with_device(header, table)
     ranked = rank_trials(table, metric, mode).iloc[:limit]
     return header, _rows(ranked.assign(params=ranked.apply(_params, axis=1, args=(table,))), header, table)
 
@@ -48,8 +51,14 @@ def pareto_table(
         ValueError: an unknown metric or cost.
     """
     front = marginal_cost(pareto_front(table, metric, cost, mode=mode), metric, cost)
-    header = list(dict.fromkeys(["trial", "state", "family", "epochs", metric, cost, EXTRA]))
+    header = with_device(list(dict.fromkeys(["trial", "state", "family", "epochs", metric, cost, EXTRA])), front)
     return header, _rows(front.iloc[:limit], header, table)
+
+
+def cost_note(table: pd.DataFrame, metric: str, cost: str) -> str:
+    """What the cost of a front is, and whether the devices of its trials compare."""
+    note = warning(usable_trials(table, metric, cost), cost)
+    return f"{cost}: {records.COSTS[cost].about}" + ("" if note is None else f". Caution: {note}")
 
 
 def shown(name: str, value: Any) -> str:

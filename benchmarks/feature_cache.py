@@ -86,7 +86,7 @@ def run(config: Any, folder: Path) -> tuple[float, float]:
     from trainables.loop import train
 
     rows = train(config, folder=folder).reports
-    return float(np.median([row["wall_seconds"] for row in rows[1:]])), rows[-1]["train_loss"]
+    return float(np.median([row["train_seconds"] + row["eval_seconds"] for row in rows[1:]])), rows[-1]["train_loss"]
 
 
 def logits_of(config: Any, folder: Path) -> np.ndarray:

@@ -7,6 +7,7 @@ The folder is the API between running (``mmtune``) and reading (``analysis``)::
       study.json     versions, git commit, argv, start (UTC), seeds
       reports.csv    append-only, one row per (trial, epoch)
       trials.csv     one row a trial, replaced atomically
+      caches.csv     append-only, one row for each thing that filled the cache
       optuna.log     Optuna JournalStorage
       tune/          Ray Tune's scratch      tensorboard/<trial>/
       trials/<id>/   config.yaml, last.safetensors, best.safetensors, predictions.parquet
@@ -25,6 +26,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from trainables.clock import PARTS
 from trainables.files import write_atomic
 
 STORAGE = "studies"  # where study folders are looked for, and made, unless a user says otherwise
@@ -48,8 +50,11 @@ class Cost:
 
 
 COSTS: dict[str, Cost] = {
-    "device_seconds": Cost("min", "wall_seconds x number of workers", "s"),
-    "wall_seconds": Cost("min", "time of training and validation", "s"),
+    "device_seconds": Cost("min", "wall_seconds x devices held; what filled caches is the study's, in caches.csv", "s"),
+    "device_seconds_alone": Cost(
+        "min", "device_seconds, and what the caches that it used took once: the trial's price by itself", "s"
+    ),
+    "wall_seconds": Cost("min", "time that its workers were held, the filling of caches left out", "s"),
     "peak_memory_gib": Cost("min", "the trial's own peak: allocated on the GPU, else beyond its empty slot", "GiB"),
     "inference_ms_per_sample": Cost("min", "median time of the whole model on 32 samples, a sample", "ms"),
     "inference_ms_single": Cost("min", "median time of the whole model on one sample", "ms"),
@@ -58,7 +63,11 @@ COSTS: dict[str, Cost] = {
     "epochs": Cost("min", "epochs trained", "epochs"),
 }
 
-SUMS = ("wall_seconds", "device_seconds")  # per epoch in reports.csv, totals in trials.csv
+SUMS = ("wall_seconds", "device_seconds", *PARTS, "setup_seconds")  # since the last report in reports.csv, else totals
+ALONE = "device_seconds_alone"
+TIMES = (*SUMS, ALONE, "inference_ms_per_sample", "inference_ms_single")  # that depend on the kind of device
+_ROUNDING = 1e-6  # seconds; sums of as many floats differ by less
+DEVICE = "device_kind"  # the column with the name of a trial's device
 NULL = "null"  # a parameter whose value is null; one that a trial does not have is an empty cell
 PEAKS = ("peak_memory_gib", "reserved_memory_gib")  # so far in reports.csv, the most in trials.csv
 TRIAL_COLUMNS = ("trial", "state", "epochs", "best_epoch")  # trials.csv opens with these
@@ -66,7 +75,7 @@ INFERENCE = (  # of the model as it is used, encoders included
     "inference_ms_per_sample", "inference_ms_per_sample_iqr", "inference_ms_single", "inference_ms_single_iqr",
     "inference_threads",
 )  # fmt: skip
-TRIAL_FACTS = ("num_parameters", "num_trainable", *INFERENCE)  # once a trial
+TRIAL_FACTS = ("num_parameters", "num_trainable", *INFERENCE, "cache_seconds")  # once a trial
 
 
 def trial_id(number: int) -> str:
@@ -116,6 +125,10 @@ class StudyFolder:
     @property
     def trials(self) -> Path:
         return self.root / "trials.csv"
+
+    @property
+    def caches(self) -> Path:
+        return self.root / "caches.csv"
 
     @property
     def optuna_log(self) -> Path:
@@ -265,6 +278,18 @@ def parse_cell(text: str) -> Any:
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """:func:`read_csv` with parsed cells."""
     return [{key: parse_cell(value) for key, value in row.items()} for row in read_csv(path)]
+
+
+def unreported(trial: Mapping[str, Any], reports: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The part of a trial's columns of time that is in no report: its workers were held after the last one.
+
+    Args:
+        trial: its row of trials.csv, written when it had ``epochs`` epochs.
+        reports: its rows of reports.csv; later ones are left out.
+    """
+    known = [row for row in reports if row["epoch"] <= (trial.get("epochs") or 0)]
+    left = {name: (trial.get(name) or 0.0) - sum(row.get(name) or 0.0 for row in known) for name in SUMS}
+    return {name: seconds for name, seconds in left.items() if seconds > _ROUNDING}
 
 
 def read_json(path: Path) -> Any:

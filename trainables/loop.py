@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -32,16 +31,19 @@ from trainables.checkpoint import (
     save_checkpoint,
     training_tensors,
 )
+from trainables.clock import Clock
 from trainables.config import TrialConfig
 from trainables.data.ahead import ahead
+from trainables.data.cache.books import booking
 from trainables.data.data import Data
 from trainables.data.open import open_data
 from trainables.ddp import begin_epoch, synchronised, wrap
+from trainables.devices import device_name
 from trainables.errors import NonFiniteError, OutOfMemoryError
 from trainables.evaluate import PREDICTIONS, Evaluation, evaluate, outputs, write_predictions
 from trainables.layers.clean_statistics import keep_statistics_clean, splits_statistics
 from trainables.losses import build_supervised_loss
-from trainables.measure import inference, size_facts
+from trainables.measure import inference, size_facts, times_spent
 from trainables.memory import PeakMemory
 from trainables.model import build_model
 from trainables.optim import build_optimizer
@@ -136,8 +138,9 @@ def setup(config: TrialConfig, *, folder: Path, ranks: Ranks, checkpoint: str = 
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     state = error = None
+    clock = Clock()
     try:
-        state = _build(config, folder=folder, ranks=ranks)
+        state = _build(config, folder=folder, ranks=ranks, clock=clock)
         _restore(state, checkpoint)
         with torch.no_grad(), state.precision.autocast():  # what does not fit together fails now, in a rank's own words
             state.model.eval()
@@ -151,9 +154,11 @@ def setup(config: TrialConfig, *, folder: Path, ranks: Ranks, checkpoint: str = 
     return state
 
 
-def _build(config: TrialConfig, *, folder: Path, ranks: Ranks) -> State:
+def _build(config: TrialConfig, *, folder: Path, ranks: Ranks, clock: Clock) -> State:
     """Everything before a checkpoint; a rank does it by itself."""
-    data = open_data(config)
+    with booking() as book:
+        data = open_data(config)
+    clock.leave_out(book.seconds)
     check_objective(config.objective, data.task)
     check_uda(config.uda, data.task)
     sizes = [len(rows) for rows in step.epoch_batches(config, data, 1)]
@@ -165,7 +170,9 @@ def _build(config: TrialConfig, *, folder: Path, ranks: Ranks) -> State:
     if ranks.device.type == "cpu":  # a GPU's allocator counts no libraries
         alone = partial(_assemble, folder=folder, ranks=Ranks(device=ranks.device))
         rehearse(config, data, build=alone, train=_short_epoch if ranks.world == 1 else None)
-    return _assemble(config, data, folder=folder, ranks=ranks)
+    state = _assemble(config, data, folder=folder, ranks=ranks)
+    state.clock, state.cache_seconds = clock, sum(book.used.values())
+    return state
 
 
 def _assemble(config: TrialConfig, data: Data, *, folder: Path, ranks: Ranks) -> State:
@@ -233,13 +240,13 @@ def fit(state: State, *, report: Callable[[Row], bool] = lambda row: False, know
 def fit_epoch(state: State) -> Row:
     """The next epoch: trained, validated and saved; its row."""
     epoch, ranks = state.progress.epoch + 1, state.ranks
-    began = time.perf_counter()
-    trained = train_epoch(state, epoch)
-    train_seconds = max(ranks.gather(time.perf_counter() - began))
+    with state.clock.part("train_seconds"):
+        trained = train_epoch(state, epoch)
     uda = state.uda.current()
-    val = validate(state)
-    measured, tuning = measure_training(state, trained)
-    seconds = max(ranks.gather(time.perf_counter() - began))
+    with state.clock.part("eval_seconds"):
+        val = validate(state)
+        measured, tuning = measure_training(state, trained)
+    times = times_spent(state)
     group = state.optimizer.param_groups[0]
     row: Row = {
         "epoch": epoch,
@@ -248,9 +255,9 @@ def fit_epoch(state: State) -> Row:
         **val.named("val"),
         "val_supervised": val.supervised,
         "lr": group["lr"] / group["base_lr"] * state.config.optim.lr,
-        "wall_seconds": seconds,
-        "device_seconds": seconds * ranks.world,
-        "samples_per_second": len(state.data.rows["train"]) / train_seconds,
+        **times,
+        "device_kind": device_name(ranks.device),
+        "samples_per_second": len(state.data.rows["train"]) * ranks.world / times["train_seconds"],
         "peak_memory_gib": max(ranks.gather(state.memory.gib)),
     }
     if ranks.device.type == "cuda":
@@ -263,10 +270,13 @@ def fit_epoch(state: State) -> Row:
         if isinstance(value, float) and not math.isfinite(value):
             raise NonFiniteError(f"{name} became {value} in epoch {epoch}")
     if epoch == 1:
-        row |= size_facts(state) | inference(state)
+        row |= size_facts(state) | inference(state) | {"cache_seconds": state.cache_seconds}
     state.uda.update(val.supervised, tuning)
     state.progress.advance(row, state.config)
-    save(state, row, val)
+    with state.clock.part("checkpoint_seconds"):
+        save(state, row, val)
+    row |= times_spent(state)  # the checkpoint has them without its own
+    state.clock.restart()
     return row
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from trainables.clock import split
 from trainables.data.requirements import requirements
 from trainables.data.views import View
 from trainables.encoders.port import Port, load_encoder
@@ -19,6 +20,14 @@ from trainables.state import State
 
 _BATCH = 32
 _WARM_UP, _LEAST, _MOST, _SECONDS = 2, 3, 30, 0.3  # passes that do not count, passes that do, and how long at most
+
+
+def times_spent(state: State) -> Row:
+    """The columns of time since the last report, or since the trial was taken up, by the slowest rank's clock."""
+    clocks, world = state.ranks.gather(state.clock.read()), state.ranks.world
+    slowest = {name: max(clock[name] for clock in clocks) for name in clocks[0]}
+    wall = slowest.pop("wall_seconds")
+    return split(wall, devices=world, parts={name: seconds * world for name, seconds in slowest.items()})
 
 
 def size_facts(state: State) -> Row:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from trainables.clock import Clock
 from trainables.config import TrialConfig
 from trainables.data.data import Data
 from trainables.losses import SupervisedLoss
@@ -38,6 +39,8 @@ class State:
         memory: what it takes of the device.
         depth: batches that a thread makes in advance; 0 makes each when it is needed.
         progress: epochs so far.
+        clock: where its time goes.
+        cache_seconds: what making once took of all that it opened in the cache, on one device.
         wrapped: the model as training calls it (DDP, compiled).
     """
 
@@ -55,6 +58,8 @@ class State:
     memory: PeakMemory
     depth: int
     progress: Progress = field(default_factory=Progress)
+    clock: Clock = field(default_factory=Clock)
+    cache_seconds: float = 0.0
     wrapped: nn.Module = field(init=False)
 
     def __post_init__(self) -> None:

@@ -40,11 +40,13 @@ def best(
 def pareto(studies: Studies, metric: Metric = None, cost: Cost = "device_seconds") -> None:
     """Trials that no other beats in metric and cost, cheapest first."""
     from analysis.studies import choose_objective, load_studies
-    from analysis.tables import pareto_table
+    from analysis.tables import cost_note, pareto_table
 
     paths = [study_path(study) for study in studies]
     name, mode = choose_objective(paths, metric)
-    print_table(*pareto_table(load_studies(paths), name, mode, cost=cost))
+    table = load_studies(paths)
+    print_table(*pareto_table(table, name, mode, cost=cost))
+    typer.echo(cost_note(table, name, cost))
 
 
 @app.command("report", epilog="Example: mmtune report studies/demo-openclipart")

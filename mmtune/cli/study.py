@@ -177,7 +177,11 @@ def status(study: StudyName) -> None:
     typer.echo(f"  trials       {states or 'none yet'}{'' if total is None else f', of {total}'}")
     table = _trials(folder.root)
     typer.echo(f"  epochs       {0 if table is None else int(table['epochs'].to_numpy().sum())}")
-    typer.echo(f"  spent        {cost.device_hours:.4f} device-hours")
+    trials = cost.device_hours - cost.cache_hours
+    typer.echo(
+        f"  spent        {cost.device_hours:.4f} device-hours: trials {trials:.4f}, caches {cost.cache_hours:.4f}"
+    )
+    typer.echo(f"  idle         {cost.idle_hours:.4f} device-hours, of slots that started, waited and ended")
     for filling in read_fillings(folder.filling) if owner else ():
         typer.echo(f"  filling      {filling}")
     _print_trials(table, folder.root)

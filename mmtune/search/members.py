@@ -36,7 +36,7 @@ class Members:
         if known is None or known[0] != mark:
             number = records.trial_number(name)
             params = self._params_of(number)
-            seconds = [row["device_seconds"] for row in record.rows if row.get("device_seconds")]
+            seconds = [spent for row in record.rows if (spent := _price(row))]
             member = Member(
                 number=number,
                 family=self._family or str(params.get("family")),
@@ -55,3 +55,8 @@ def bests(record: TrialRecord, *, metric: str, mode: str) -> tuple[float, ...]:
     sign = -1.0 if mode == "max" else 1.0
     values = [math.inf if row.get(metric) is None else sign * row[metric] for row in record.rows]
     return tuple(accumulate(values, min))
+
+
+def _price(row: Mapping[str, Any]) -> float:
+    """Device-seconds of an epoch without setup, which is long the first time that a slot's processes do it."""
+    return (row.get("device_seconds") or 0.0) - (row.get("setup_seconds") or 0.0)

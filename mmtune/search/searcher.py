@@ -240,7 +240,7 @@ class StudySearcher(Searcher):
             return None
         values = []
         for objective in self._spec.objectives:
-            if objective.metric in records.SUMS:
+            if objective.metric in (*records.SUMS, records.ALONE):
                 value = record.total(objective.metric)
             elif objective.metric in records.PEAKS:
                 value = record.peak(objective.metric)

@@ -21,6 +21,7 @@ class TrialRecord:
     params: dict[str, Any] = field(default_factory=dict)
     rows: list[dict[str, Any]] = field(default_factory=list)  # of reports.csv, by epoch
     facts: dict[str, Any] = field(default_factory=dict)  # records.TRIAL_FACTS
+    unreported: dict[str, float] = field(default_factory=dict)  # columns of time in which it was held after a report
     error: str | None = None
     started: str | None = None
     ended: str | None = None
@@ -44,8 +45,16 @@ class TrialRecord:
         return found
 
     def total(self, column: str) -> float:
-        """The sum of a column over all epochs."""
-        return sum(row.get(column) or 0.0 for row in self.rows)
+        """The sum of a column over all epochs, and what is in no report; of ``records.ALONE`` the caches too."""
+        if column == records.ALONE:
+            return self.total("device_seconds") + (self.facts.get("cache_seconds") or 0.0)
+        return sum(row.get(column) or 0.0 for row in self.rows) + self.unreported.get(column, 0.0)
+
+    @property
+    def device(self) -> str | None:
+        """The kinds of devices that it was trained on."""
+        names = {row[records.DEVICE] for row in self.rows if row.get(records.DEVICE)}
+        return " and ".join(sorted(names)) or None
 
     def peak(self, column: str) -> float | None:
         """The most that a column had in any epoch; None if it had nothing."""
@@ -59,11 +68,15 @@ class Trials(dict[str, TrialRecord]):
         metric: decides a trial's best epoch.
         mode: of the metric, max or min.
         max_epochs: the most a trial can train.
+
+    Attributes:
+        cache_device_seconds: spent on filling caches, which is the study's.
     """
 
     def __init__(self, *, metric: str, mode: str, max_epochs: int) -> None:
         super().__init__()
         self.metric, self.mode, self.max_epochs = metric, mode, max_epochs
+        self.cache_device_seconds = 0.0
 
     def start(self, trial: str, params: dict[str, Any], *, until: int | None) -> TrialRecord:
         """A trial begins, or goes on from where it was paused or cut short, up to the epoch ``until``."""
@@ -98,8 +111,8 @@ class Trials(dict[str, TrialRecord]):
         return rows[epoch - 1].get(self.metric) if epoch <= len(rows) else None
 
     def device_seconds(self) -> float:
-        """Spent so far, by all trials of all sessions."""
-        return sum(trial.total("device_seconds") for trial in list(self.values()))
+        """Spent so far, by all trials of all sessions and on filling caches."""
+        return self.cache_device_seconds + sum(trial.total("device_seconds") for trial in list(self.values()))
 
     def best_row(self, trial: TrialRecord) -> dict[str, Any] | None:
         """The trial's best epoch by the objective; None before any report."""

@@ -10,11 +10,13 @@ import asyncio
 import collections
 import contextlib
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from mmtune import records
-from mmtune.slots.messages import CacheJob, End, Event, Order, Pending, Row, TrialJob
+from mmtune.slots.holds import Holds
+from mmtune.slots.messages import CacheJob, End, Event, Order, Pending, Row, Spent, TrialJob
 
 
 @dataclass
@@ -35,10 +37,22 @@ class Broker:
     Args:
         max_retries: how often a trial whose workers die is tried again.
         poll_seconds: how long a long poll waits before it says "nothing yet".
+        slots: their names.
+        workers: of a slot.
+        share: of a device that a worker holds.
     """
 
-    def __init__(self, *, max_retries: int, poll_seconds: float = 10.0) -> None:
+    def __init__(
+        self,
+        *,
+        max_retries: int,
+        poll_seconds: float = 10.0,
+        slots: Sequence[str] = (),
+        workers: int = 1,
+        share: float = 1.0,
+    ) -> None:
         self._max_retries, self._poll_seconds = max_retries, poll_seconds
+        self._holds = Holds(slots, workers=workers, share=share)
         self._jobs: dict[str, _Job] = {}
         self._queue: collections.deque[str] = collections.deque()
         self._busy: dict[str, str] = {}  # slot -> trial
@@ -75,6 +89,7 @@ class Broker:
             self._forget(trial)
         elif job.pending is not None:
             job.acked_epoch = max(job.acked_epoch, job.pending[1]["epoch"])
+            self._holds.answered(trial)
             job.pending = None
             job.event.clear()
             job.decided.set()
@@ -102,6 +117,7 @@ class Broker:
         job.attempt += 1
         self._busy[slot] = trial
         self._served[slot] += 1
+        self._holds.take(slot, trial, job.payload.get("trial"))
         return Order(slot=slot, trial=trial, attempt=job.attempt, job=job.payload, known_epoch=job.acked_epoch)
 
     async def report(self, trial: str, attempt: int, row: Row) -> bool:
@@ -112,7 +128,7 @@ class Broker:
         if job.stop or row["epoch"] <= job.acked_epoch:
             return job.stop
         job.decided.clear()
-        job.pending = ("report", row)
+        job.pending = ("report", self._holds.report(trial, row))
         job.event.set()
         await job.decided.wait()
         return job.stop or self._closing
@@ -120,15 +136,20 @@ class Broker:
     async def finish(self, slot: str, trial: str, attempt: int, end: End) -> None:
         """The job is over; ``end`` has 'state', and 'reason', 'facts' or 'error'."""
         job = self._jobs.get(trial)
+        if self._busy.get(slot) == trial and (job is None or job.attempt == attempt):
+            del self._busy[slot]
+            self._holds.give_back(slot)
         if job is None or job.attempt != attempt:
             return
-        if self._busy.get(slot) == trial:
-            del self._busy[slot]
         if job.stop or self._closing:  # the trial actor has moved on
             self._forget(trial)
         else:
             job.pending = ("end", end)
             job.event.set()
+
+    async def filled(self, slot: str, what: str, rows: int | None, seconds: float, device: str) -> None:
+        """The job made something for the cache, or waited for another: that is the study's time, not the trial's."""
+        self._holds.filled(slot, what, rows, seconds, device)
 
     # --- driver -------------------------------------------------------------------------------------
     async def slot_died(self, slot: str, why: str) -> int:
@@ -138,6 +159,10 @@ class Broker:
             async with self._changed:
                 self._changed.notify_all()
         return self._served[slot]
+
+    async def spent(self, *, is_last: bool = False) -> Spent:
+        """Where the time went since this was asked last; ``is_last`` ends the accounts: what is held is given back."""
+        return self._holds.spent(is_last=is_last)
 
     async def close(self) -> None:
         """Stops running jobs at their next report and lets the slots' workers return."""
@@ -152,6 +177,7 @@ class Broker:
 
     def _requeue(self, slot: str, why: str) -> None:
         trial = self._busy.pop(slot)
+        self._holds.give_back(slot)
         job = self._jobs.get(trial)
         if job is None:
             return

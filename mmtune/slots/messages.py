@@ -9,6 +9,7 @@ from typing import Any, Literal, Required, TypedDict
 class TrialJob(TypedDict):
     """A trial to train."""
 
+    trial: str  # its id
     config: dict[str, Any]  # of a TrialConfig
     folder: str  # trials/<id>/
     known_epoch: int  # the last one that the ledger has
@@ -39,6 +40,15 @@ class End(TypedDict, total=False):
     facts: dict[str, Any]  # records.TRIAL_FACTS
     error: str
     traceback: str
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Where the time of the slots went beside what reports say, since it was asked for last."""
+
+    fillings: list[dict[str, Any]]  # rows of caches.csv
+    unreported: list[tuple[str, dict[str, float]]]  # trial, columns of time after its last report
+    idle: float  # device-seconds in which slots had no job
 
 
 Row = dict[str, Any]  # of reports.csv

@@ -28,7 +28,7 @@ import ray.train
 from ray.exceptions import RayError
 
 from mmtune.slots.broker import Broker
-from mmtune.slots.messages import CacheJob
+from mmtune.slots.messages import CacheJob, Spent
 from mmtune.slots.worker import serve
 
 if TYPE_CHECKING:
@@ -75,15 +75,15 @@ class SlotPool:
         self.shape, self.storage, self.filling, self.env = shape, storage, filling, env or {}
         self.name = f"mmtune-broker-{uuid.uuid4().hex[:12]}"
         actor = ray.remote(Broker).options(name=self.name, num_cpus=0, max_concurrency=10_000)
-        self.broker = actor.remote(max_retries=max_retries)
+        slots = [f"slot-{index}" for index in range(count)]
+        self.broker = actor.remote(
+            max_retries=max_retries, slots=slots, workers=shape.workers, share=shape.gpus_per_worker or 1.0
+        )
         self.error: str | None = None  # why no slot can be started, once that is clear
         self.lost: str | None = None  # why this pool is dead; a new one may live
         self._closing = threading.Event()
         self._broken: set[str] = set()
-        self._threads = [
-            threading.Thread(target=self._keep_up, args=(f"slot-{index}",), name=f"slot-{index}", daemon=True)
-            for index in range(count)
-        ]
+        self._threads = [threading.Thread(target=self._keep_up, args=(slot,), name=slot, daemon=True) for slot in slots]
         for thread in [*self._threads, threading.Thread(target=self._watch, name="broker-watch", daemon=True)]:
             thread.start()
 
@@ -101,16 +101,28 @@ class SlotPool:
                 job = CacheJob(requirement=pickle.dumps(need))
                 self.broker.submit.remote(f"prepare-{index}-{copy}", job)
 
-    def close(self, timeout: float = 20.0) -> None:
-        """Lets the workers return, so that their placement groups are freed; waits at most ``timeout`` seconds."""
+    def spent(self, *, is_last: bool = False) -> Spent | None:
+        """Where the slots' time went since this was asked last; None if the broker is gone."""
+        with contextlib.suppress(RayError):
+            return ray.get(self.broker.spent.remote(is_last=is_last), timeout=5)  # pyright: ignore[reportReturnType]
+        return None
+
+    def close(self, timeout: float = 20.0) -> Spent | None:
+        """Lets the workers return, so that their placement groups are freed; waits at most ``timeout`` seconds.
+
+        Returns:
+            As :meth:`spent`, for the last time.
+        """
         self._closing.set()
         with contextlib.suppress(RayError):
             ray.get(self.broker.close.remote(), timeout=5)
         deadline = time.monotonic() + timeout
         for thread in self._threads:
             thread.join(max(0.1, deadline - time.monotonic()))
+        spent = self.spent(is_last=True)
         with contextlib.suppress(RayError):
             ray.kill(self.broker)  # pyright: ignore[reportArgumentType]
+        return spent
 
     def _watch(self) -> None:
         """Notices that the broker is gone (killed for memory, say): without it nothing moves."""

@@ -66,12 +66,23 @@ def serve(settings: dict[str, Any]) -> None:
 
 
 def _obey(order: Order, ranks: Ranks, broker: ActorHandle) -> End:
+    import ray
+
+    from trainables.data.cache.books import Filling, booking
+    from trainables.devices import device_name
+
+    def hear(filling: Filling) -> None:
+        if ranks.rank == 0:  # the others wait for it, or it for them
+            name = device_name(ranks.device)
+            ray.get(broker.filled.remote(order.slot, filling.what, filling.rows, filling.seconds, name))
+
     job = order.job
-    return _fill_cache(job, ranks) if "requirement" in job else _train(order, job, ranks, broker)
+    with booking(hear):
+        return _fill_cache(job, ranks) if "requirement" in job else _train(order, job, ranks, broker)
 
 
 def _fill_cache(job: CacheJob, ranks: Ranks) -> End:
-    """Rank 0's work, and no trial's time."""
+    """Rank 0's work; the others wait for its next job."""
     try:
         if ranks.rank == 0:
             pickle.loads(job["requirement"]).build()

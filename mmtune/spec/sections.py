@@ -71,7 +71,7 @@ class Budget(Section):
     trials: int | None = Field(default=None, ge=1)
     """Trials of the study; null is no limit."""
     device_hours: float | None = Field(default=None, gt=0)
-    """Hours of training x workers, over all trials; null is no limit."""
+    """Hours x devices (a worker is gpus_per_worker GPUs, or one CPU device) of trials and caches; null is no limit."""
     wall_hours: float | None = Field(default=None, gt=0)
     """Hours from start to end; null is no limit."""
 
@@ -98,6 +98,11 @@ class Resources(Section):
     def threads(self) -> int:
         """CPU threads of a worker."""
         return max(1, int(self.cpus_per_worker))
+
+    @property
+    def devices(self) -> float:
+        """That a trial holds: GPUs or shares of them; on CPUs a worker is one device, however many it has."""
+        return self.workers * (self.gpus_per_worker or 1.0)
 
     @field_validator("gpus_per_worker", mode="before")
     @classmethod

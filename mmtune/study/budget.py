@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 
 @dataclass
 class Account:
-    """The time of a study: of its trials from the ledger, of its sessions from the clock."""
+    """The time of a study: of its trials and caches from the ledger, of its sessions from the clock."""
 
     budget: Budget
     trials: Trials
     seconds_before: float  # wall seconds of earlier sessions
-    _began: float = field(default_factory=time.monotonic, init=False)
+    began: float = field(default_factory=time.monotonic)  # when this session began, by time.monotonic
 
     def session_seconds(self) -> float:
         """Wall seconds since this session began."""
-        return time.monotonic() - self._began
+        return time.monotonic() - self.began
 
-    def seconds_left(self, *, devices: int) -> float | None:
+    def seconds_left(self, *, devices: float) -> float | None:
         """Device-seconds until a limit on time is reached, if ``devices`` are busy; None without such a limit."""
         budget, left = self.budget, []
         if budget.device_hours is not None:

@@ -12,10 +12,12 @@ from typing import Any
 from mmtune import records
 from mmtune.records import StudyFolder
 from mmtune.search.trials import TrialRecord, Trials
+from mmtune.slots.messages import Spent
 from mmtune.study.tensorboard import EventFiles, Kind
 from trainables.files import write_atomic
 
-_COST_COLUMNS = (*records.SUMS, "samples_per_second", *records.PEAKS, *records.TRIAL_FACTS)
+_TIME_COLUMNS = (*records.SUMS, records.ALONE)
+_COST_COLUMNS = (*_TIME_COLUMNS, records.DEVICE, "samples_per_second", *records.PEAKS, *records.TRIAL_FACTS)
 _LAST_COLUMNS = ("until_epoch", "error", "started", "ended")
 
 
@@ -36,6 +38,7 @@ class Ledger:
         metric, mode = objective
         self.trials = Trials(metric=metric, mode=mode, max_epochs=max_epochs)
         self._csv = records.CsvAppender(folder.reports)
+        self._caches = records.CsvAppender(folder.caches)
         self._events = EventFiles(folder.tensorboard, params)
         self._load()
 
@@ -87,6 +90,18 @@ class Ledger:
         self._events.end(record, metric=self.trials.metric, mode=self.trials.mode)
         self._write_trials()
 
+    def book(self, spent: Spent) -> None:
+        """What the slots' time went into beside reports."""
+        for filling in spent.fillings:
+            self._caches.append(filling)
+            self.trials.cache_device_seconds += filling["device_seconds"]
+        for trial, times in spent.unreported:
+            unreported = self.trials[trial].unreported
+            for column, seconds in times.items():
+                unreported[column] = unreported.get(column, 0.0) + seconds
+        if spent.unreported:
+            self._write_trials()
+
     def row(self, trial: TrialRecord) -> dict[str, Any]:
         """A trial's line of trials.csv: parameters, metrics at its best epoch, costs, how it ended."""
         best = self.trials.best_row(trial) or {}
@@ -99,7 +114,8 @@ class Ledger:
             "best_epoch": best.get("epoch"),
             **{key: records.NULL if value is None else value for key, value in trial.params.items()},
             **{key: value for key, value in best.items() if key.startswith("val_")},
-            **{column: trial.total(column) for column in records.SUMS},
+            **{column: trial.total(column) for column in _TIME_COLUMNS},
+            records.DEVICE: trial.device,
             "samples_per_second": sum(speed) / len(speed) if speed else None,
             **{column: trial.peak(column) for column in records.PEAKS},
             **trial.facts,
@@ -125,6 +141,10 @@ class Ledger:
         for row in records.read_rows(self.folder.reports):
             trial = self.trials.setdefault(row["trial"], TrialRecord(row["trial"], records.RUNNING))
             trial.rows.append({key: value for key, value in row.items() if key not in ("trial", "time")})
+        for row in records.read_rows(self.folder.trials):
+            self.trials[row["trial"]].unreported = records.unreported(row, self.trials[row["trial"]].rows)
+        fillings = records.read_rows(self.folder.caches)
+        self.trials.cache_device_seconds = sum(filling["device_seconds"] for filling in fillings)
 
     def _write_trials(self) -> None:
         rows = [self.row(self.trials[name]) for name in sorted(self.trials)]

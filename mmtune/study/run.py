@@ -9,6 +9,7 @@ them, hands out unfinished trials under their own ids, and each goes on from its
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -48,6 +49,7 @@ def run_study(
             exist, no cluster at ``address``.
         StudyBusyError: another process writes the study.
     """
+    began = time.monotonic()
     with study_lock(folder):
         info = records.read_json(folder.info)
         spec = load_spec(folder.spec)
@@ -67,7 +69,8 @@ def run_study(
             slots, _ = count_slots(spec, cluster_nodes())
             info["sessions"].append({"started": records.now(), "pid": os.getpid(), "slots": slots})
             records.write_json(folder.info, info)
-            return Session(folder, spec, info, slots=slots, interrupted=interrupted).run(say, run_tuner)
+            session = Session(folder, spec, info, slots=slots, interrupted=interrupted, began=began)
+            return session.run(say, run_tuner)
 
 
 def _is_finished(folder: StudyFolder, info: dict[str, Any]) -> bool:

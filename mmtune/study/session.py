@@ -11,7 +11,7 @@ import yaml
 
 from mmtune import records
 from mmtune.records import StudyFolder
-from mmtune.slots.messages import TrialJob
+from mmtune.slots.messages import Spent, TrialJob
 from mmtune.slots.requirements import requirements_of
 from mmtune.space.corners import corners
 from mmtune.space.optuna_names import to_optuna
@@ -50,10 +50,18 @@ class Session:
         info: study.json, this session's entry the last of 'sessions'.
         slots: trials at the same time.
         interrupted: set when a person wants it to end.
+        began: when it began, by time.monotonic.
     """
 
     def __init__(
-        self, folder: StudyFolder, spec: SearchSpec, info: dict[str, Any], *, slots: int, interrupted: threading.Event
+        self,
+        folder: StudyFolder,
+        spec: SearchSpec,
+        info: dict[str, Any],
+        *,
+        slots: int,
+        interrupted: threading.Event,
+        began: float,
     ) -> None:
         self.folder, self.spec, self.slots, self.interrupted = folder, spec, slots, interrupted
         self.failure: str | None = None  # why no trial should start any more, once that is clear
@@ -67,7 +75,8 @@ class Session:
             max_epochs=spec.epochs,
         )
         before = sum(session.get("seconds", 0.0) for session in info["sessions"])
-        self.account = Account(spec.budget, self.ledger.trials, before)
+        self.account = Account(spec.budget, self.ledger.trials, before, began)
+        self._idle, self._no_pool_since = 0.0, 0.0  # device-seconds; when, in session seconds, the last pool was closed
         self.screen = Screen(folder.name, self.ledger.trials, total=spec.budget.trials, filling=folder.filling)
 
     def run(self, say: Callable[[str], None], tune: Callable[[Session, Journal], str | None]) -> Ending:
@@ -91,12 +100,29 @@ class Session:
             self._info["sessions"][-1]["error"] = error
         finally:
             self.ledger.close()
-            self._info["sessions"][-1]["seconds"] = self.account.session_seconds()
+            self.pool_opens()
+            entry = self._info["sessions"][-1]
+            entry |= {"seconds": self.account.session_seconds(), "idle_device_seconds": self._idle}
             records.write_json(self.folder.info, self._info)
         is_interrupted = self.interrupted.is_set()
         trials = self.ledger.trials
         is_complete = error is None and not is_interrupted and not trials.unfinished() and not trials.paused()
         return Ending(self.folder, is_complete, is_interrupted, error, recovered)
+
+    def pool_opens(self) -> None:
+        """Until now nobody could use the devices: they were idle."""
+        self._idle += self._devices * (self.account.session_seconds() - self._no_pool_since)
+
+    def pool_closed(self, spent: Spent | None) -> None:
+        """``spent`` is all that :meth:`book` has not had."""
+        self._no_pool_since = self.account.session_seconds()
+        self.book(spent)
+
+    def book(self, spent: Spent | None) -> None:
+        """Where the time of the slots went beside reports; None if nobody knows."""
+        if spent is not None:
+            self.ledger.book(spent)
+            self._idle += spent.idle
 
     def look_at_failures(self) -> None:
         """Notes ``failure`` once the trials that ended last all failed with one error."""
@@ -115,11 +141,11 @@ class Session:
         write_atomic(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
         trials = self.ledger.trials
         known = trials[trial].epoch if trial in trials else 0
-        return {"config": config, "folder": str(folder), "known_epoch": known}
+        return {"trial": trial, "config": config, "folder": str(folder), "known_epoch": known}
 
     def seconds_left(self) -> float | None:
         """Device-seconds that the budget of time leaves; None without one."""
-        return self.account.seconds_left(devices=self.slots * self.spec.resources.workers)
+        return self.account.seconds_left(devices=self._devices)
 
     def requirements(self) -> list[Requirement]:
         """What the first trials need from the cache, so that the slots fill it side by side.
@@ -131,6 +157,11 @@ class Session:
         rows = first or corners(self.spec.space, limit=64)
         needed = [need for need in requirements_of(self.spec, rows, self._data_dir) if need.uses_features]
         return needed[: 2 * self.slots]
+
+    @property
+    def _devices(self) -> float:
+        """That all slots hold together."""
+        return self.slots * self.spec.resources.devices
 
     def _open_journal(self) -> Journal:
         from mmtune.search.journal import Journal

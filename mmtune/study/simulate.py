@@ -244,7 +244,7 @@ class _Replay:
             spec=replace(spec, budget=Budget(trials=len(recordings))),
             journal=journal,
             ledger=_Book(self.trials),
-            job=lambda name, params: {"config": params, "folder": "", "known_epoch": 0},
+            job=lambda name, params: {"trial": name, "config": params, "folder": "", "known_epoch": 0},
             rules=SCHEDULERS[spec.scheduler.name].rules(spec.scheduler.options, spec.epochs),
             is_spent=self.is_spent,
             seconds_left=lambda: self.seconds - self.spent,

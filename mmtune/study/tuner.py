@@ -16,8 +16,6 @@ from mmtune.search.searcher import StudySearcher
 from mmtune.slots.cluster import HEAD
 from mmtune.slots.pool import SlotPool, SlotShape
 from mmtune.slots.trial import run_trial
-from mmtune.study.ledger import Ledger
-from mmtune.study.screen import Screen
 
 if TYPE_CHECKING:
     from mmtune.search.journal import Journal
@@ -34,6 +32,7 @@ def run_tuner(session: Session, journal: Journal) -> str | None:
         Exception: whatever Tune raises when it falls, or RuntimeError when the pool is lost. Another may live.
     """
     spec, pool = session.spec, _pool(session)
+    session.pool_opens()
 
     def ended(trial: str, ticket: str) -> None:
         session.screen.ended(trial)
@@ -59,7 +58,7 @@ def run_tuner(session: Session, journal: Journal) -> str | None:
         if not has_failed and not session.interrupted.is_set():  # else what is paused goes on in another session
             searcher.prune_paused()
     finally:
-        pool.close(timeout=5.0 if session.interrupted.is_set() else 20.0)
+        session.pool_closed(pool.close(timeout=5.0 if session.interrupted.is_set() else 20.0))
     if pool.lost is not None:
         raise RuntimeError(pool.lost)
     return pool.error or session.failure
@@ -108,7 +107,7 @@ def _tuner(session: Session, pool: SlotPool, searcher: StudySearcher) -> tune.Tu
             storage_path=str(session.folder.tune),
             verbose=0,
             stop=_Stop(pool, session),
-            callbacks=[_Reports(session.ledger, session.screen)],
+            callbacks=[_Reports(pool, session)],
             failure_config=tune.FailureConfig(max_failures=spec.resources.max_trial_retries),
         ),
     )
@@ -119,23 +118,24 @@ def _dirname(trial: Trial) -> str:
 
 
 class _Reports(tune.Callback):
-    """Passes every epoch to the ledger and to the screen."""
+    """Passes every epoch to the ledger and to the screen, and where the time went."""
 
-    def __init__(self, ledger: Ledger, screen: Screen) -> None:
-        self._ledger, self._screen = ledger, screen
+    def __init__(self, pool: SlotPool, session: Session) -> None:
+        self._pool, self._session = pool, session
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: object
     ) -> None:
+        self._session.book(self._pool.spent())
         row = result.get("row")
         if row is None:
             return
-        name = trial.config["trial"]
-        known = self._ledger.trials
+        name, ledger = trial.config["trial"], self._session.ledger
+        known = ledger.trials
         until = known[name].until or known.max_epochs
         is_stopped = result.get("done") and row["epoch"] < until  # the scheduler's decision, and no pause
-        if self._ledger.add(name, {**row, "stopped": True} if is_stopped else row):
-            self._screen.reported(name, row)
+        if ledger.add(name, {**row, "stopped": True} if is_stopped else row):
+            self._session.screen.reported(name, row)
 
     def __reduce__(self) -> tuple[type[tune.Callback], tuple[()]]:
         return tune.Callback, ()  # Tune pickles what it is given; nothing of this is ever restored

@@ -29,7 +29,7 @@ SPEC: dict[str, Any] = {
     "resources": {"workers": 1},
 }
 PARAMS = ["family", "optim.lr", "model.hidden"]
-METRICS = ["val_accuracy", "val_loss", "wall_seconds", "device_seconds", "peak_memory_gib", "samples_per_second"]
+METRICS = ["val_accuracy", "val_loss", *records.SUMS, records.DEVICE, "peak_memory_gib", "samples_per_second"]
 COLUMNS = [*records.TRIAL_COLUMNS, *PARAMS, *METRICS, *records.TRIAL_FACTS, "error", "started", "ended"]
 
 

@@ -108,7 +108,7 @@ def test_cost_axis_is_logarithmic_over_more_than_a_decade(studies, dearest, scal
     path = studies.of(studies.trial(0, device_seconds=10.0), studies.trial(1, val_accuracy=0.6, device_seconds=dearest))
     axes = pareto_figure(load_studies(path), "val_accuracy").axes[0]
     assert axes.get_xscale() == scale
-    assert axes.get_xlabel() == "Device time of the trial (s)"
+    assert axes.get_xlabel() == "Device time of the trial, shared caches left out (s)"
 
 
 def test_front_is_drawn_as_a_step(studies):

@@ -7,6 +7,7 @@ import pytest
 
 from analysis.studies import choose_objective, load_reports, load_studies, mode_of, objectives, study_cost
 from mmtune import records
+from trainables.files import write_atomic
 
 LOSS = [{"metric": "val_loss", "mode": "min"}]
 
@@ -176,3 +177,14 @@ assert "matplotlib.pyplot" not in sys.modules, "pyplot keeps global state and lo
         [sys.executable, "-W", "error", "-c", code], cwd=root, env={"PYTHONPATH": str(root)}, capture_output=True
     )
     assert done.returncode == 0, done.stderr.decode()
+
+
+def test_a_study_s_caches_and_idle_slots_are_in_its_cost(studies):
+    path = studies.of(studies.trial(0, device_seconds=36.0))
+    rows = [{"trial": "t0000", "what": "tokens", "device_seconds": seconds} for seconds in (3.0, 6.0)]
+    write_atomic(path / "caches.csv", records.csv_text(["trial", "what", "device_seconds"], rows))
+    info = records.read_json(path / "study.json") | {"sessions": [{"idle_device_seconds": 7.2}, {}]}
+    records.write_json(path / "study.json", info)
+    cost = study_cost(path)
+    assert cost.device_hours == pytest.approx(45 / 3600) and cost.cache_hours == pytest.approx(9 / 3600)
+    assert cost.idle_hours == pytest.approx(0.002)

@@ -10,11 +10,15 @@ import cases
 import pytest
 
 from mmtune.records import INFERENCE
+from trainables.clock import PARTS
 from trainables.config import TrialConfig
 from trainables.data.formats import DATASETS
 
 HERE = Path(__file__).parent
-MEASURED = ("wall_seconds", "device_seconds", "samples_per_second", "peak_memory_gib", *INFERENCE)
+MEASURED = (
+    *("wall_seconds", "device_seconds", *PARTS, "setup_seconds"),
+    *("cache_seconds", "samples_per_second", "peak_memory_gib", *INFERENCE),
+)
 
 Rows = list[dict[str, Any]]
 

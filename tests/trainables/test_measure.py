@@ -5,6 +5,7 @@ import torch
 
 from mmtune import records
 from trainables import loop
+from trainables.clock import PARTS
 from trainables.loop import setup
 from trainables.measure import inference
 from trainables.ranks import Ranks
@@ -17,6 +18,9 @@ def test_costs_are_in_every_row_and_those_of_the_model_in_the_first(toy, tmp_pat
     first, second = outcome.reports
     for row in outcome.reports:
         assert row["device_seconds"] == row["wall_seconds"] > 0 and row["peak_memory_gib"] > 0
+        assert row["samples_per_second"] == pytest.approx(45 / row["train_seconds"])
+        assert row["device_seconds"] == pytest.approx(row["setup_seconds"] + sum(row[name] for name in PARTS))
+    assert min(second[name] for name in PARTS) > 0  # the first is from its checkpoint, which lacks its own writing
     assert first["num_parameters"] > first["num_trainable"] > 0 and "num_parameters" not in second
     assert all(first[name] > 0 and name not in second for name in records.INFERENCE)
     uncached = loop.train(toy("fusion", cache_features=False), folder=tmp_path / "uncached").reports[0]

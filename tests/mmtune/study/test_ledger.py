@@ -4,8 +4,10 @@ import csv
 
 from mmtune import records
 from mmtune.records import StudyFolder
+from mmtune.slots.messages import Spent
 from mmtune.study.ledger import Ledger
 from mmtune.study.tensorboard import Kind
+from trainables.clock import PARTS
 
 PARAMS: dict[str, Kind] = {"family": "word", "optim.lr": "number", "uda.n": "number"}
 
@@ -85,3 +87,43 @@ def test_a_report_is_written_once(tmp_path):
     assert not again.add("t0000", row(1, 0.4))
     assert again.add("t0000", row(2, 0.5))
     assert [line["epoch"] for line in records.read_csv(tmp_path / "reports.csv")] == ["1", "2"]
+
+
+def times(seconds):
+    return {"wall_seconds": seconds, "device_seconds": 2 * seconds, "setup_seconds": 2 * seconds}
+
+
+def test_a_trial_that_was_held_several_times_and_killed_adds_up(tmp_path):
+    """Two holds with reports, the ends of both, caches on the way; the process dies after each file was written."""
+    ledger = make(tmp_path)
+    assert ledger.trials.device_seconds() == 0
+    ledger.start("t0000", {"family": "text"}, until=2)
+    parts = {"train_seconds": 0.5, "eval_seconds": 0.25, "checkpoint_seconds": 0.125, "setup_seconds": 0.125}
+    ledger.add("t0000", row(1, 0.4, cache_seconds=7.0, device_kind="a GPU", **parts))
+    ledger.add("t0000", row(2, 0.5, device_kind="a GPU", **parts))
+    ledger.pause("t0000")
+    filling = {
+        "time": "2026-01-01T00:00:00Z", "trial": "t0000", "what": "tokens", "rows": 9, "seconds": 3.0,
+        "device_seconds": 6.0, "device": "a GPU",
+    }  # fmt: skip
+    ledger.book(Spent([filling], [("t0000", times(0.75))], idle=99.0))
+    expected = 1.0 + 1.0 + 1.5
+    for _ in range(2):  # as it is, and read back
+        trial = ledger.trials["t0000"]
+        assert trial.total("device_seconds") == expected and trial.total("device_seconds_alone") == expected + 7
+        assert (trial.total("wall_seconds"), trial.total("setup_seconds")) == (0.5 + 0.5 + 0.75, 0.25 + 1.5)
+        assert ledger.trials.device_seconds() == expected + 6  # the study's budget pays for the cache, once
+        ledger = make(tmp_path)
+    ledger.start("t0000", {"family": "text"}, until=3)
+    ledger.add("t0000", row(3, 0.6, device_kind="another", **parts))  # killed: trials.csv does not have this epoch
+    ledger = make(tmp_path)
+    assert ledger.trials["t0000"].total("device_seconds") == expected + 1
+    ledger.end("t0000", records.COMPLETE)
+    ledger.book(Spent([], [("t0000", times(0.25))], idle=0.0))
+    ledger = make(tmp_path)
+    [trial] = records.read_rows(tmp_path / "trials.csv")
+    assert trial["device_seconds"] == ledger.trials["t0000"].total("device_seconds") == expected + 1 + 0.5
+    assert trial["device_seconds_alone"] == trial["device_seconds"] + 7
+    assert trial["device_seconds"] == sum(trial[name] for name in [*PARTS, "setup_seconds"])
+    assert trial["device_kind"] == "a GPU and another"
+    assert [line["what"] for line in records.read_csv(tmp_path / "caches.csv")] == ["tokens"]

@@ -21,7 +21,7 @@ from mmtune.study.lock import lock_owner
 
 pytestmark = pytest.mark.slow
 
-TIMING = {"time", "wall_seconds", "device_seconds", "samples_per_second", "peak_memory_gib"}
+TIMING = {"time", *records.SUMS, "samples_per_second", "peak_memory_gib"}
 
 
 def spec_text(name, **changes):

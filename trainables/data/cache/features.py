@@ -6,6 +6,7 @@ A locked encoder over a fixed view of the data is a constant function, so its ou
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -18,12 +19,13 @@ from trainables.augment.views import ImageView, TextView
 from trainables.batch import Batch
 from trainables.config import ImageFit
 from trainables.data.cache.arrays import Ragged, Shared, forget_pages, open_shared
-from trainables.data.cache.images import prepare_images
+from trainables.data.cache.images import images_key, prepare_images
 from trainables.data.cache.progress import tell
 from trainables.data.cache.static import view_key
-from trainables.data.cache.store import build_if_free, build_once, folder_of, meta, remove
-from trainables.data.cache.tokens import Tokens, prepare_tokens
+from trainables.data.cache.store import SHARDS, build_if_free, build_once, folder_of, meta, remove
+from trainables.data.cache.tokens import Tokens, prepare_tokens, tokens_key
 from trainables.data.reading.dataset import DatasetRef, dataset_key, load_table
+from trainables.devices import device_name
 from trainables.encoders.inputs import Input
 from trainables.encoders.port import encode, load_encoder
 from trainables.encoders.weights import fingerprint
@@ -84,6 +86,15 @@ class FeatureJob:
         assert not isinstance(self.view, TextView)
         return prepare_images(self.dataset, size=self.image_size, fit=self.image_fit, view=self.view)
 
+    @property
+    def _source_folder(self) -> Path:
+        """Where the tokens or pixels lie that they are computed from."""
+        if self.modality == "text":
+            assert not isinstance(self.view, ImageView)
+            return folder_of("tokens", tokens_key(self.dataset, self.input.encoder, self.view))
+        assert not isinstance(self.view, TextView)
+        return folder_of("images", images_key(self.dataset, self.image_size, self.image_fit, self.view))
+
     @cached_property
     def _order(self) -> np.ndarray:
         """Row numbers in the order of computing: texts by length, so that little is padding. Of images that rows
@@ -126,10 +137,10 @@ class FeatureJob:
             return self._assemble(folder)
 
         for index in range(self.num_shards) if has_shards else ():
-            build_if_free("shards", self._shard_key(index), partial(self.compute_shard, index))
+            build_if_free(SHARDS, self._shard_key(index), partial(self.compute_shard, index))
         folder = build_once("features", self.key, assemble)
         for index in range(self.num_shards) if has_shards else ():
-            shard = folder_of("shards", self._shard_key(index))
+            shard = folder_of(SHARDS, self._shard_key(index))
             if shard.exists():
                 remove(shard)
         return _open(folder)
@@ -140,13 +151,13 @@ class FeatureJob:
         Raises:
             ValueError: as :meth:`open`.
         """
-        return build_once("shards", self._shard_key(index), partial(self.compute_shard, index))
+        return build_once(SHARDS, self._shard_key(index), partial(self.compute_shard, index))
 
     def compute_shard(self, index: int, folder: Path) -> dict[str, Any]:
         """Writes one shard into a folder, whatever the cache holds; its facts."""
         lengths, parts = self._lengths(), []
         shard = self._order[index * SHARD_ROWS : (index + 1) * SHARD_ROWS]
-        before = SHARD_ROWS * sum(folder_of("shards", self._shard_key(other)).exists() for other in range(index))
+        before = SHARD_ROWS * sum(folder_of(SHARDS, self._shard_key(other)).exists() for other in range(index))
         for start in range(0, len(shard), _CHUNK):
             rows = shard[start : start + _CHUNK]
             batch = self._batch(rows)
@@ -163,9 +174,11 @@ class FeatureJob:
             tell(self._about, before + start + len(rows), len(self._order))
         np.save(folder / "values.npy", np.concatenate(parts))
         return {
+            "about": f"{self._about}, shard {index + 1} of {self.num_shards}",
+            "rows": len(shard),
             "width": self._encoder.width,
             "num_parameters": sum(parameter.numel() for parameter in self._encoder.parameters()),
-            "device": torch.cuda.get_device_name() if self._device.type == "cuda" else "cpu",
+            "device": device_name(self._device),
         }
 
     def put_shard(self, index: int, files: dict[str, bytes], facts: dict[str, Any]) -> None:
@@ -176,7 +189,7 @@ class FeatureJob:
                 (folder / name).write_bytes(content)
             return facts
 
-        build_once("shards", self._shard_key(index), write)
+        build_once(SHARDS, self._shard_key(index), write)
 
     def _shard_key(self, index: int) -> dict[str, Any]:
         return {**self.key, "shard": index, "rows": SHARD_ROWS}
@@ -204,7 +217,7 @@ class FeatureJob:
         return None
 
     def _assemble(self, folder: Path) -> dict[str, Any]:
-        lengths, out, facts = self._lengths(), None, []
+        began, lengths, out, facts = time.perf_counter(), self._lengths(), None, []
         offsets = None if lengths is None else np.concatenate([[0], np.cumsum(lengths)])
         for index in range(self.num_shards):
             shard = self.build_shard(index)
@@ -225,10 +238,14 @@ class FeatureJob:
             forget_pages(out)
             facts.append(meta(shard))
         assert out is not None
+        source = meta(self._source_folder)
         if offsets is not None:
             np.save(folder / "offsets.npy", offsets)
         return {
             "about": self._about,
+            "rows": len(self._order),
+            "seconds": sum(each["seconds"] for each in facts) + time.perf_counter() - began,
+            "sources": {self._source_folder.name: source["seconds"], **source["sources"]},
             **{name: facts[0][name] for name in ("width", "num_parameters", "device")},
         }
 

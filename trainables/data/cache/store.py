@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -23,9 +24,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from trainables.data.cache.books import SHORTEST_WAIT, book_made, book_use, book_wait, booking, making
 from trainables.files import checksum, write_atomic
 
-FORMAT = 3  # raise when what a builder writes changes
+FORMAT = 4  # raise when what a builder writes changes
 
 
 def cache_root() -> Path:
@@ -34,6 +36,7 @@ def cache_root() -> Path:
 
 
 Build = Callable[[Path], Mapping[str, Any]]
+SHARDS = "shards"  # the kind of folders that are parts of another
 
 
 def build_once(kind: str, key: Mapping[str, Any], build: Build) -> Path:
@@ -42,14 +45,17 @@ def build_once(kind: str, key: Mapping[str, Any], build: Build) -> Path:
     Args:
         kind: 'tokens', 'images', 'features', ...; the first level of the cache.
         key: JSON-able; everything the content depends on.
-        build: writes files into the folder it is given and returns facts for ``meta.json``; ``about`` among them
-            says what it is when the cache is listed.
+        build: writes files into the folder it is given and returns facts for ``meta.json``: ``about`` says what it
+            is when the cache is listed, ``rows`` how many it holds, ``seconds`` what it took if that is not what this
+            call took, ``sources`` the folders that it was made from with their seconds.
 
     Raises:
         ValueError: the cache cannot be written.
     """
     folder = _build(kind, key, build, waits=True)
     assert folder is not None
+    if kind != SHARDS:  # which the whole counts
+        book_use(folder.name, meta(folder))
     return folder
 
 
@@ -65,13 +71,17 @@ def _build(kind: str, key: Mapping[str, Any], build: Build, *, waits: bool) -> P
     lock = _lock(folder)
     with _cache_errors():
         folder.parent.mkdir(parents=True, exist_ok=True)
+        began = time.perf_counter()
         try:
             lock.acquire(blocking=waits)
         except Timeout:
             return None
+        waited = time.perf_counter() - began
     try:
         if folder.exists():
             if _is_intact(folder):
+                if waited > SHORTEST_WAIT:
+                    book_wait(str(meta(folder).get("about", kind)), waited)
                 return folder
             with _cache_errors():
                 _remove(folder)
@@ -81,14 +91,18 @@ def _build(kind: str, key: Mapping[str, Any], build: Build, *, waits: bool) -> P
         with _cache_errors():
             temporary.mkdir()
         try:
-            facts = build(temporary)
-            sums = {file.name: checksum(file) for file in sorted(temporary.iterdir())}
-            content = {"key": {"format": FORMAT, **key}, "checksums": sums, **facts}
-            (temporary / "meta.json").write_text(json.dumps(content, indent=1))
-            for file in temporary.iterdir():
-                with file.open("rb+") as handle:
-                    os.fsync(handle.fileno())
-            temporary.rename(folder)
+            with making() as made, booking() as book:
+                facts = build(temporary)
+                sums = {file.name: checksum(file) for file in sorted(temporary.iterdir())}
+                content = {"key": {"format": FORMAT, **key}, "checksums": sums, "seconds": made.seconds, **facts}
+                content["sources"] = book.used | content.get("sources", {})
+                (temporary / "meta.json").write_text(json.dumps(content, indent=1))
+                for file in temporary.iterdir():
+                    with file.open("rb+") as handle:
+                        os.fsync(handle.fileno())
+                temporary.rename(folder)
+                seconds = made.seconds
+            book_made(facts, seconds)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise

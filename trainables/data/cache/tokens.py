@@ -74,6 +74,7 @@ def prepare_tokens(dataset: DatasetRef, *, encoder: str, view: TextView | None =
         num_before = (len(specials) + 1) // 2 if len(specials) > 1 else 0
         return {
             "about": about,
+            "rows": len(texts),
             "prefix": specials[:num_before],
             "suffix": specials[num_before:],
             "pad": tokenizer.pad_token_id or 0,

@@ -31,7 +31,7 @@ def word_neighbours(dataset: DatasetRef, view: TextView) -> WordNeighbours:
             tokenizer = dataset_tokenizer(dataset, view.vectors)
             neighbours = WordNeighbours.from_text_encoder(tokenizer, word_embeddings(view.vectors))
         neighbours.save(folder / "words.json")
-        return {"words": len(neighbours.nearest), "about": f"nearest words of {view.vectors}"}
+        return {"rows": len(neighbours.nearest), "about": f"nearest words of {view.vectors}"}
 
     if view.is_file:
         if not Path(view.vectors).is_file():

@@ -1,0 +1,54 @@
+"""Where the time of a trial goes. Its workers are held from the moment it is given to them until they give it back;
+what they did not spend on one of ``PARTS`` is setup: opening data, building the model, waiting for a decision, timing
+the finished model. Only the standard library."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+PARTS: tuple[str, ...] = ("train_seconds", "eval_seconds", "checkpoint_seconds")
+
+
+class Clock:
+    """One process's clock; it starts when it is made."""
+
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """From now on."""
+        self._since, self._left_out = time.perf_counter(), 0.0
+        self._parts = dict.fromkeys(PARTS, 0.0)
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Time of the block is that of ``name``, one of ``PARTS``."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._parts[name] += time.perf_counter() - began
+
+    def leave_out(self, seconds: float) -> None:
+        """So many passed on what is booked elsewhere: caches."""
+        self._left_out += seconds
+
+    def read(self) -> dict[str, float]:
+        """``wall_seconds`` since it started, and the parts of them."""
+        return {"wall_seconds": time.perf_counter() - self._since - self._left_out, **self._parts}
+
+
+def split(wall: float, *, devices: float, parts: Mapping[str, float]) -> dict[str, float]:
+    """The columns of time: ``wall_seconds``, ``device_seconds``, and what these were for, in device-seconds too.
+
+    Args:
+        wall: seconds that the workers were held.
+        devices: that they hold together.
+        parts: device-seconds of ``PARTS``; those that are missing are 0.
+    """
+    known = {name: parts.get(name) or 0.0 for name in PARTS}
+    held = wall * devices
+    setup = max(0.0, held - sum(known.values()))
+    return {"wall_seconds": wall, "device_seconds": held, **known, "setup_seconds": setup}
