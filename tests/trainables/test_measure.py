@@ -68,7 +68,7 @@ def test_the_time_of_a_sample_is_what_another_clock_says(cache_features, toy, tm
             seconds.append(time.perf_counter() - began)
         return sorted(seconds)[count // 2]
 
-    for _ in range(5):  # others may be at work
+    for _ in range(20):  # others may be at work
         with torch.inference_mode():
             fastest(2)
             mine = 1000 * fastest(15) / 32
