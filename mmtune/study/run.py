@@ -70,7 +70,9 @@ def run_study(
             info["sessions"].append({"started": records.now(), "pid": os.getpid(), "slots": slots})
             records.write_json(folder.info, info)
             session = Session(folder, spec, info, slots=slots, interrupted=interrupted, began=began)
-            return session.run(say, run_tuner)
+            ending = session.run(say, run_tuner)
+        session.close_books()
+        return ending
 
 
 def _is_finished(folder: StudyFolder, info: dict[str, Any]) -> bool:

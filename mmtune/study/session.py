@@ -100,10 +100,7 @@ class Session:
             self._info["sessions"][-1]["error"] = error
         finally:
             self.ledger.close()
-            self.pool_opens()
-            entry = self._info["sessions"][-1]
-            entry |= {"seconds": self.account.session_seconds(), "idle_device_seconds": self._idle}
-            records.write_json(self.folder.info, self._info)
+            self.close_books()
         is_interrupted = self.interrupted.is_set()
         trials = self.ledger.trials
         is_complete = error is None and not is_interrupted and not trials.unfinished() and not trials.paused()
@@ -111,7 +108,16 @@ class Session:
 
     def pool_opens(self) -> None:
         """Until now nobody could use the devices: they were idle."""
-        self._idle += self._devices * (self.account.session_seconds() - self._no_pool_since)
+        now = self.account.session_seconds()
+        self._idle += self._devices * (now - self._no_pool_since)
+        self._no_pool_since = now
+
+    def close_books(self) -> None:
+        """Writes what the session took so far into study.json: at its end, and once more when Ray has ended too."""
+        self.pool_opens()
+        entry = self._info["sessions"][-1]
+        entry |= {"seconds": self.account.session_seconds(), "idle_device_seconds": self._idle}
+        records.write_json(self.folder.info, self._info)
 
     def pool_closed(self, spent: Spent | None) -> None:
         """``spent`` is all that :meth:`book` has not had."""
