@@ -229,7 +229,7 @@ def test_a_pooler_may_be_missing(saved, tmp_path):
     assert all(state[name].equal(alike[name]) for name in state)
     changed = {name for name, value in other.state_dict().items() if not value.equal(state[name])}
     assert changed == {"pooler.dense.weight"}  # biases begin at 0
-    assert state["pooler.dense.weight"].std().item() == pytest.approx(0.02, rel=0.2)  # as BERT draws
+    assert state["pooler.dense.weight"].std().item() == pytest.approx(0.02, rel=0.5)  # as BERT draws; of few
 
 
 def test_broken_weights_are_one_clear_error(saved, tmp_path):
