@@ -205,6 +205,11 @@ def cell(value: Any) -> str:
     return " ".join(str(value).splitlines())  # a bare carriage return would split the row for every reader
 
 
+def param_cell(value: Any) -> Any:
+    """A parameter's value as trials.csv has it: null is a word, an empty cell one that the trial does not have."""
+    return NULL if value is None else value
+
+
 def csv_text(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
     """A whole CSV file as text, header first; None becomes an empty cell."""
     out = io.StringIO()

@@ -112,7 +112,7 @@ class Ledger:
             "state": trial.state,
             "epochs": trial.epoch,
             "best_epoch": best.get("epoch"),
-            **{key: records.NULL if value is None else value for key, value in trial.params.items()},
+            **{key: records.param_cell(value) for key, value in trial.params.items()},
             **{key: value for key, value in best.items() if key.startswith("val_")},
             **{column: trial.total(column) for column in _TIME_COLUMNS},
             records.DEVICE: trial.device,
@@ -130,7 +130,8 @@ class Ledger:
         self._events.close()
 
     def _load(self) -> None:
-        for row in records.read_rows(self.folder.trials):
+        rows = records.read_rows(self.folder.trials)
+        for row in rows:
             trial = TrialRecord(row["trial"], row["state"])
             given = {key: row[key] for key in self.params if row.get(key) is not None}
             trial.params = {key: None if value == records.NULL else value for key, value in given.items()}
@@ -141,7 +142,7 @@ class Ledger:
         for row in records.read_rows(self.folder.reports):
             trial = self.trials.setdefault(row["trial"], TrialRecord(row["trial"], records.RUNNING))
             trial.rows.append({key: value for key, value in row.items() if key not in ("trial", "time")})
-        for row in records.read_rows(self.folder.trials):
+        for row in rows:
             self.trials[row["trial"]].unreported = records.unreported(row, self.trials[row["trial"]].rows)
         fillings = records.read_rows(self.folder.caches)
         self.trials.cache_device_seconds = sum(filling["device_seconds"] for filling in fillings)

@@ -302,9 +302,10 @@ class _Replay:
     def _epoch(self, job_id: str, name: str) -> bool:
         """The trial's next report; whether it stops there."""
         recording, record = self.taken[name], self.trials[name]
-        self.spent += self._cost(name)
+        cost = self._cost(name)
+        self.spent += cost
         value = recording.values[min(record.epoch, len(recording.values) - 1)]
-        record.rows.append({"epoch": record.epoch + 1, self.trials.metric: value, "device_seconds": self._cost(name)})
+        record.rows.append({"epoch": record.epoch + 1, self.trials.metric: value, "device_seconds": cost})
         result: dict[str, Any] = {"epoch": record.epoch, "value": math.nan if value is None else value}
         tune = SimpleNamespace(trial_id=job_id, config={"trial": name})
         decision = self.scheduler.on_trial_result(None, tune, result)  # pyright: ignore[reportArgumentType]
@@ -330,7 +331,7 @@ def _params(space: Space, cells: Mapping[str, str], where: str) -> dict[str, Any
         key = name.rpartition("#")[0]
         text = cells.get(key, "")
         if isinstance(domain, Categorical):
-            found = [choice for choice in domain.choices if records.cell(choice) == text]
+            found = [choice for choice in domain.choices if records.cell(records.param_cell(choice)) == text]
             if not found:
                 raise ValueError(f"{where}: {key} is '{text}', which is not in the study's space")
             return found[0]

@@ -11,7 +11,10 @@ import pytest
 
 from mmtune import records
 from mmtune.spec.search_spec import load_spec
+from mmtune.study.create import create_study
+from mmtune.study.ledger import Ledger
 from mmtune.study.simulate import Recording, compare, read_study, simulate, with_setting
+from mmtune.study.tensorboard import param_kinds
 
 EPOCHS = 9
 SPEC = load_spec(f"""\
@@ -89,6 +92,19 @@ def test_a_curve_that_a_search_cut_keeps_its_last_value_and_that_is_said():
     _, ((_, _, *cells),), remarks = compare(SPEC, cut, **how)
     assert cells == ["0.5000", "0.7500", "0.7500", "0.7500", "1.0", "1.0"]  # at 3, 7.5, 15 and 30 s
     assert remarks[1].startswith("1 of 1 curves were cut before epoch 9")
+
+
+def test_null_is_a_choice_like_others(tmp_path):
+    text = SPEC.text.replace("space:\n", "space:\n  optim.grad_clip: {type: categorical, choices: [null, 1.0]}\n")
+    spec = load_spec(text)
+    folder = create_study(spec, storage=tmp_path)
+    ledger = Ledger(folder, objective=("val_accuracy", "max"), params=param_kinds(spec.space), max_epochs=spec.epochs)
+    for name, clip in (("t0000", None), ("t0001", 1.0)):
+        ledger.start(name, {"optim.grad_clip": clip, "optim.lr": 0.001})
+        ledger.add(name, {"epoch": 1, "val_accuracy": 0.5, "device_seconds": 1.0})
+    ledger.close()
+    _, recordings = read_study(folder.root)
+    assert [recording.params["optim.grad_clip"] for recording in recordings] == [None, 1.0]
 
 
 def test_names_that_there_are_not():
