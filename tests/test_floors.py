@@ -26,7 +26,7 @@ FAMILIES_MAY = {
     f"trainables.{name}" for name in ("layers", "batch", "config", "freezing", "losses", "encoders", "task")
 }
 FLOORS = (  # of trainables, from the ground: a module imports from its own floor and from those below
-    ("clock", "devices", "errors", "files", "messages", "metrics", "ranking", "seeds", "task", "yamltree")
+    ("clock", "devices", "errors", "files", "imagefit", "messages", "metrics", "ranking", "seeds", "task", "yamltree")
     + ("data.reading.scale",),
     ("config",),
     ("batch",),

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-ImageFit = Literal["crop", "pad", "stretch"]
+from trainables.imagefit import ImageFit
 
 
 class Section(BaseModel):

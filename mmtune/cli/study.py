@@ -162,7 +162,7 @@ def _print_trials(table: pd.DataFrame | None, root: Path, title: str | None = No
 @app.command("status", epilog="Example: mmtune status studies/demo-openclipart")
 def status(study: StudyName) -> None:
     """How far a study is, while it runs or after its process died."""
-    from analysis.studies import study_cost
+    from analysis.studies import load_studies, study_cost
     from mmtune.filling import read_fillings
     from mmtune.records import is_finished, open_study, read_json
     from mmtune.study.lock import lock_owner
@@ -175,7 +175,7 @@ def status(study: StudyName) -> None:
     how = f"running ({owner})" if owner else "finished" if is_done else "not running"
     typer.echo(f"{folder.name}: {how}")
     typer.echo(f"  trials       {states or 'none yet'}{'' if total is None else f', of {total}'}")
-    table = _trials(folder.root)
+    table = load_studies(folder.root) if cost.states else None
     typer.echo(f"  epochs       {0 if table is None else int(table['epochs'].to_numpy().sum())}")
     trials = cost.device_hours - cost.cache_hours
     typer.echo(

@@ -41,7 +41,9 @@ class StopBelow(ToItsEpoch):
         brackets: int,
     ) -> None:
         super().__init__(trials=trials, is_spent=is_spent)
-        self._grace, self._eta, self._brackets = grace_epochs, reduction_factor, brackets
+        self._grace, self._eta = grace_epochs, reduction_factor
+        self._weights = [math.exp(-index) for index in range(brackets)]  # as in Ray fewer the later they begin
+        self._bracket_of: dict[str, int] = {}
 
     def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
         decision = super().on_trial_result(tune_controller, trial, result)
@@ -63,6 +65,7 @@ class StopBelow(ToItsEpoch):
         return TrialScheduler.STOP if is_below else decision
 
     def _bracket(self, trial: str) -> int:
-        """Of the ladders a trial climbs the one drawn from its number, as in Ray fewer the later they begin."""
-        weights = [math.exp(-index) for index in range(self._brackets)]
-        return random.Random(trial).choices(range(self._brackets), weights)[0]
+        """The ladder that a trial climbs, drawn from its number; drawn once, since a rung asks it of every trial."""
+        if trial not in self._bracket_of:
+            self._bracket_of[trial] = random.Random(trial).choices(range(len(self._weights)), self._weights)[0]
+        return self._bracket_of[trial]

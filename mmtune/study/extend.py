@@ -16,8 +16,8 @@ CHANGEABLE = (
 )  # fmt: skip
 
 
-def extended(folder: StudyFolder, overrides: Sequence[str]) -> SearchSpec:
-    """The study's spec with ``key=value`` applied; nothing is written.
+def extended(folder: StudyFolder, before: SearchSpec, overrides: Sequence[str]) -> SearchSpec:
+    """The spec ``before`` of a study with ``key=value`` applied; nothing is written.
 
     Raises:
         ValueError: an override that would change what the trials so far mean.
@@ -30,7 +30,7 @@ def extended(folder: StudyFolder, overrides: Sequence[str]) -> SearchSpec:
                 f"--set {override}: the study's trials would not be those of one search any more. "
                 f"A resumed study may change {', '.join(CHANGEABLE)}"
             )
-    spec, before = load_spec(folder.spec, overrides=overrides), load_spec(folder.spec)
+    spec = load_spec(folder.spec, overrides=overrides)
     changed = _fixed_resources(spec).items() - _fixed_resources(before).items()
     if changed:
         names = ", ".join(f"resources.{name}" for name, _ in sorted(changed))

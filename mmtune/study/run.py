@@ -54,7 +54,7 @@ def run_study(
         info = records.read_json(folder.info)
         spec = load_spec(folder.spec)
         if overrides:
-            spec = extended(folder, overrides)
+            spec = extended(folder, spec, overrides)
             write_extended(folder, spec, info)
         if _is_finished(folder, info):
             return Ending(folder, is_complete=True, is_interrupted=False, error=None, recovered=None)

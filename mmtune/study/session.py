@@ -106,15 +106,15 @@ class Session:
         is_complete = error is None and not is_interrupted and not trials.unfinished() and not trials.paused()
         return Ending(self.folder, is_complete, is_interrupted, error, recovered)
 
-    def pool_opens(self) -> None:
-        """Until now nobody could use the devices: they were idle."""
+    def book_idle(self) -> None:
+        """Since the last pool was closed nobody could use the devices: until now they were idle."""
         now = self.account.session_seconds()
         self._idle += self._devices * (now - self._no_pool_since)
         self._no_pool_since = now
 
     def close_books(self) -> None:
         """Writes what the session took so far into study.json: at its end, and once more when Ray has ended too."""
-        self.pool_opens()
+        self.book_idle()
         entry = self._info["sessions"][-1]
         entry |= {"seconds": self.account.session_seconds(), "idle_device_seconds": self._idle}
         records.write_json(self.folder.info, self._info)

@@ -32,7 +32,7 @@ def run_tuner(session: Session, journal: Journal) -> str | None:
         Exception: whatever Tune raises when it falls, or RuntimeError when the pool is lost. Another may live.
     """
     spec, pool = session.spec, _pool(session)
-    session.pool_opens()
+    session.book_idle()
 
     def ended(trial: str, ticket: str) -> None:
         session.screen.ended(trial)

@@ -1,17 +1,17 @@
 import numpy as np
 import pytest
 
-from trainables.ranking import average_precision, roc_areas
+from trainables.ranking import Ranking
 
 
 def test_average_precision_groups_ties():
     scores, truth = np.array([[0.9], [0.8], [0.8], [0.1]]), np.array([[1], [0], [1], [0]], dtype=bool)
-    assert average_precision(scores, truth) == pytest.approx([(1 / 1 + 2 / 3) / 2])
+    assert Ranking(scores, truth).average_precision == pytest.approx([(1 / 1 + 2 / 3) / 2])
 
 
 def test_average_precision_of_a_constant_is_the_share_of_positives():
     truth = np.array([[1, 1], [0, 0], [0, 1], [0, 0]], dtype=bool)
-    assert average_precision(np.zeros((4, 2)), truth).tolist() == [0.25, 0.5]
+    assert Ranking(np.zeros((4, 2)), truth).average_precision.tolist() == [0.25, 0.5]
 
 
 def random_scores(rng: np.random.Generator, num_rows: int, num_columns: int, *, has_ties: bool) -> np.ndarray:
@@ -28,4 +28,4 @@ def test_roc_areas_count_the_pairs_in_order(has_ties):
     for column in range(2):
         above = scores[truth[:, column], column, None] - scores[~truth[:, column], column]
         expected.append(((above > 0) + 0.5 * (above == 0)).mean())
-    assert roc_areas(scores, truth) == pytest.approx([*expected, np.nan], nan_ok=True)
+    assert Ranking(scores, truth).roc_areas == pytest.approx([*expected, np.nan], nan_ok=True)

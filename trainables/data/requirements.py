@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from trainables.augment.views import ImageView, TextView
-from trainables.config import ImageFit, TrialConfig
+from trainables.config import TrialConfig
 from trainables.data.cache.arrays import Shared
 from trainables.data.cache.features import FeatureJob, Features
 from trainables.data.cache.images import images_key, prepare_images
@@ -18,6 +18,7 @@ from trainables.encoders.inputs import Input
 from trainables.encoders.tokenizers import max_text_tokens
 from trainables.encoders.weights import find_weights
 from trainables.families import family_inputs
+from trainables.imagefit import ImageFit
 
 
 @dataclass(frozen=True)

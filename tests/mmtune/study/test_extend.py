@@ -30,7 +30,7 @@ def folder(tmp_path):
 
 def test_budget_and_what_does_not_touch_the_trials(folder):
     changes = ["budget.trials=40", "budget.device_hours=2", "resources.concurrent_trials=1"]
-    spec = extended(folder, changes)
+    spec = extended(folder, SPEC, changes)
     assert load_spec(folder.spec).budget.trials == 2  # nothing is written yet
     write_extended(folder, spec, read_json(folder.info))
     again = load_spec(folder.spec)
@@ -55,7 +55,7 @@ def test_budget_and_what_does_not_touch_the_trials(folder):
 def test_what_cannot_change_is_refused_and_nothing_is_lost(folder, override, message):
     before = folder.spec.read_bytes(), folder.info.read_bytes()
     with pytest.raises(ValueError) as caught:
-        extended(folder, [override])
+        extended(folder, SPEC, [override])
     assert message in str(caught.value)
     assert before == (folder.spec.read_bytes(), folder.info.read_bytes())
 

@@ -17,7 +17,6 @@ import torch
 
 from trainables.augment.views import ImageView, TextView
 from trainables.batch import Batch
-from trainables.config import ImageFit
 from trainables.data.cache.arrays import Ragged, Shared, forget_pages, open_shared
 from trainables.data.cache.images import images_key, prepare_images
 from trainables.data.cache.progress import tell
@@ -29,6 +28,7 @@ from trainables.devices import device_name
 from trainables.encoders.inputs import Input
 from trainables.encoders.port import encode, load_encoder
 from trainables.encoders.weights import fingerprint
+from trainables.imagefit import ImageFit
 
 SHARD_ROWS = 1024
 _CHUNK = 64  # rows a forward

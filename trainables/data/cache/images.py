@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from trainables.augment.views import ImageView
-from trainables.config import ImageFit
 from trainables.data.cache.arrays import Shared, forget_pages, open_shared
 from trainables.data.cache.progress import tell
 from trainables.data.cache.static import augmented_images, view_key
@@ -19,6 +18,7 @@ from trainables.data.reading.dataset import DatasetRef, dataset_key, load_table
 from trainables.data.reading.exclude import NAME as EXCLUDE
 from trainables.data.reading.pictures import decode_image
 from trainables.data.reading.table import ImageFiles
+from trainables.imagefit import ImageFit
 
 _CHUNK = 256  # rows at a time
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from trainables.augment.views import ImageView, TextView
-from trainables.config import ImageFit, UdaConfig
+from trainables.config import UdaConfig
 from trainables.data.cache.static import augmented_images, augmented_texts
 from trainables.data.reading.dataset import DatasetRef, dataset_texts, load_table
 from trainables.data.reading.pictures import decode_image
+from trainables.imagefit import ImageFit
 
 
 @dataclass(frozen=True)

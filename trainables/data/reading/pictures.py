@@ -10,7 +10,7 @@ from contextlib import suppress
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from trainables.config import ImageFit
+from trainables.imagefit import ImageFit
 
 # What Pillow raises for bytes that are no image, or not all of one.
 _UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)

@@ -7,7 +7,6 @@ import torch
 from PIL import Image
 
 from trainables.augment.views import ImageView
-from trainables.config import ImageFit
 from trainables.data.cache.arrays import Shared
 from trainables.data.cache.features import FeatureJob
 from trainables.data.cache.images import images_key, prepare_images
@@ -17,6 +16,7 @@ from trainables.data.requirements import requirements
 from trainables.encoders.inputs import Input
 from trainables.encoders.port import load_encoder
 from trainables.families import FAMILIES, family_module
+from trainables.imagefit import ImageFit
 
 FITS: tuple[ImageFit, ...] = get_args(ImageFit)
 
