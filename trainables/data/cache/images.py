@@ -78,7 +78,7 @@ def prepare_images(
         if broken:
             others = f", and {len(broken) - 1} more" if len(broken) > 1 else ""
             raise ValueError(
-                f"{sorted(broken)[0]}{others}. `mmtune data check {dataset.name}` lists them; replace the pictures, "
+                f"{sorted(broken)[0]}{others}. `{dataset.check_command}` lists them; replace the pictures, "
                 f"or leave the rows out: their ids, one a line, in {EXCLUDE} of the data folder"
             )
         if index is not None and len(units) < len(images):

@@ -32,6 +32,12 @@ class DatasetRef:
         """The dataset that ``config`` trains on."""
         return cls(config.dataset, config.data_dir)
 
+    @property
+    def check_command(self) -> str:
+        """What shows all that is wrong with it."""
+        where = "" if self.data_dir is None else f" --data {self.data_dir}"
+        return f"mmtune data check {self.name}{where}"
+
 
 @lru_cache(maxsize=2)
 def load_table(dataset: DatasetRef) -> Table:

@@ -25,11 +25,10 @@ def dataset_notes(dataset: DatasetRef, target: str | None = None) -> list[str]:
             none in common.
     """
     table, notes = load_table(dataset), []
-    where = "" if dataset.data_dir is None else f" --data {dataset.data_dir}"
     if table.problems:
         notes.append(
             f"rows left out or repaired: {len(table.problems)}, the first: {table.problems[0]} "
-            f"(all: mmtune data check {dataset.name}{where})"
+            f"(all: {dataset.check_command})"
         )
     name, labels = target or next(iter(table.targets)), load_target(dataset, target)
     notes += [*table.notes, *_class_notes(table.split, labels, name)]
