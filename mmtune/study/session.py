@@ -51,6 +51,7 @@ class Session:
         slots: trials at the same time.
         interrupted: set when a person wants it to end.
         began: when it began, by time.monotonic.
+        say: receives a line on what happens; None: nothing is shown.
     """
 
     def __init__(
@@ -62,11 +63,12 @@ class Session:
         slots: int,
         interrupted: threading.Event,
         began: float,
+        say: Callable[[str], None] | None,
     ) -> None:
         self.folder, self.spec, self.slots, self.interrupted = folder, spec, slots, interrupted
         self.failure: str | None = None  # why no trial should start any more, once that is clear
         self.number = len(info["sessions"])
-        self._info, self._data_dir = info, info["data_dir"]
+        self._info, self._data_dir, self._say = info, info["data_dir"], say
         objective = spec.objectives[0]
         self.ledger = Ledger(
             folder,
@@ -77,20 +79,20 @@ class Session:
         before = sum(session.get("seconds", 0.0) for session in info["sessions"])
         self.account = Account(spec.budget, self.ledger.trials, before, began)
         self._idle, self._no_pool_since = 0.0, 0.0  # device-seconds; when, in session seconds, the last pool was closed
-        self.screen = Screen(folder.name, self.ledger.trials, total=spec.budget.trials, filling=folder.filling)
+        total = spec.budget.trials
+        self.screen = Screen(folder.name, self.ledger.trials, total=total, filling=folder.filling, say=say)
 
-    def run(self, say: Callable[[str], None], tune: Callable[[Session, Journal], str | None]) -> Ending:
+    def run(self, tune: Callable[[Session, Journal], str | None]) -> Ending:
         """Runs Tune until the budget is spent, a signal comes or nothing can go on.
 
         Args:
-            say: receives a line on what a resume recovered.
             tune: one run of a Tuner; why the study cannot go on, or None.
         """
         journal = self._open_journal()
         self._retry(journal)
         recovered = self._recovered()
-        if recovered:
-            say(recovered)
+        if recovered and self._say is not None:
+            self._say(recovered)
         try:
             with self.screen:
                 error = self._tune(journal, tune)
