@@ -65,6 +65,16 @@ class Ranks:
                 raise AgreedError(f"rank {rank}: {where} is of {name} {other}, but rank 0 found {name} {values[0]}")
 
 
+def is_lost_peer(error: BaseException) -> bool:
+    """Whether a collective failed: another rank is gone, which says nothing of what this one computes.
+
+    gloo has no class for that; its messages open with the source file that they come from.
+    """
+    return isinstance(error, torch.distributed.DistError) or (
+        isinstance(error, RuntimeError) and "/gloo/" in str(error).partition("]")[0]
+    )
+
+
 def best_device(wanted: Literal["auto", "cpu", "gpu"] = "auto", rank: int = 0) -> torch.device:
     """The GPU of a rank on its own machine, or the CPU.
 

@@ -98,6 +98,7 @@ def _train(order: Order, job: TrialJob, ranks: Ranks, broker: ActorHandle) -> En
     from trainables.config import TrialConfig
     from trainables.errors import AgreedError, OutOfMemoryError
     from trainables.loop import train
+    from trainables.ranks import is_lost_peer
 
     def report(row: Row) -> bool:
         return bool(ray.get(broker.report.remote(order.trial, order.attempt, row)))
@@ -110,6 +111,8 @@ def _train(order: Order, job: TrialJob, ranks: Ranks, broker: ActorHandle) -> En
     except OutOfMemoryError as error:
         return {"state": records.INFEASIBLE, "error": str(error)}
     except Exception as error:
+        if ranks.world > 1 and is_lost_peer(error):
+            raise  # the trial goes on in the next group
         text = f"{type(error).__name__}: {error}"
         end: End = {"state": records.FAILED, "error": text, "traceback": traceback.format_exc()}
         is_agreed = isinstance(error, AgreedError) or ranks.world == 1

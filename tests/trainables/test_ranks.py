@@ -7,7 +7,7 @@ from trainables import loop
 from trainables.evaluate import PREDICTIONS, evaluate
 from trainables.loop import setup
 from trainables.model import model_size
-from trainables.ranks import Ranks
+from trainables.ranks import Ranks, is_lost_peer
 
 PLAIN = {"dropout": 0.0, "text_encoder": "tiny-bert"}
 
@@ -181,3 +181,13 @@ def test_a_rank_alone_needs_no_process_group():
     ranks.check_same(3, name="epoch", where="the checkpoint")
     with pytest.raises(ZeroDivisionError, match="as it was"):
         ranks.raise_together(ZeroDivisionError("as it was"))
+
+
+@pytest.mark.slow
+def test_who_loses_the_other_rank_knows_it(toy, in_new_processes, two_ranks, tmp_path):
+    job = {"config": toy("image").to_dict(), "folder": str(tmp_path), "kill": "step", "kill_rank": 0}
+    dead, (survivor,) = in_new_processes([job], world=2)
+    assert dead == [] and survivor["is_lost_peer"], survivor
+    own = [out for outs in two_ranks[1].values() for out in outs if "error" in out]
+    assert own and not any(out["is_lost_peer"] for out in own)
+    assert not is_lost_peer(ValueError("/data/gloo/x.csv: is missing"))

@@ -1,8 +1,9 @@
 """Runs trials in a process of its own, alone or as one of several ranks: python worker.py JOBS.json RANK WORLD.
 
-Each job names a config and a folder (one, or one a rank), and perhaps what is to go wrong: 'fail_rank' cannot build
-its model, 'nan_rank' has a loss of nan, 'kill' ends the process with SIGKILL. 'is_noiseless' takes dropout and sampled
-noise out of the model, so that ranks can be compared. What came out is written to ``out-RANK.json`` beside the jobs.
+Each job names a config and a folder (one, or one a rank), and perhaps what is to go wrong: 'fail_rank' cannot build its
+model, 'nan_rank' has a loss of nan, 'kill' ends the process ('kill_rank' alone) with SIGKILL. 'is_noiseless' takes
+dropout and sampled noise out of the model, so that ranks can be compared. What came out is written to ``out-RANK.json``
+beside the jobs.
 """
 
 import json
@@ -20,7 +21,7 @@ from trainables import loop, step
 from trainables.checkpoint import LAST
 from trainables.config import TrialConfig
 from trainables.data.formats import DATASETS
-from trainables.ranks import Ranks
+from trainables.ranks import Ranks, is_lost_peer
 
 RANDN_LIKE = torch.randn_like
 
@@ -44,7 +45,7 @@ def _run(job: dict[str, Any], ranks: Ranks) -> dict[str, Any]:
         loop.build_model = _fail
     if job.get("nan_rank") == ranks.rank:
         step.forward = lambda *given: _poisoned(*forward(*given))
-    if "kill" in job:
+    if "kill" in job and job.get("kill_rank", ranks.rank) == ranks.rank:
         _arrange_kill(job["kill"])
     if job.get("is_noiseless"):
         loop.build_model = lambda *given: noiseless(build_model(*given))
@@ -54,7 +55,7 @@ def _run(job: dict[str, Any], ranks: Ranks) -> dict[str, Any]:
         tested = loop.test_best(config, folder=folder, ranks=ranks) if job.get("test") else {}
         return {"rows": outcome.reports, "reason": outcome.reason, "facts": outcome.facts, **tested}
     except Exception as error:
-        return {"error": type(error).__name__, "text": str(error)}
+        return {"error": type(error).__name__, "text": str(error), "is_lost_peer": is_lost_peer(error)}
     finally:
         loop.build_model, step.forward = build_model, forward
         torch.randn_like = RANDN_LIKE

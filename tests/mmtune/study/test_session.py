@@ -230,21 +230,24 @@ def test_a_diverging_trial_fails_alone(tmp_path):
     assert (tmp_path / "studies" / "diverging" / "trials" / "t0000" / "error.txt").exists()
 
 
-def test_two_workers_train_like_one(tmp_path):
-    losses = {}
-    for workers, isolation in ((1, "process"), (2, "slot")):
+def test_two_workers_train_like_one_and_one_of_them_killed_changes_no_digit(tmp_path):
+    losses, twice = {}, {"optim.lr": 1e-3, "model.kind": "late", "uda.mode": "none"}
+    for workers, isolation, kills in ((1, "process", []), (2, "slot", ["--kill", "worker"])):
         text = spec_text(
             f"workers{workers}",
             budget={"trials": 2},
-            fixed={"epochs": 2, "model.dropout": 0.0},
+            fixed={"epochs": 5, "model.dropout": 0.0},
+            try_first=[twice, dict(twice)],
             scheduler={"name": "none"},
             resources={"workers": workers, "isolation": isolation},
         )
         (tmp_path / f"{workers}").mkdir()
-        ending, _ = on_four_cpus(tmp_path / f"{workers}", text)
+        ending, out = on_four_cpus(tmp_path / f"{workers}", text, *kills)
         assert ending == {"complete": True, "error": None, "free_cpus": 4.0}
+        assert ("killed worker" in out) == bool(kills)
         rows = reports(tmp_path / f"{workers}" / "studies" / f"workers{workers}")
-        assert len(rows) == 4
+        disturbed, whole = ([row for row in untimed(rows) if row.pop("trial") == name] for name in ("t0000", "t0001"))
+        assert [row["epoch"] for row in whole] == list("12345") and disturbed == whole
         losses[workers] = [float(row["val_loss"]) for row in rows]
         assert all(float(row["device_seconds"]) == pytest.approx(workers * float(row["wall_seconds"])) for row in rows)
     assert losses[2] == pytest.approx(losses[1], rel=0.05)  # tiny-bert's own dropout differs by rank
