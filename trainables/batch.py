@@ -22,6 +22,11 @@ _FIELDS = {  # modality -> its fields of a Batch
 _PADDED = ("input_ids", "attention_mask", "neighbours")
 
 
+def modality_fields(modality: str) -> tuple[str, ...]:
+    """The fields of a Batch that carry a modality, raw or as features."""
+    return _FIELDS[modality]
+
+
 @dataclass(slots=True, kw_only=True)
 class Batch:
     """B samples. None stands for an input that this dataset or family does not have.

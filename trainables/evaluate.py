@@ -5,6 +5,7 @@ Sizes: N samples, C classes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pyarrow.parquet
 import torch
 from torch import Tensor
 
+from trainables.batch import Batch, ModelOutput
 from trainables.data.ahead import ahead
 from trainables.data.data import Data
 from trainables.data.order import eval_batches
@@ -69,8 +71,15 @@ def evaluate(state: State, split: str) -> Evaluation:
     """
     logits, rows, reported = outputs(state, state.data.rows[split], what=split)
     loss, supervised = mean_losses(state, logits, rows)
-    logits, labels = state.data.in_own_units(logits), state.data.labels[rows]
-    metrics, left_out = compute_metrics(logits, labels, state.task), classes_left_out(logits, labels, state.task)
+    return evaluation_of(state.data, logits, rows, loss=loss, supervised=supervised, reported=reported)
+
+
+def evaluation_of(
+    data: Data, logits: np.ndarray, rows: np.ndarray, *, loss: float, supervised: float, reported: Row
+) -> Evaluation:
+    """What the logits (N, C) of rows (N,), a regression's as it learns them, say beside their losses."""
+    logits, labels, task = data.in_own_units(logits), data.labels[rows], data.task
+    metrics, left_out = compute_metrics(logits, labels, task), classes_left_out(logits, labels, task)
     return Evaluation(loss, supervised, metrics, left_out, reported, logits, rows)
 
 
@@ -82,13 +91,48 @@ def outputs(state: State, rows: np.ndarray, *, what: str) -> tuple[np.ndarray, n
     Raises:
         NonFiniteError: a logit is nan or infinite, and ``what`` it is of; on all ranks at once.
     """
-    ranks, report = state.ranks, getattr(state.model, "report", None)
+    parts = eval_batches(
+        state.data, rows, batch_size=state.config.eval_batch_size, rank=state.ranks.rank, world=state.ranks.world
+    )
     state.model.eval()
-    logits, joint, size = [], [], state.config.eval_batch_size
-    parts = list(eval_batches(state.data, rows, batch_size=size, rank=ranks.rank, world=ranks.world))
-    for batch in ahead(lambda part: clean_batch(state, part), parts, depth=state.depth):
+
+    def forward(batch: Batch) -> ModelOutput:
         with state.precision.autocast():
-            out = state.model(batch.to(ranks.device, non_blocking=True))
+            return state.model(batch.to(state.ranks.device, non_blocking=True))
+
+    return collect(
+        forward, lambda part: clean_batch(state, part), list(parts), ranks=state.ranks, depth=state.depth, what=what,
+        report=getattr(state.model, "report", None),
+    )  # fmt: skip
+
+
+def collect(
+    forward: Callable[[Batch], ModelOutput],
+    load: Callable[[np.ndarray], Batch],
+    parts: list[np.ndarray],
+    *,
+    ranks: Ranks,
+    what: str,
+    depth: int = 0,
+    report: Callable[[Tensor], Row] | None = None,
+) -> tuple[np.ndarray, np.ndarray, Row]:
+    """Runs a model over batches of rows; see :func:`outputs`.
+
+    Args:
+        forward: the model.
+        load: the batch of some rows.
+        parts: the rows of each batch of this rank.
+        ranks: this process among those that share the rows.
+        what: it is of, for an error.
+        depth: batches made in advance.
+        report: is told the joint features (N, D) of all rows.
+
+    Raises:
+        NonFiniteError: a logit is nan or infinite; on all ranks at once.
+    """
+    logits, joint = [], []
+    for batch in ahead(load, parts, depth=depth):
+        out = forward(batch)
         logits.append(out.logits)
         joint += [] if report is None else [out.features["joint"]]
     all_logits, all_rows = gather_rows(logits, parts, ranks=ranks)

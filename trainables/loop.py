@@ -53,6 +53,7 @@ from trainables.progress import Progress, Row, check_objective, overfitting
 from trainables.ranks import Ranks, best_device
 from trainables.rehearsal import rehearse
 from trainables.seeds import derive_seed
+from trainables.standalone import write_standalone
 from trainables.state import State
 from trainables.tally import Tally, Trained, measure_training
 from trainables.uda import DynamicLambda, check_uda
@@ -328,6 +329,7 @@ def save(state: State, row: Row, val: Evaluation) -> None:
         return
     belongs = {"config": state.config.to_dict(), "data": state.data.fingerprint}
     if state.progress.best_epoch == row["epoch"]:  # before last: cut short here, the epoch is trained again
+        write_standalone(state.folder, state.config, state.data)
         best = {**belongs, "epoch": row["epoch"], "report": row}
         save_checkpoint(state.folder / BEST, model_tensors(state.model), best)
         write_predictions(state.folder / PREDICTIONS, state.data, val)

@@ -43,7 +43,7 @@ def build_model(config: TrialConfig, data: Data) -> nn.Module:
             port.mean_D.copy_(mean_D)
             port.std_D.copy_(std_D)
         ports[modality] = port
-    return _family_model(config, data.task, ports)
+    return family_model(config, data.task, ports)
 
 
 def model_size(config: TrialConfig, *, workers: int = 1) -> tuple[int, int]:
@@ -65,7 +65,7 @@ def model_size(config: TrialConfig, *, workers: int = 1) -> tuple[int, int]:
             modality: load_port(modality, input, tabular=tabular, dataset=config.dataset)
             for modality, input in inputs.items()
         }
-        model = _family_model(config, task, ports)
+        model = family_model(config, task, ports)
     runs_in_parts(model, config, num_rows=-(-config.batch_size // workers))
     parameters = list(model.parameters())
     return sum(part.numel() for part in parameters), sum(part.numel() for part in parameters if part.requires_grad)
@@ -113,7 +113,12 @@ def load_tabular_encoder(
     raise ValueError(f"model.modalities: '{modality}' was asked for, but dataset {dataset} has no {what}")
 
 
-def _family_model(config: TrialConfig, task: Task, ports: dict[str, Port]) -> nn.Module:
+def family_model(config: TrialConfig, task: Task, ports: dict[str, Port]) -> nn.Module:
+    """The family's model on these ports, as ``config`` sets it.
+
+    Raises:
+        ValueError: a setting that the model cannot follow.
+    """
     model = family_module(config.family).build(config.model, task, ports)
     set_batch_norms(model, config)
     if splits_statistics(config.uda) and not moving_norms(model):

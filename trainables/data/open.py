@@ -85,6 +85,6 @@ def _fresh(config: TrialConfig, inputs: dict[str, Input], clean: dict[str, Any])
             found["tokens"] = FreshText(
                 texts=dataset_texts(dataset), ids=load_table(dataset).ids, neighbours=word_neighbours(dataset, view),
                 share=view.share, tokenizer=dataset_tokenizer(dataset, inputs[modality].encoder),
-                like=clean["tokens"], seed=config.seed,
+                seed=config.seed,
             )  # fmt: skip
     return found

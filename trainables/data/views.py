@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from trainables.augment.views import ImageView
 from trainables.augment.words import WordNeighbours
 from trainables.data.cache.arrays import Ragged, Shared
 from trainables.data.cache.features import Features
-from trainables.data.cache.tokens import Tokens
+from trainables.data.cache.tokens import Tokens, tokens_of
 from trainables.data.padding import pad_rows
 from trainables.seeds import derive_seed
 
@@ -29,7 +29,6 @@ class FreshText:
         neighbours: what words are replaced by.
         share: of the words.
         tokenizer: of the text encoder.
-        like: the clean tokens: the same specials and padding.
         seed: the trial's.
     """
 
@@ -38,7 +37,6 @@ class FreshText:
     neighbours: WordNeighbours
     share: float
     tokenizer: Any
-    like: Tokens
     seed: int
 
     def tokens(self, rows: np.ndarray, epoch: int) -> Tokens:
@@ -49,10 +47,7 @@ class FreshText:
             )
             for row in rows
         ]
-        encoded = self.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
-        offsets = np.concatenate([[0], np.cumsum([len(ids) for ids in encoded])])
-        values = np.array([token for ids in encoded for token in ids], np.int32)
-        return replace(self.like, ids=Ragged(values, offsets.astype(np.int64)))
+        return tokens_of(self.tokenizer, texts)
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,9 @@ def load_tokenizer(name: str, *, texts: list[str]) -> Any:
         ValueError: there is none.
     """
     if name in ARCHITECTURES:
-        from transformers import PreTrainedTokenizerFast
-
         config = load_config(name)
         size = getattr(config, "text_config", config).vocab_size
-        return PreTrainedTokenizerFast(
-            tokenizer_object=_wordpiece(texts, size), unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]",
-            sep_token="[SEP]", mask_token="[MASK]",
-        )  # fmt: skip
+        return _fast(_wordpiece(texts, size))
     from transformers import AutoTokenizer
 
     path = find_weights(name)
@@ -32,6 +27,29 @@ def load_tokenizer(name: str, *, texts: list[str]) -> Any:
     if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):  # transformers makes one up without files
         raise ValueError(f"tokenizer of '{name}' cannot be loaded: it has no vocabulary")
     return tokenizer
+
+
+def wordpiece_tokenizer(text: str) -> Any:
+    """The tokenizer of an architecture without weights, from its vocabulary as JSON (``backend_tokenizer.to_str()``).
+
+    Raises:
+        ValueError: it is none.
+    """
+    from tokenizers import Tokenizer
+
+    try:
+        return _fast(Tokenizer.from_str(text))
+    except Exception as error:  # the library raises no class of its own
+        raise ValueError(f"no tokenizer ({error})") from None
+
+
+def _fast(tokenizer: Any) -> Any:
+    from transformers import PreTrainedTokenizerFast
+
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]",
+        mask_token="[MASK]",
+    )  # fmt: skip
 
 
 @lru_cache(maxsize=8)

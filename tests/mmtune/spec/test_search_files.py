@@ -37,7 +37,8 @@ COLLECTIONS = ("demo", "smoke")  # other folders are families, and their files d
 
 TABULAR = Tabular(
     numeric=np.zeros((3, 2), np.float32), mean=np.zeros(2), std=np.ones(2), has_missing=np.zeros(2, bool),
-    codes=np.zeros((3, 2), np.int64), sizes=(4, 3), graph=Neighbours(np.arange(3), np.arange(4), 5),
+    codes=np.zeros((3, 2), np.int64), values={"a": ("1", "2", "3"), "b": ("1", "2")},
+    graph=Neighbours(np.arange(3), np.arange(4), 5),
 )  # fmt: skip
 
 

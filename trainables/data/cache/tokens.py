@@ -47,6 +47,21 @@ class Tokens:
         return max(0, max_len - len(self.prefix) - len(self.suffix))
 
 
+def tokens_of(tokenizer: Any, texts: list[str]) -> Tokens:
+    """Token ids of texts, in memory."""
+    encoded = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+    offsets = np.concatenate([[0], np.cumsum([len(ids) for ids in encoded])])
+    values = np.array([token for ids in encoded for token in ids], np.int32)
+    return Tokens(Ragged(values, offsets.astype(np.int64)), *_surroundings(tokenizer))
+
+
+def _surroundings(tokenizer: Any) -> tuple[list[int], list[int], int]:
+    """The specials before a text and behind it, and what pads it."""
+    specials = tokenizer("")["input_ids"]
+    num_before = (len(specials) + 1) // 2 if len(specials) > 1 else 0
+    return specials[:num_before], specials[num_before:], tokenizer.pad_token_id or 0
+
+
 def tokens_key(dataset: DatasetRef, encoder: str, view: TextView | None) -> dict[str, Any]:
     """What the token ids depend on."""
     return {**dataset_key(dataset), "encoder": fingerprint(encoder), "view": view_key(view)}
@@ -70,15 +85,8 @@ def prepare_tokens(dataset: DatasetRef, *, encoder: str, view: TextView | None =
                 out.write(np.array([token for ids in encoded for token in ids], np.int32))
                 tell(about, at + len(rows), len(texts))
         np.save(folder / "offsets.npy", np.concatenate([[0], np.cumsum(lengths)]))
-        specials = tokenizer("")["input_ids"]
-        num_before = (len(specials) + 1) // 2 if len(specials) > 1 else 0
-        return {
-            "about": about,
-            "rows": len(texts),
-            "prefix": specials[:num_before],
-            "suffix": specials[num_before:],
-            "pad": tokenizer.pad_token_id or 0,
-        }
+        prefix, suffix, pad = _surroundings(tokenizer)
+        return {"about": about, "rows": len(texts), "prefix": prefix, "suffix": suffix, "pad": pad}
 
     folder = build_once("tokens", tokens_key(dataset, encoder, view), build)
     facts = meta(folder)

@@ -6,8 +6,8 @@ N rows, M numbers, K columns of categories.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -23,21 +23,28 @@ class Tabular:
 
     Attributes:
         numeric: (N, M) float64, NaN where missing.
+        numeric_names: the M columns.
         mean: (M,) over the training rows.
         std: (M,) over the training rows; 1 where a column is constant.
         has_missing: (M,) bool: columns with a missing value in a training row.
         codes: (N, K) int64; 0 is missing, or a value that no training row has.
-        sizes: K numbers of codes, 0 included.
+        values: of the K columns by name, the values of code 1, 2, ...
         graph: neighbours of each row.
     """
 
     numeric: np.ndarray | None = None
+    numeric_names: tuple[str, ...] = ()
     mean: np.ndarray | None = None
     std: np.ndarray | None = None
     has_missing: np.ndarray | None = None
     codes: np.ndarray | None = None
-    sizes: tuple[int, ...] = ()
+    values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     graph: Neighbours | None = None
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """K numbers of codes, 0 included."""
+        return tuple(len(values) + 1 for values in self.values.values())
 
     def only(self, modalities: Collection[str]) -> Tabular:
         """What of it is one of 'numeric', 'categorical' and 'graph' among ``modalities``."""
@@ -46,8 +53,8 @@ class Tabular:
 
 
 _FIELDS = {
-    "numeric": ("numeric", "mean", "std", "has_missing"),
-    "categorical": ("codes", "sizes"),
+    "numeric": ("numeric", "numeric_names", "mean", "std", "has_missing"),
+    "categorical": ("codes", "values"),
     "graph": ("graph",),
 }
 
@@ -66,21 +73,26 @@ def tabular_of(table: Table) -> Tabular:
     """Statistics and codes come from the training rows alone, the most frequent value first."""
     is_train = table.split == "train"
     mean = std = has_missing = codes = None
-    sizes: list[int] = []
+    known: dict[str, tuple[str, ...]] = {}
     if table.numeric is not None:
         train = table.numeric[is_train]
         mean, std = moments(train)
         has_missing = np.logical_not(np.isfinite(train).all(axis=0))
     if table.categorical:
-        columns = []
-        for values in table.categorical.values():
+        for name, values in table.categorical.items():
             seen = Counter(value for value, used in zip(values, is_train, strict=True) if used and value is not None)
-            ranked = sorted(seen.items(), key=lambda item: (-item[1], item[0]))
-            code = {value: at for at, (value, _) in enumerate(ranked, start=1)}
-            columns.append([0 if value is None else code.get(value, 0) for value in values])
-            sizes.append(len(code) + 1)
-        codes = np.array(columns, np.int64).T
+            known[name] = tuple(sorted(seen, key=lambda value: (-seen[value], value)))
+        codes = category_codes(table.categorical, known)
     return Tabular(
-        numeric=table.numeric, mean=mean, std=std, has_missing=has_missing, codes=codes, sizes=tuple(sizes),
-        graph=table.graph,
+        numeric=table.numeric, numeric_names=table.numeric_names, mean=mean, std=std, has_missing=has_missing,
+        codes=codes, values=known, graph=table.graph,
     )  # fmt: skip
+
+
+def category_codes(columns: Mapping[str, Sequence[str | None]], known: Mapping[str, tuple[str, ...]]) -> np.ndarray:
+    """(N, K) int64 of the columns that ``known`` names; 0 is missing, or a value that it does not have."""
+    codes = []
+    for name, values in known.items():
+        code = {value: at for at, value in enumerate(values, start=1)}
+        codes.append([0 if value is None else code.get(value, 0) for value in columns[name]])
+    return np.array(codes, np.int64).T

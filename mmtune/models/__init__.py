@@ -1,0 +1,1 @@
+"""What a trained model can do: test, predict, embed, be taken away."""

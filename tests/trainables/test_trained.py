@@ -1,0 +1,145 @@
+"""A trained model from its folder alone gives what it gave while it was trained."""
+
+import json
+import shutil
+
+import cases
+import numpy as np
+import pyarrow.parquet
+import pytest
+
+from trainables.data.formats import DATASETS
+from trainables.data.open import open_data
+from trainables.data.reading.dataset import DatasetRef, load_table
+from trainables.data.reading.pictures import decode_image
+from trainables.data.reading.tabular import load_tabular
+from trainables.evaluate import PREDICTIONS
+from trainables.families import FAMILIES, family_module
+from trainables.loop import train
+from trainables.modelfolder import FACTS, read_facts
+from trainables.trained import Inputs, load_trained
+
+QUICK = ("fusion", "text")
+
+
+def families():
+    return [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in FAMILIES]
+
+
+def trained_on(toy, folder, family, **given):
+    config = toy(family, epochs=1, **given)
+    train(config, folder=folder)
+    return config, pyarrow.parquet.read_table(folder / PREDICTIONS)
+
+
+def inputs_of(rows, trained):
+    """Rows of the toy dataset as new data."""
+    table = load_table(DatasetRef("toy"))
+    graph = table.graph
+    size, fit = trained.config.image_size, trained.config.image_fit
+    return Inputs(
+        ids=[table.ids[row] for row in rows],
+        texts=[table.texts[row] for row in rows],
+        pixels=np.stack([decode_image(table.images[row], size=size, fit=fit, where="toy") for row in rows]),
+        numeric=table.numeric[rows],
+        categorical={name: [values[row] for row in rows] for name, values in table.categorical.items()},
+        neighbours=[graph.nodes[graph.offsets[row] : graph.offsets[row + 1]] for row in rows],
+    )
+
+
+def logits_of(trained, rows, *, size=8):
+    parts = [trained.batch(inputs_of(rows[at : at + size], trained)) for at in range(0, len(rows), size)]
+    return np.concatenate([trained.forward(part).logits.float().cpu().numpy() for part in parts])
+
+
+@pytest.mark.parametrize("family", families())
+def test_rows_without_their_dataset_give_the_logits_that_were_written(toy, tmp_path, monkeypatch, family):
+    config, written = trained_on(toy, tmp_path / "here", family, model=cases.of(family).VARIANTS[0])
+    moved = tmp_path / "there"
+    shutil.move(tmp_path / "here", moved)
+    rows = np.flatnonzero(load_table(DatasetRef("toy")).split == "val")
+    trained = load_trained(moved)
+    inputs = [inputs_of(rows[at : at + 8], trained) for at in range(0, len(rows), 8)]
+    monkeypatch.delitem(DATASETS, "toy")
+    load_table.cache_clear()
+    load_tabular.cache_clear()
+    logits = np.concatenate([trained.forward(trained.batch(part)).logits.float().numpy() for part in inputs])
+    assert [id for part in inputs for id in part.ids] == written["id"].to_pylist()
+    np.testing.assert_allclose(logits, np.array(written["logits"].to_pylist()), rtol=2e-3, atol=2e-3)
+    assert trained.facts.task.classes == ("red", "green", "blue")
+    assert trained.report["epoch"] == 1
+    assert config == trained.config
+
+
+def test_cached_features_give_the_same_digits(toy, tmp_path):
+    config, written = trained_on(toy, tmp_path, "fusion", model={"lock_text": True, "lock_image": True})
+    trained, data = load_trained(tmp_path), open_data(config)
+    assert {modality: used.is_cached for modality, used in trained.facts.encoders.items()} == {
+        "text": True, "image": True,
+    }  # fmt: skip
+    logits = trained.forward(data.batch(data.rows["val"], data.clean)).logits.numpy()
+    np.testing.assert_array_equal(logits, np.array(written["logits"].to_pylist(), np.float32))
+
+
+@pytest.mark.slow
+def test_numbers_categories_and_graph_come_from_the_folder(toy, tmp_path):
+    model = {"modalities": "text+numeric+categorical+graph"}
+    _, written = trained_on(toy, tmp_path, "fusion", model=model)
+    trained = load_trained(tmp_path)
+    rows = np.flatnonzero(load_table(DatasetRef("toy")).split == "val")
+    np.testing.assert_allclose(logits_of(trained, rows), np.array(written["logits"].to_pylist()), rtol=1e-4, atol=1e-4)
+    table = load_table(DatasetRef("toy"))
+    facts = trained.facts
+    assert [scale.name for scale in facts.numeric] == ["told", "noise", "constant"]
+    told = table.numeric[:45, 0].astype(float)
+    assert facts.numeric[0].mean == pytest.approx(np.nanmean(told))
+    assert facts.numeric[0].std == pytest.approx(np.nanstd(told))
+    assert sorted(facts.categorical["told"]) == ["class 0", "class 1", "class 2"]
+    assert facts.num_nodes == 9
+
+
+def test_a_regression_answers_in_its_own_unit(toy, tmp_path):
+    _, written = trained_on(toy, tmp_path, "text", target="number", objective="val_rmse")
+    trained = load_trained(tmp_path)
+    rows = np.flatnonzero(load_table(DatasetRef("toy")).split == "val")
+    answers = trained.scores(logits_of(trained, rows))
+    np.testing.assert_allclose(answers, np.array(written["logits"].to_pylist())[:, 0], rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", [name for name in FAMILIES if len(family_module(name).MODALITIES) > 1])
+def test_blank_input_is_what_an_empty_text_and_a_grey_picture_give(toy, tmp_path, family):
+    trained_on(toy, tmp_path, family, model=cases.of(family).VARIANTS[0])
+    trained = load_trained(tmp_path)
+    inputs = inputs_of(np.arange(46, 54), trained)
+    batch = trained.batch(inputs)
+    grey, empty = np.full_like(inputs.pixels, 128), [""] * 8
+    by_hand = {
+        "image": trained.batch(Inputs(ids=inputs.ids, texts=inputs.texts, pixels=grey)),
+        "text": trained.batch(Inputs(ids=inputs.ids, texts=empty, pixels=inputs.pixels)),
+    }
+    for modality in set(trained.modalities) & {"text", "image"}:
+        got = trained.forward(trained.blank(trained.with_features(batch), modality)).logits
+        want = trained.forward(by_hand[modality]).logits
+        np.testing.assert_allclose(got.numpy(), want.numpy(), rtol=2e-3, atol=2e-3)
+
+
+def test_what_is_no_model_is_said(toy, tmp_path):
+    with pytest.raises(ValueError, match=r"holds no trained model \(model.json is missing\)"):
+        load_trained(tmp_path)
+    trained_on(toy, tmp_path, "text")
+    whole = (tmp_path / FACTS).read_text()
+    for text, said in (
+        ("", "does not describe a trained model"),
+        ("[]", "does not describe a trained model"),
+        ("{}", "no 'format'"),
+        (json.dumps({**json.loads(whole), "format": 99}), "format 99 is of a newer mmtune"),
+        (whole.replace('"multiclass"', '"many"'), "does not describe a trained model"),
+    ):
+        (tmp_path / FACTS).write_text(text)
+        with pytest.raises(ValueError, match=said):
+            read_facts(tmp_path)
+    (tmp_path / FACTS).write_text(whole)
+    (tmp_path / "best.safetensors").unlink()
+    with pytest.raises(ValueError, match="best.safetensors"):
+        load_trained(tmp_path)

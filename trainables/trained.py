@@ -1,0 +1,246 @@
+"""A trained model from its folder, without the data it was trained on: rows in, outputs out.
+
+Sizes: B rows, C outputs, M numbers, S pixels a side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from trainables.batch import Batch, ModelOutput, modality_fields
+from trainables.checkpoint import BEST, load_checkpoint, load_model
+from trainables.config import TrialConfig
+from trainables.data.cache.tokens import tokens_of
+from trainables.data.padding import pad_rows
+from trainables.data.reading.scale import LabelScale
+from trainables.data.reading.table import Neighbours
+from trainables.data.reading.tabular import Tabular, category_codes
+from trainables.encoders.architectures import ARCHITECTURES
+from trainables.encoders.port import Port, encode
+from trainables.encoders.tokenizers import load_tokenizer, wordpiece_tokenizer
+from trainables.encoders.weights import fingerprint
+from trainables.families import family_inputs
+from trainables.model import family_model, load_port
+from trainables.modelfolder import TOKENIZER, ModelFacts, read_facts
+from trainables.precision import Precision, choose_precision
+from trainables.progress import Row
+from trainables.ranks import best_device
+from trainables.task import Task
+
+_CHUNK = 64  # rows that a locked encoder sees at once, as when its features are cached
+_GREY = 128  # what stands for no picture
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """B rows of new data; None is what they do not have.
+
+    Attributes:
+        ids: B names for them.
+        texts: B texts.
+        pixels: (B, 3, S, S) uint8, as :func:`trainables.data.reading.pictures.decode_image` gives them.
+        numeric: (B, M) float64, NaN where missing, the columns as the facts have them.
+        categorical: by column B values, None where missing; a value that no training row had counts as missing.
+        neighbours: of each row the nodes that it is linked to, from 0.
+    """
+
+    ids: Sequence[str]
+    texts: Sequence[str] | None = None
+    pixels: np.ndarray | None = None
+    numeric: np.ndarray | None = None
+    categorical: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
+    neighbours: Sequence[np.ndarray] | None = None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model that answers; see :func:`load_trained`.
+
+    Attributes:
+        folder: where it is from.
+        config: what was trained.
+        facts: what it knows of its data.
+        model: in eval mode on ``device``, its encoders inside.
+        device: where it runs.
+        precision: as it was trained, if the device can.
+        epoch: its best one.
+        report: the metrics of that epoch, by which it was chosen.
+    """
+
+    folder: Path
+    config: TrialConfig
+    facts: ModelFacts
+    model: nn.Module
+    device: torch.device
+    precision: Precision
+    epoch: int
+    report: Row
+
+    @property
+    def task(self) -> Task:
+        """What is predicted."""
+        return self.facts.task
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """What it reads."""
+        return tuple(family_inputs(self.config))
+
+    @property
+    def label_scale(self) -> LabelScale | None:
+        """Of a regression, what its outputs are z-scores of."""
+        return None if self.facts.label_scale is None else LabelScale(*self.facts.label_scale)
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """Of its text encoder."""
+        name = self.facts.encoders["text"].name
+        if name in ARCHITECTURES:
+            return wordpiece_tokenizer((self.folder / TOKENIZER).read_text(encoding="utf-8"))
+        return load_tokenizer(name, texts=[])
+
+    def batch(self, inputs: Inputs) -> Batch:
+        """The rows as the model reads them, on its device; what it does not read is left out.
+
+        Raises:
+            ValueError: they lack something that it reads.
+        """
+        reads, found = self.modalities, {}
+        for modality, given in (
+            ("text", inputs.texts), ("image", inputs.pixels), ("numeric", inputs.numeric),
+            ("categorical", inputs.categorical or None), ("graph", inputs.neighbours),
+        ):  # fmt: skip
+            if modality in reads and given is None:
+                raise ValueError(f"{modality} is missing, which family {self.config.family} reads here")
+        if "text" in reads and inputs.texts is not None:
+            tokens = tokens_of(self.tokenizer, list(inputs.texts))
+            rows = np.arange(len(inputs.ids))
+            found["input_ids"], found["attention_mask"] = tokens.padded(rows, self.config.max_text_len)
+        if "image" in reads and inputs.pixels is not None:
+            found["pixel_values"] = torch.from_numpy(inputs.pixels)
+        if "numeric" in reads and inputs.numeric is not None:
+            found["numeric"] = torch.from_numpy(inputs.numeric)
+        if "categorical" in reads:
+            found["categories"] = torch.from_numpy(category_codes(inputs.categorical, self.facts.categorical))
+        if "graph" in reads and inputs.neighbours is not None:
+            found["neighbours"], _ = pad_rows([nodes + 1 for nodes in inputs.neighbours])
+        return Batch(**found, labels=torch.zeros(len(inputs.ids)), ids=list(inputs.ids)).to(self.device)
+
+    @torch.inference_mode()
+    def with_features(self, batch: Batch) -> Batch:
+        """The batch with what its locked encoders give, in float16, where it was trained on cached features."""
+        for modality, used in self.facts.encoders.items():
+            if used.is_cached and batch.has(modality) and batch.features(modality) is None:
+                batch = self._with_features(batch, modality)
+        return batch
+
+    def _with_features(self, batch: Batch, modality: str) -> Batch:
+        port, parts = self._ports[modality], []
+        assert port.encoder is not None
+        for at in range(0, batch.size, _CHUNK):
+            part = batch.slice(at, min(at + _CHUNK, batch.size))
+            parts.append(encode(port.encoder, part, modality=modality, input=port.input).half())
+        features, mask = torch.cat(parts), batch.attention_mask
+        if modality == "image":
+            return replace(batch, pixel_values=None, image_features=features)
+        if port.input.output == "tokens" and mask is not None:  # as they come from the cache
+            return replace(batch, input_ids=None, text_features=features * mask.unsqueeze(-1).to(features.dtype))
+        return replace(batch, input_ids=None, attention_mask=None, text_features=features)
+
+    @cached_property
+    def _ports(self) -> dict[str, Port]:
+        return {module.modality: module for module in self.model.modules() if isinstance(module, Port)}
+
+    @torch.inference_mode()
+    def forward(self, batch: Batch) -> ModelOutput:
+        """The model's outputs of a batch."""
+        batch = self.with_features(batch.to(self.device))
+        with self.precision.autocast():
+            return self.model(batch)
+
+    def blank(self, batch: Batch, modality: str) -> Batch:
+        """The same samples with an empty text, a grey picture, or no known value."""
+        size, side, found = batch.size, self.config.image_size, {}
+        if modality == "image":
+            found["pixel_values"] = torch.full((1, 3, side, side), _GREY, dtype=torch.uint8)
+        elif modality == "text":
+            tokens = tokens_of(self.tokenizer, [""])
+            found["input_ids"], found["attention_mask"] = tokens.padded(np.arange(1), self.config.max_text_len)
+        elif modality == "numeric":
+            found["numeric"] = torch.full((1, len(self.facts.numeric)), torch.nan, dtype=torch.float64)
+        elif modality == "categorical":
+            found["categories"] = torch.zeros((1, len(self.facts.categorical)), dtype=torch.int64)
+        else:
+            found["neighbours"] = torch.zeros((1, 1), dtype=torch.int64)
+        one = self.with_features(Batch(**found, labels=torch.zeros(1), ids=[""]).to(self.device))
+        names = modality_fields(modality)
+        values = {name: getattr(one, name) for name in names}
+        return replace(
+            batch, **{name: None if v is None else v.expand(size, *v.shape[1:]) for name, v in values.items()}
+        )
+
+    def scores(self, logits: np.ndarray) -> np.ndarray:
+        """What is told of logits (B, C): probabilities (B, C), of a regression numbers (B,) in the labels' unit."""
+        values = torch.from_numpy(np.asarray(logits, np.float64))
+        if self.task.kind == "regression":
+            scale = self.label_scale
+            assert scale is not None
+            return scale.restored(values.numpy())[:, 0]
+        return (values.softmax(dim=1) if self.task.kind == "multiclass" else values.sigmoid()).numpy()
+
+
+def load_trained(folder: Path, *, device: str = "auto") -> Trained:
+    """The model of a trial's folder, of what `mmtune train` wrote, or of an exported one.
+
+    Args:
+        folder: with ``model.json`` and ``best.safetensors``.
+        device: 'auto', 'cpu' or 'gpu'.
+
+    Raises:
+        ValueError: no trained model, or an encoder that is not there or is another than it was trained with.
+    """
+    facts = read_facts(folder)
+    tensors, saved = load_checkpoint(folder / BEST)
+    config = TrialConfig(**saved["config"])
+    for modality, used in facts.encoders.items():
+        if fingerprint(used.name) != used.fingerprint:
+            raise ValueError(f"{folder}: its {modality} encoder '{used.name}' has other files than it was trained with")
+    place = best_device(device)  # pyright: ignore[reportArgumentType]
+    with torch.random.fork_rng(devices=[]):
+        model = _build(config, facts).to(place)
+    load_model(model, tensors)
+    is_possible = config.precision != "fp16" or place.type == "cuda"
+    precision = choose_precision(config.precision if is_possible else "auto", place)
+    return Trained(folder, config, facts, model.eval(), place, precision, saved["epoch"], saved["report"])
+
+
+def _build(config: TrialConfig, facts: ModelFacts) -> nn.Module:
+    tabular = _tabular(facts)
+    ports = {
+        modality: load_port(modality, input, tabular=tabular, dataset=facts.dataset)
+        for modality, input in family_inputs(config).items()
+    }
+    return family_model(config, facts.task, ports)
+
+
+def _tabular(facts: ModelFacts) -> Tabular:
+    """Without rows."""
+    no_rows, scales = np.zeros(0, np.int64), facts.numeric
+    return Tabular(
+        numeric=np.zeros((0, len(scales))) if scales else None,
+        numeric_names=tuple(scale.name for scale in scales),
+        mean=np.array([scale.mean for scale in scales]),
+        std=np.array([scale.std for scale in scales]),
+        has_missing=np.array([scale.has_missing for scale in scales], bool),
+        codes=np.zeros((0, len(facts.categorical)), np.int64) if facts.categorical else None,
+        values=facts.categorical,
+        graph=None if facts.num_nodes is None else Neighbours(no_rows, np.zeros(1, np.int64), facts.num_nodes),
+    )
