@@ -89,7 +89,8 @@ def keys(ctx: typer.Context, incomplete: str) -> list[str]:
         with suppress(ValueError, OSError, yaml.YAMLError):  # `check` says what is wrong with it
             text = find_search_file(file).read_text(encoding="utf-8")
             found |= dict.fromkeys(_leaves(yaml.load(text, yaml.CSafeLoader)))
-    sections = [group for group in file_groups() if group.title in ("sampler", "scheduler", "budget", "resources")]
+    titles = ("sampler", "scheduler", "budget", "resources", "keep")
+    sections = [group for group in file_groups() if group.title in titles]
     found |= dict.fromkeys(key.name for group in sections for key in group.keys)
     fixed = [key.name for group in config_groups() for key in group.keys if key.name not in NOT_FIXED]
     found |= dict.fromkeys(f"fixed.{name}" for name in fixed)

@@ -99,7 +99,7 @@ def resume(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Changes budget.* or resources.* from now on; may be repeated.",
+            help="Changes budget.*, resources.* or keep from now on; may be repeated.",
             autocompletion=completion.changeable_keys,
         ),
     ] = None,

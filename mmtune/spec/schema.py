@@ -23,6 +23,7 @@ from mmtune.spec.sections import (
     NOT_SEARCHED,
     STUDY_NAME,
     Budget,
+    KeepTop,
     Objective,
     Resources,
     SamplerSpec,
@@ -60,6 +61,7 @@ def search_schema() -> Schema:
     properties["scheduler"] |= _with_options(SchedulerSpec, {name: row.options for name, row in SCHEDULERS.items()})
     properties["budget"] |= _section(Budget) | {"anyOf": [{"required": [name]} for name in Budget.model_fields]}
     properties["resources"] |= _section(Resources)
+    properties["keep"] |= {"anyOf": [{"enum": ["best", "all", None]}, _section(KeepTop)]}
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "mmtune search file",

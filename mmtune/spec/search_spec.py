@@ -28,11 +28,13 @@ from mmtune.spec.sections import (
     NOT_FIXED,
     STUDY_NAME,
     Budget,
+    Keep,
     Objective,
     Resources,
     SamplerSpec,
     SchedulerSpec,
     read_budget,
+    read_keep,
     read_objectives,
     read_resources,
     read_sampler,
@@ -65,6 +67,7 @@ class SearchSpec:
     scheduler: SchedulerSpec
     budget: Budget
     resources: Resources
+    keep: Keep = "best"  # whose weights stay
     has_own_objectives: bool = True  # False: the file names none, so that they follow the task
     warnings: tuple[str, ...] = ()
     source: str = field(default="", compare=False)  # where it was read
@@ -172,6 +175,7 @@ class _Reader:
             scheduler=read_scheduler(document, epochs=_epochs(fixed)),
             budget=budget,
             resources=read_resources(document),
+            keep=read_keep(document),
             has_own_objectives=self.data.get("objectives") is not None,
             source=document.source,
         )

@@ -132,6 +132,14 @@ class Resources(Section):
         return self
 
 
+class KeepTop(Section):
+    """The weights of so many trials stay."""
+
+    top: int = Field(ge=1)
+    """The best so many by the first objective; equals share a place."""
+
+
+Keep = Literal["best", "all"] | KeepTop
 STUDY_NAME = "[a-z0-9][a-z0-9._-]{0,99}"  # a folder's name has 255 characters, files beside it have longer ones
 NOT_FIXED = {
     "family": "belongs at the top level",
@@ -185,6 +193,12 @@ class SearchFile(Section):
     """What ends the study, whichever comes first; at least one limit is given."""
     resources: Resources | None = None
     """What one trial takes, and how many run at the same time; null: one worker on one CPU."""
+    keep: Keep | None = None
+    """Whose weights (best.safetensors) stay when trials are over: best, {top: 5} or all; null: best.
+
+    best: the best trial of each family, and with several objectives the Pareto front. Of all others the config stays,
+    which trains to the same digits again. What a trial needs to go on (last.safetensors) stays until it is over.
+    """
 
 
 def mode_of(name: str) -> Literal["max", "min"]:
@@ -271,6 +285,22 @@ def read_budget(document: Document) -> Budget:
 def read_resources(document: Document) -> Resources:
     """``resources:`` of one trial, and how many run at the same time."""
     return _read(document, "resources", Resources)
+
+
+def read_keep(document: Document) -> Keep:
+    """``keep:``, a word or a number of trials."""
+    given = document.data.get("keep")
+    if given is None:
+        return "best"
+    if isinstance(given, dict):
+        document.known_keys(("keep",), given, list(KeepTop.model_fields))
+        return read_model(document, ("keep",), given, KeepTop) or "best"
+    if given in ("best", "all"):
+        return given
+    is_word = isinstance(given, str)
+    known = ("best", "all", "{top: 5}")
+    document.bad(("keep",), unknown(given, known) if is_word else f"is {describe(given)}; write {', '.join(known)}")
+    return "best"
 
 
 def _read(document: Document, name: str, model: type[Model]) -> Model:

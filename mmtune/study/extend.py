@@ -12,7 +12,7 @@ from trainables.files import write_atomic
 
 CHANGEABLE = (
     "budget.trials", "budget.device_hours", "budget.wall_hours", "resources.concurrent_trials", "resources.isolation",
-    "resources.max_trial_retries", "resources.max_equal_failures",
+    "resources.max_trial_retries", "resources.max_equal_failures", "keep",
 )  # fmt: skip
 
 
@@ -25,7 +25,7 @@ def extended(folder: StudyFolder, before: SearchSpec, overrides: Sequence[str]) 
     """
     for override in overrides:
         section = override.partition("=")[0].strip().partition(".")[0]
-        if section not in ("budget", "resources"):
+        if section not in ("budget", "resources", "keep"):
             raise ValueError(
                 f"--set {override}: the study's trials would not be those of one search any more. "
                 f"A resumed study may change {', '.join(CHANGEABLE)}"

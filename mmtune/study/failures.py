@@ -18,6 +18,12 @@ def all_failed(trials: Iterable[TrialRecord]) -> bool:
     return bool(states) and states <= {records.FAILED, records.INFEASIBLE}
 
 
+def may_pass(trial: TrialRecord) -> bool:
+    """Whether it failed of what is not its own: the same again may succeed. Divergence comes back to the digit."""
+    is_divergence = (trial.error or "").startswith(_DIVERGED)
+    return trial.state == records.INFEASIBLE or (trial.state == records.FAILED and not is_divergence)
+
+
 def equal_failures(trials: Iterable[TrialRecord], *, retried: Collection[str] = ()) -> list[TrialRecord]:
     """The trials that failed last, one after the other with the same error; numbers in it may differ.
 

@@ -23,6 +23,7 @@ from mmtune.spec.search_spec import SearchSpec, load_spec
 from mmtune.study.checks import fit_to_data, open_pictures
 from mmtune.study.create import create_study, new_folder
 from mmtune.study.extend import extended, write_extended
+from mmtune.study.keeping import clear_finished
 from mmtune.study.lock import study_lock
 from mmtune.study.plan import count_slots, make_plan
 from mmtune.study.session import Ending, Session
@@ -104,6 +105,7 @@ def run_study(
             spec = extended(folder, spec, overrides)
             write_extended(folder, spec, info)
         if _is_finished(folder, info):
+            clear_finished(folder, spec, info)
             return Ending(folder, is_complete=True, is_interrupted=False, error=None, recovered=None)
         with watching():
             spec = fit_to_data(spec, info["data_dir"])

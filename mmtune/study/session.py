@@ -18,6 +18,7 @@ from mmtune.space.optuna_names import to_optuna
 from mmtune.spec.search_spec import SearchSpec
 from mmtune.study.budget import Account
 from mmtune.study.failures import all_failed, cause, equal_failures, to_retry
+from mmtune.study.keeping import Collector
 from mmtune.study.ledger import Ledger
 from mmtune.study.screen import Screen
 from mmtune.study.tensorboard import param_kinds
@@ -76,6 +77,14 @@ class Session:
             params=param_kinds(spec.space),
             max_epochs=spec.epochs,
         )
+        self._collector = Collector(
+            folder,
+            self.ledger,
+            objectives=[(item.metric, item.mode) for item in spec.objectives],
+            keep=spec.keep,
+            family=spec.family,
+            replaced=lambda: info["retried"],
+        )
         before = sum(session.get("seconds", 0.0) for session in info["sessions"])
         self.account = Account(spec.budget, self.ledger.trials, before, began)
         self._idle, self._no_pool_since = 0.0, 0.0  # device-seconds; when, in session seconds, the last pool was closed
@@ -96,6 +105,7 @@ class Session:
         try:
             with self.screen:
                 error = self._tune(journal, tune)
+            self._collector.clear()
             trials = self.ledger.trials.values()
             if error is None and not self.interrupted.is_set() and all_failed(trials):
                 error = f"no trial succeeded, {len(trials)} failed: {cause(trials)}"
@@ -132,7 +142,13 @@ class Session:
             self.ledger.book(spent)
             self._idle += spent.idle
 
-    def look_at_failures(self) -> None:
+    def trial_ended(self, trial: str) -> None:
+        """Shows that a trial is over or paused, and draws what follows from it."""
+        self.screen.ended(trial)
+        self._collector.trial_ended(trial)
+        self._look_at_failures()
+
+    def _look_at_failures(self) -> None:
         """Notes ``failure`` once the trials that ended last all failed with one error."""
         most, retried = self.spec.resources.max_equal_failures, self._info["retried"]
         last = equal_failures(self.ledger.trials.values(), retried=retried)

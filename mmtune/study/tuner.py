@@ -35,9 +35,8 @@ def run_tuner(session: Session, journal: Journal) -> str | None:
     session.book_idle()
 
     def ended(trial: str, ticket: str) -> None:
-        session.screen.ended(trial)
         pool.forget(ticket)
-        session.look_at_failures()
+        session.trial_ended(trial)
 
     try:
         pool.prepare(session.requirements())

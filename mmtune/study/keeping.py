@@ -1,0 +1,181 @@
+"""Which checkpoints of a study stay, and the removal of the others (``keep:`` of a search file).
+
+Of a trial that is under way, paused, or failed in a way that may pass, both stay: ``last.safetensors`` is what it goes
+on from, ``best.safetensors`` what it leaves. Of one that is over for good ``last`` goes, and ``best`` too unless
+``keep:`` wants it. Only trials that ended well compete for a place, so that whoever loses one never gets it back: no
+kill at any moment, and nothing that comes later, can ask for weights that were removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmtune import records
+from mmtune.study.failures import may_pass
+from mmtune.study.ledger import Ledger
+from mmtune.study.tensorboard import param_kinds
+
+if TYPE_CHECKING:
+    from mmtune.records import StudyFolder
+    from mmtune.search.trials import TrialRecord
+    from mmtune.spec.search_spec import SearchSpec
+    from mmtune.spec.sections import Keep
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A trial that ended well, as it competes for a place."""
+
+    trial: str
+    family: str
+    values: tuple[float | None, ...]
+    """One an objective, smaller is better; None where it has none."""
+
+
+def places(standings: Collection[Standing], keep: Keep) -> set[str]:
+    """The trials whose weights stay. Equals share a place, so that it is kept for whichever is called the best.
+
+    Args:
+        standings: every trial that ended well and has the first objective.
+        keep: ``best``: the best of each family and, with several objectives, the front; a number of trials; all.
+    """
+    if keep == "all":
+        return {standing.trial for standing in standings}
+    if keep != "best":
+        last = sorted(_first(standing) for standing in standings)[: keep.top]
+        return {standing.trial for standing in standings if last and _first(standing) <= last[-1]}
+    best: dict[str, float] = {}
+    for standing in standings:
+        best[standing.family] = min(_first(standing), best.get(standing.family, math.inf))
+    found = {standing.trial for standing in standings if _first(standing) == best[standing.family]}
+    return found | {standing.trial for standing in _front(standings)}
+
+
+def unneeded(trial: TrialRecord, *, has_place: bool, is_replaced: bool = False) -> tuple[str, ...]:
+    """The checkpoints of a trial that nothing will ask for, 'last' and 'best'.
+
+    Args:
+        trial: as the ledger has it.
+        has_place: whether :func:`places` has it.
+        is_replaced: whether it is tried again under another number.
+    """
+    if not trial.is_over or (may_pass(trial) and not is_replaced):
+        return ()
+    return ("last",) if has_place else ("last", "best")
+
+
+class Collector:
+    """Removes what :func:`unneeded` names from the folder of a study.
+
+    Args:
+        folder: the study, whose lock the caller holds.
+        ledger: of its trials.
+        objectives: metric and mode of each.
+        keep: what stays.
+        family: of all trials; None where it is searched.
+        replaced: the trials that are tried again under another number.
+    """
+
+    def __init__(
+        self,
+        folder: StudyFolder,
+        ledger: Ledger,
+        *,
+        objectives: Sequence[tuple[str, str]],
+        keep: Keep,
+        family: str | None,
+        replaced: Callable[[], Collection[str]],
+    ) -> None:
+        self._folder, self._ledger, self._objectives = folder, ledger, objectives
+        self._keep: Keep = keep
+        self._family, self._replaced = family, replaced
+        self._standings: dict[str, Standing] = {}  # of those that have a place: whoever lost one never gets it back
+
+    def trial_ended(self, trial: str) -> None:
+        """Removes what its end made useless, of itself and of those that it took a place from."""
+        before = set(self._standings)
+        self._remove({trial} | (before - self._place([self._ledger.trials[trial]])))
+
+    def clear(self) -> None:
+        """Removes all that is useless: at a session's end, also what a kill kept from being removed."""
+        self._place(self._ledger.trials.values())
+        self._remove(self._ledger.trials)
+
+    def _place(self, trials: Iterable[TrialRecord]) -> set[str]:
+        for trial in trials:
+            standing = self._standing(trial)
+            if standing is not None:
+                self._standings[trial.trial] = standing
+        kept = places(list(self._standings.values()), self._keep)
+        self._standings = {name: standing for name, standing in self._standings.items() if name in kept}
+        return kept
+
+    def _standing(self, trial: TrialRecord) -> Standing | None:
+        if trial.state not in (records.COMPLETE, records.PRUNED):
+            return None
+        row = self._ledger.row(trial)
+        values = tuple(_value(row.get(metric), mode) for metric, mode in self._objectives)
+        family = self._family or str(trial.params.get("family"))
+        return None if values[0] is None else Standing(trial.trial, family, values)
+
+    def _remove(self, names: Iterable[str]) -> None:
+        replaced = self._replaced()
+        for name in names:
+            trial = self._ledger.trials[name]
+            kinds = unneeded(trial, has_place=name in self._standings, is_replaced=name in replaced)
+            for path in _files(self._folder.trial(name), kinds):
+                with contextlib.suppress(OSError):  # what cannot be removed now is tried again at the session's end
+                    path.unlink(missing_ok=True)
+
+
+def clear_finished(folder: StudyFolder, spec: SearchSpec, info: Mapping[str, Any]) -> None:
+    """:meth:`Collector.clear` of a study that no session runs, under what ``keep:`` says now.
+
+    Args:
+        folder: the study, whose lock the caller holds.
+        spec: what it searched.
+        info: study.json.
+    """
+    objectives = [(item["metric"], item["mode"]) for item in info["objectives"]]
+    ledger = Ledger(folder, objective=objectives[0], params=param_kinds(spec.space), max_epochs=spec.epochs)
+    retried = info.get("retried", ())
+    Collector(
+        folder, ledger, objectives=objectives, keep=spec.keep, family=spec.family, replaced=lambda: retried
+    ).clear()
+    ledger.close()
+
+
+def _files(folder: Path, kinds: Collection[str]) -> Iterable[Path]:
+    from trainables.checkpoint import BEST, LAST  # imports torch
+
+    yield from (folder / {"last": LAST, "best": BEST}[kind] for kind in kinds)
+    if kinds:
+        yield from folder.glob(f".{LAST}.*.tmp")  # of a process that was killed while it wrote
+        yield from folder.glob(f".{BEST}.*.tmp")
+
+
+def _first(standing: Standing) -> float:
+    assert standing.values[0] is not None
+    return standing.values[0]
+
+
+def _front(standings: Iterable[Standing]) -> list[Standing]:
+    """Those of several objectives that no other beats."""
+    points = [(tuple(v for v in one.values if v is not None), one) for one in standings]
+    points = [(values, one) for values, one in points if len(values) == len(one.values) > 1]
+    front: list[tuple[tuple[float, ...], Standing]] = []
+    for values, one in sorted(points, key=lambda point: point[0]):  # whoever beats a point sorts before it
+        if not any(other != values and all(a <= b for a, b in zip(other, values, strict=True)) for other, _ in front):
+            front.append((values, one))
+    return [one for _, one in front]
+
+
+def _value(value: object, mode: str) -> float | None:
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return -value if mode == "max" else value

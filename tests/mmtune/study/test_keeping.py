@@ -1,0 +1,224 @@
+"""Which checkpoints stay: the decision against brute force, and what it does to a folder, cut short or not."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+
+import pytest
+import yaml
+
+from mmtune import records
+from mmtune.records import StudyFolder
+from mmtune.search.trials import TrialRecord
+from mmtune.spec.sections import KeepTop
+from mmtune.study.keeping import Collector, Standing, places, unneeded
+from mmtune.study.ledger import Ledger
+
+LAST, BEST = "last.safetensors", "best.safetensors"
+OBJECTIVES = [("val_accuracy", "max"), ("device_seconds", "min")]
+
+
+def standings(seed, *, axes=1, count=12):
+    draw = random.Random(seed)
+    return [
+        Standing(f"t{at:04d}", draw.choice("ab"), tuple(float(draw.randint(0, 5)) for _ in range(axes)))
+        for at in range(count)
+    ]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_best_is_the_best_of_each_family_and_the_front(seed):
+    one = standings(seed)
+    by_family = defaultdict(list)
+    for standing in one:
+        by_family[standing.family].append(standing)
+    best = {s.trial for group in by_family.values() for s in group if all(s.values <= o.values for o in group)}
+    assert places(one, "best") == best
+    two = standings(seed, axes=2)
+
+    def beats(a, b):
+        return a != b and all(x <= y for x, y in zip(a, b, strict=True))
+
+    front = {s.trial for s in two if not any(beats(o.values, s.values) for o in two)}
+    single = [Standing(s.trial, s.family, s.values[:1]) for s in two]
+    assert places(two, "best") == front | places(single, "best")
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_best_so_many_and_all(seed):
+    found = standings(seed)
+    for top in (1, 3, 100):
+        kept = places(found, KeepTop(top=top))
+        ranked = sorted(s.values[0] for s in found)[:top]
+        assert kept == {s.trial for s in found if s.values[0] in ranked}
+    assert places(found, "all") == {s.trial for s in found} and places([], KeepTop(top=2)) == set()
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("keep", ["best", KeepTop(top=3), "all"])
+def test_whoever_loses_a_place_never_gets_it_back(seed, keep):
+    """So what was removed is never asked for, however a study goes on."""
+    found, lost = standings(seed, axes=2), set()
+    for count in range(1, len(found) + 1):
+        kept = places(found[:count], keep)
+        assert not kept & lost
+        lost |= {s.trial for s in found[:count]} - kept
+
+
+def test_a_missing_cost_keeps_a_trial_off_the_front_alone():
+    pairs = ((1.0, None), (2.0, 5.0), (3.0, 6.0))
+    found = [Standing(f"t000{at}", "a", values) for at, values in enumerate(pairs)]
+    assert places(found, "best") == {"t0000", "t0001"}
+
+
+@pytest.mark.parametrize("state, error, replaced, kinds", [
+    ("WAITING", None, False, ()), ("RUNNING", None, False, ()), ("PAUSED", None, False, ()),
+    ("COMPLETE", None, False, ("last", "best")), ("PRUNED", None, False, ("last", "best")),
+    ("FAILED", "RuntimeError: the disk is full", False, ()),  # resume --retry-failed goes on from it
+    ("FAILED", "RuntimeError: the disk is full", True, ("last", "best")),  # it runs again under another number
+    ("FAILED", "NonFiniteError: loss became nan", False, ("last", "best")),  # would come back to the digit
+    ("INFEASIBLE", "out of memory", False, ()),
+])  # fmt: skip
+def test_what_a_trial_needs_by_its_state(state, error, replaced, kinds):
+    trial = TrialRecord("t0000", state, error=error)
+    assert unneeded(trial, has_place=False, is_replaced=replaced) == kinds
+    with_place = unneeded(trial, has_place=True, is_replaced=replaced)
+    assert with_place == tuple(kind for kind in kinds if kind == "last")
+
+
+def study(tmp_path, keep):
+    folder = StudyFolder(tmp_path / "s")
+    folder.root.mkdir()
+    ledger = Ledger(folder, objective=OBJECTIVES[0], params={"family": "word"}, max_epochs=4)
+    return folder, ledger, collector(folder, ledger, keep)
+
+
+def collector(folder, ledger, keep):
+    return Collector(folder, ledger, objectives=OBJECTIVES, keep=keep, family=None, replaced=tuple)
+
+
+def trained(folder, ledger, trial, value, seconds=1.0, family="text"):
+    ledger.start(trial, {"family": family}, until=4)
+    ledger.add(trial, {"epoch": 1, "val_accuracy": value, "device_seconds": seconds})
+    folder.trial(trial).mkdir(parents=True, exist_ok=True)
+    for name in (LAST, BEST, "config.yaml", "predictions.parquet", "model.json", f".{LAST}.1.tmp"):
+        (folder.trial(trial) / name).write_text("x")
+
+
+def weights(folder):
+    return {name: sorted(p.parent.name for p in folder.root.glob(f"trials/*/{name}")) for name in (LAST, BEST)}
+
+
+def test_a_folder_as_its_trials_end(tmp_path):
+    folder, ledger, collect = study(tmp_path, "best")
+    for trial, value, seconds in (("t0000", 0.5, 9.0), ("t0001", 0.7, 9.0), ("t0002", 0.6, 5.0), ("t0003", 0.4, 7.0)):
+        trained(folder, ledger, trial, value, seconds)
+        ledger.end(trial, records.COMPLETE)
+        collect.trial_ended(trial)
+    assert weights(folder) == {LAST: [], BEST: ["t0001", "t0002"]}  # the best, and one that is cheaper
+    trained(folder, ledger, "t0004", 0.9)
+    ledger.pause("t0004")  # better than all, but it may fail yet
+    collect.trial_ended("t0004")
+    assert weights(folder) == {LAST: ["t0004"], BEST: ["t0001", "t0002", "t0004"]}
+    ledger.end("t0004", records.PRUNED)
+    collect.clear()
+    assert weights(folder) == {LAST: [], BEST: ["t0004"]}
+    others = {p.name for p in (folder.root / "trials/t0000").iterdir()}
+    assert others == {"config.yaml", "predictions.parquet", "model.json"}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_cut_short_anywhere_the_next_session_clears_the_same(tmp_path, seed, monkeypatch):
+    """Removals end after any number of files, as a kill ends them; the one that follows ends as an undisturbed one."""
+    draw = random.Random(seed)
+    ends = []
+    for name in ("whole", "cut"):
+        (tmp_path / name).mkdir()
+        folder, ledger, collect = study(tmp_path / name, "best")
+        numbers = random.Random(seed + 100)
+        for at in range(8):
+            trial = f"t{at:04d}"
+            trained(folder, ledger, trial, numbers.random(), numbers.random(), numbers.choice(["text", "image"]))
+            state = numbers.choice([records.COMPLETE, records.PRUNED, records.FAILED])
+            if numbers.random() < 0.8:
+                ledger.end(trial, state, error="OSError" if state == records.FAILED else None)
+            else:
+                ledger.pause(trial)
+            if name == "cut" and draw.random() < 0.5:
+                with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+                    patch.setattr("pathlib.Path.unlink", cut_after(draw.randint(0, 2)))
+                    collect.trial_ended(trial)
+                ledger = Ledger(folder, objective=OBJECTIVES[0], params={"family": "word"}, max_epochs=4)
+                collect = collector(folder, ledger, "best")
+            else:
+                collect.trial_ended(trial)
+        collect.clear()
+        ends.append(weights(folder))
+    assert ends[0] == ends[1]
+
+
+def cut_after(count):
+    """A Path.unlink that removes so many files and then ends as a process does."""
+
+    def unlink(path, missing_ok=False):
+        nonlocal count
+        if count == 0:
+            raise KeyboardInterrupt
+        count -= 1
+        if path.exists():
+            os.unlink(path)
+
+    return unlink
+
+
+SPEC = {
+    "study": "kept", "family": {"type": "categorical", "choices": ["text", "fusion"]}, "dataset": "openclipart",
+    "fixed": {"epochs": 4, "batch_size": 32, "max_train_rows": 160, "max_text_len": 16, "image_size": 32,
+              "model.text_encoder": "tiny-bert"},
+    "space": {"optim.lr": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True},
+              "model.image_encoder": {"type": "categorical", "choices": ["tiny-cnn"], "when": {"family": "fusion"}}},
+    "sampler": {"name": "random", "seed": 3}, "scheduler": {"name": "asha", "grace_epochs": 1, "reduction_factor": 2},
+    "budget": {"trials": 6}, "resources": {"concurrent_trials": 1}, "keep": "best",
+}  # fmt: skip
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_a_study_has_what_it_needs(tmp_path):
+    """SIGKILL at any moment: what is unfinished can go on, what is over has what keep: says, as if nothing had been."""
+    for name in ("whole", "killed"):
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump({**SPEC, "study": name}))
+
+    def start(*arguments):
+        command = [sys.executable, "-m", "mmtune.cli", *arguments]
+        return subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    assert start("run", "whole.yaml").wait(240) == 0
+    whole, killed = (StudyFolder(tmp_path / "studies" / name) for name in ("whole", "killed"))
+    total, draw = len(records.read_csv(whole.reports)), random.Random(7)
+    process, epochs = start("run", "killed.yaml"), 0
+    for _ in range(2):
+        epochs += draw.randint(2, total // 3)
+        while process.poll() is None and len(records.read_csv(killed.reports)) < epochs:
+            time.sleep(0.01)
+        time.sleep(draw.random() * 0.3)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        for trial in records.read_rows(killed.trials):
+            has = {path.name for path in killed.trial(trial["trial"]).iterdir()}
+            if trial["state"] in (records.RUNNING, records.PAUSED) and trial["epochs"]:
+                assert {LAST, BEST} <= has, trial
+        process = start("resume", "killed")
+    assert process.wait(240) == 0
+    ends = [[(row["trial"], row["state"], row["val_accuracy"]) for row in records.read_rows(f.trials)]
+            for f in (whole, killed)]  # fmt: skip
+    assert ends[0] == ends[1] and weights(whole) == weights(killed)
+    assert weights(whole)[LAST] == [] and 1 <= len(weights(whole)[BEST]) < 6
+    best = max(ends[0], key=lambda row: row[2])[0]
+    assert best in weights(whole)[BEST]
