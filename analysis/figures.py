@@ -67,9 +67,9 @@ def family_styles(table: pd.DataFrame) -> dict[str, Style]:
 
 def new_figure(columns: int) -> tuple[Figure, list[Axes]]:
     """A figure with ``columns`` panels side by side that share their y axis."""
-    from matplotlib.figure import Figure
+    from analysis.shownfigure import ShownFigure
 
-    figure = Figure(figsize=(7.2, 4.4) if columns == 1 else (5.0 * columns, 4.4), dpi=130, layout="constrained")
+    figure = ShownFigure(figsize=(7.2, 4.4) if columns == 1 else (5.0 * columns, 4.4), dpi=130, layout="constrained")
     panels = figure.subplots(1, columns, squeeze=False, sharey=True)[0]
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)

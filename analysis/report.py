@@ -7,7 +7,6 @@ gives the same files. report.html needs no other file and no network: pictures a
 from __future__ import annotations
 
 import base64
-import html
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from analysis.curves import curves_figure
 from analysis.figures import axis_label, png, trial_label
 from analysis.pareto import marginal_cost, pareto_figure, pareto_front
 from analysis.studies import Paths, choose_objective, load_studies, study_cost, study_folders
-from analysis.tables import Table, cost_note, family_table, pareto_table, shown, study_table
+from analysis.tables import Table, cost_note, escaped, family_table, html_table, pareto_table, shown, study_table
 from trainables.files import write_atomic
 
 NUM_SHOWN = 50  # rows of the HTML page's trial tables; summary.csv has all
@@ -112,30 +111,30 @@ def _page(
     title = ", ".join(study_folders(paths))
     ended_badly = table.loc[table["error"] != ""]
     parts = [
-        f"<h1>{_text(title)}</h1>",
-        f"<p>Best: <b>{_text(trial_label(best, table))}</b> ({_text(best['family'])}), "
-        f"{_text(metric)} <b>{shown(metric, float(best.at[metric]))}</b> after {_text(best['best_epoch'])} of "
-        f"{_text(best['epochs'])} epochs, {best['device_seconds']:.1f} device seconds.</p>",
-        _html(_cost_table(paths)),
-        f"<h2>{_text(axis_label(metric))} against cost</h2>",
+        f"<h1>{escaped(title)}</h1>",
+        f"<p>Best: <b>{escaped(trial_label(best, table))}</b> ({escaped(best['family'])}), "
+        f"{escaped(metric)} <b>{shown(metric, float(best.at[metric]))}</b> after {escaped(best['best_epoch'])} of "
+        f"{escaped(best['epochs'])} epochs, {best['device_seconds']:.1f} device seconds.</p>",
+        html_table(_cost_table(paths)),
+        f"<h2>{escaped(axis_label(metric))} against cost</h2>",
         _image(pictures["pareto.png"], "Pareto front"),
-        f"<p>{_text(cost_note(table, metric, cost))}</p>",
+        f"<p>{escaped(cost_note(table, metric, cost))}</p>",
         "<p>No other trial is at least as good and cheaper, or better at the same cost:</p>",
-        _html(pareto_table(table, metric, mode, cost=cost)),
+        html_table(pareto_table(table, metric, mode, cost=cost)),
         "<h2>Learning curves</h2>",
         _image(pictures["curves.png"], "Learning curves"),
         "<h2>Families</h2>",
-        _html(family_table(table, metric, mode)),
+        html_table(family_table(table, metric, mode)),
         f"<h2>Trials</h2>{_note(table)}",
-        _html(study_table(table, metric, mode, NUM_SHOWN)),
+        html_table(study_table(table, metric, mode, NUM_SHOWN)),
     ]
     if len(ended_badly):
         rows = [[trial_label(row, table), row["state"], row["error"]] for _, row in ended_badly.iterrows()]
-        parts += [f"<h2>Errors</h2>{_note(ended_badly)}", _html((["trial", "state", "error"], rows[:NUM_SHOWN]))]
-    parts += ["<h2>The best config</h2>", f"<pre>{_text(config)}</pre>"]
+        parts += [f"<h2>Errors</h2>{_note(ended_badly)}", html_table((["trial", "state", "error"], rows[:NUM_SHOWN]))]
+    parts += ["<h2>The best config</h2>", f"<pre>{escaped(config)}</pre>"]
     body = "\n".join(parts)
     return (
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{_text(title)}</title>\n'
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escaped(title)}</title>\n'
         f"<style>{STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
     )
 
@@ -164,24 +163,5 @@ def _note(rows: pd.DataFrame) -> str:
     return f"<p>The first {NUM_SHOWN} of {len(rows)}; summary.csv has all.</p>" if len(rows) > NUM_SHOWN else ""
 
 
-def _html(table: Table) -> str:
-    header, rows = table
-    head = "".join(f"<th>{_text(name)}</th>" for name in header)
-    lines = [
-        "<tr>" + "".join(_cell(name, cell) for name, cell in zip(header, row, strict=True)) + "</tr>" for row in rows
-    ]
-    return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n" + "\n".join(lines) + "\n</tbody>\n</table>"
-
-
-def _cell(name: str, cell: str) -> str:
-    is_number = cell.lstrip("+-")[:1].isdigit()
-    kind = "params" if name == "params" else "number" if is_number else ""
-    return f'<td class="{kind}">{_text(cell)}</td>' if kind else f"<td>{_text(cell)}</td>"
-
-
-def _text(value: object) -> str:
-    return html.escape(str(value))
-
-
 def _image(data: bytes, alt: str) -> str:
-    return f'<img alt="{_text(alt)}" src="data:image/png;base64,{base64.b64encode(data).decode()}">'
+    return f'<img alt="{escaped(alt)}" src="data:image/png;base64,{base64.b64encode(data).decode()}">'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from typing import Any
 
 import pandas as pd
@@ -78,6 +79,27 @@ def shown(name: str, value: Any) -> str:
     if name == EXTRA:
         return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}"
     return f"{value:.3g}"
+
+
+def html_table(table: Table) -> str:
+    """A table as HTML, every cell escaped."""
+    header, rows = table
+    head = "".join(f"<th>{escaped(name)}</th>" for name in header)
+    lines = [
+        "<tr>" + "".join(_cell(name, cell) for name, cell in zip(header, row, strict=True)) + "</tr>" for row in rows
+    ]
+    return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n" + "\n".join(lines) + "\n</tbody>\n</table>"
+
+
+def escaped(value: object) -> str:
+    """Text as HTML shows it, whatever is in it."""
+    return html.escape(str(value))
+
+
+def _cell(name: str, cell: str) -> str:
+    is_number = cell.lstrip("+-")[:1].isdigit()
+    kind = "params" if name == "params" else "number" if is_number else ""
+    return f'<td class="{kind}">{escaped(cell)}</td>' if kind else f"<td>{escaped(cell)}</td>"
 
 
 def _rows(table: pd.DataFrame, header: list[str], studies: pd.DataFrame) -> list[list[str]]:

@@ -6,9 +6,12 @@ import ast
 import subprocess
 import sys
 from graphlib import TopologicalSorter
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+
+import mmtune
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("mmtune", "trainables", "analysis")
@@ -162,8 +165,8 @@ def loaded(*names: str) -> set[str]:
         (modules("analysis"), {"ray", "optuna", "torch", "transformers"}),
         ([*modules("mmtune.spec"), *modules("mmtune.space"),
           *(name for name in modules("mmtune.cli") if name != "mmtune.cli.__main__"),
-          "mmtune.study.session", "mmtune.study.create", "mmtune.study.single", "mmtune.slots.cluster",
-          "mmtune.slots.requirements"],
+          "mmtune.api", "mmtune.study.study", "mmtune.study.session", "mmtune.study.create", "mmtune.study.single",
+          "mmtune.slots.cluster", "mmtune.slots.requirements"],
          {"ray", "optuna", "torch", "transformers", "pandas", "analysis"}),
     ],
     ids=["trainables", "analysis", "mmtune"],
@@ -174,3 +177,26 @@ def test_a_clean_process(names, never):
 
 def test_importing_mmtune_imports_nothing_else():
     assert loaded("mmtune") <= {*loaded("sys"), "mmtune"}
+
+
+def test_importing_mmtune_is_instant():
+    code = "import time; began = time.perf_counter(); import mmtune; print(time.perf_counter() - began)"
+    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(3)]
+    assert min(float(run.stdout) for run in runs) < 0.1
+
+
+def test_what_mmtune_offers_is_typed_and_comes_when_it_is_asked_for():
+    """Type checkers and editors read the imports of __init__; at run time each name is imported on first use."""
+    tree = ast.parse(SOURCES["mmtune"].read_text(encoding="utf-8"))
+    typed = {
+        alias.name: str(node.module)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module not in ("__future__", "importlib")
+        for alias in node.names
+    }
+    assert {"run", "resume", "open", "Study"} <= typed.keys() <= {*dir(mmtune)}
+    for name, module in typed.items():
+        assert getattr(mmtune, name) is getattr(import_module(module), name)
+    with pytest.raises(AttributeError, match="no attribute 'rnu'"):
+        getattr(mmtune, "rnu")  # noqa: B009
+    assert not loaded("mmtune", "mmtune.api") & {"ray", "optuna", "torch", "pandas", "matplotlib", "analysis"}

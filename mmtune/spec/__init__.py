@@ -3,6 +3,7 @@
 A search file becomes a SearchSpec in this order::
 
     yamltree       (of trainables) text -> plain values, and the line of each
+    values         the same of a dict, which has no lines
     document       -> Document: the values, and every problem noted so far with its place
     overrides      --set key=value changes the document
     sections       objectives, sampler, scheduler, budget, resources: pydantic models

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmtune.spec.configkeys import ConfigKeys, config_problems, known_names
-from mmtune.spec.document import Document, read_text
+from mmtune.spec.document import Document, read_source
 from mmtune.spec.searchfile import is_search_file
 from mmtune.spec.validation import with_floats
 from trainables.config import TrialConfig
@@ -25,7 +25,7 @@ def load_config(path: str | Path, *, data_dir: str | Path | None = None) -> Tria
         SpecError: with everything that is wrong, in the order of the file.
         ValueError: a search file in place of a config.
     """
-    source, text, _ = read_text(Path(path))
+    source, text, _ = read_source(Path(path))
     document = Document(source, text, expected="a config is a mapping of family, dataset, optim, model, ...")
     if is_search_file(document.data):
         raise ValueError(f"{source} is a search file, not the config of one trial; run it: mmtune run {source}")

@@ -1,4 +1,4 @@
-"""A YAML file under examination: its values, where each was written, and everything found wrong, raised once."""
+"""A YAML file, or a dict in its place, under examination: values, where each was written, everything found wrong."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from types import EllipsisType
 from typing import Any, NamedTuple, TypeGuard
 
+from mmtune.spec.values import Values
 from trainables.messages import describe, did_you_mean, unknown
 from trainables.yamltree import Tree, YamlPath
 
@@ -44,17 +45,22 @@ class SpecError(ValueError):
         return SpecError, (self.source, self.problems, self.places)
 
 
-def read_text(path_or_text: str | Path) -> tuple[str, str, str | None]:
-    """What to call it, the text, and the file's stem (None for YAML itself: a string with a line break, or empty).
+def read_source(
+    source: str | Path | Mapping[str, Any],
+) -> tuple[str, str | Mapping[str, Any], str | None]:
+    """What to call it, its content, and the file's stem.
+
+    The stem is None for a dict, and for YAML itself: a string with a line break, or an empty one.
 
     Raises:
         SpecError: the file cannot be read.
     """
-    if isinstance(path_or_text, str) and ("\n" in path_or_text or not path_or_text):
-        return "search file", path_or_text, None
-    source = str(path_or_text)
+    if isinstance(source, Mapping):
+        return "the dict", source, None
+    if isinstance(source, str) and ("\n" in source or not source):
+        return "search file", source, None
     try:
-        return source, Path(path_or_text).read_bytes().decode(), Path(path_or_text).stem
+        return str(source), Path(source).read_bytes().decode(), Path(source).stem
     except FileNotFoundError:
         message = "does not exist"
     except IsADirectoryError:
@@ -63,7 +69,7 @@ def read_text(path_or_text: str | Path) -> tuple[str, str, str | None]:
         message = "is not text in UTF-8"
     except (OSError, ValueError) as error:
         message = f"cannot be read: {error}"
-    raise SpecError(source, [Problem("file", None, message)])
+    raise SpecError(str(source), [Problem("file", None, message)])
 
 
 class Document:
@@ -71,15 +77,15 @@ class Document:
 
     Args:
         source: what to call it in messages.
-        text: the YAML.
+        content: the YAML, or a dict of what it would say.
         expected: said where the text is no mapping, such as "a search file is a mapping of study, ...".
     """
 
-    def __init__(self, source: str, text: str, *, expected: str) -> None:
-        self.source, self.text = source, text
-        self.is_changed = False
-        tree = Tree(text)
-        self.places: dict[YamlPath, int | str] = {**tree.lines}  # a line, or the override
+    def __init__(self, source: str, content: str | Mapping[str, Any], *, expected: str) -> None:
+        self.source, self.text = source, content if isinstance(content, str) else ""
+        self.is_changed = not isinstance(content, str)  # since that text
+        tree = Tree(content) if isinstance(content, str) else Values(content)
+        self.places: dict[YamlPath, int | str | None] = {**tree.lines}  # a line, the override, None in a dict
         self.words = tree.words
         self.problems: list[tuple[YamlPath, str, int | str | None, str | None]] = []
         for path, message, line in tree.problems:
@@ -103,8 +109,8 @@ class Document:
         """Notes a problem at ``path``, or ``place`` where that has none."""
         self.problems.append((path, message, self.place(path) if isinstance(place, EllipsisType) else place, key))
 
-    def place(self, path: YamlPath) -> int | str:
-        """The line or the override that ``path``, or what contains it, comes from."""
+    def place(self, path: YamlPath) -> int | str | None:
+        """The line or the override that ``path``, or what contains it, comes from; None for a dict's own."""
         while path not in self.places:
             path = path[:-1]
         return self.places[path]

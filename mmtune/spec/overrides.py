@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
+import yaml
+
 from mmtune.spec.document import Document
+from mmtune.spec.values import Values
 from trainables.messages import did_you_mean
 from trainables.yamltree import Tree, YamlPath
+
+
+def override_texts(values: Mapping[str, Any]) -> list[str]:
+    """``key=value`` of each, the value in YAML, as ``--set`` takes it.
+
+    Raises:
+        ValueError: a value that YAML cannot say.
+    """
+    texts = []
+    for key, value in values.items():
+        plain = Values(value)
+        for path, message, _ in plain.problems:
+            raise ValueError(f"--set {'.'.join(map(str, (key, *path)))}: {message}")
+        text = yaml.safe_dump(plain.data, default_flow_style=True, sort_keys=False, width=math.inf, allow_unicode=True)
+        texts.append(f"{key}=" + text.removesuffix("\n").removesuffix("\n..."))
+    return texts
 
 
 def apply_override(document: Document, text: str) -> None:

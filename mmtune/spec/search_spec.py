@@ -20,7 +20,7 @@ from mmtune.space.domains import Categorical, Number
 from mmtune.space.problems import unreachable
 from mmtune.space.space import Space
 from mmtune.spec.configkeys import ConfigKeys, config_problems, flat_fields, known_names
-from mmtune.spec.document import Document, read_text
+from mmtune.spec.document import Document, read_source
 from mmtune.spec.domains import read_domain
 from mmtune.spec.overrides import apply_override
 from mmtune.spec.searchfile import SEARCH_KEYS, final_text, is_config
@@ -115,11 +115,13 @@ class SearchSpec:
         return self.text
 
 
-def load_spec(path_or_text: str | Path, *, overrides: Sequence[str] = (), name: str | None = None) -> SearchSpec:
+def load_spec(
+    search: str | Path | Mapping[str, Any], *, overrides: Sequence[str] = (), name: str | None = None
+) -> SearchSpec:
     """The study that a search file describes.
 
     Args:
-        path_or_text: a file, or YAML itself if it is a string with a line break.
+        search: a file; YAML itself if it is a string with a line break; or a dict of what the file would say.
         overrides: ``key=value`` each, the value in YAML: ``budget.trials=4``, ``fixed.optim.lr=0.001``,
             ``space.optim.lr.low=1.0e-4``; ``space.optim.lr=null`` takes a parameter out of the space.
         name: of the study, instead of ``study:`` or the file's name.
@@ -128,10 +130,11 @@ def load_spec(path_or_text: str | Path, *, overrides: Sequence[str] = (), name: 
         SpecError: with everything that is wrong, in the order of the file.
         ValueError: a config of one trial in place of a search file.
     """
-    source, text, stem = read_text(path_or_text)
-    document = Document(source, text, expected=f"a search file is a mapping of {', '.join(SEARCH_KEYS[:3])}, ...")
+    source, content, stem = read_source(search)
+    document = Document(source, content, expected=f"a search file is a mapping of {', '.join(SEARCH_KEYS[:3])}, ...")
     if is_config(document.data):
-        raise ValueError(f"{source} is the config of one trial, not a search file; train it: mmtune train {source}")
+        file = "FILE" if stem is None else source
+        raise ValueError(f"{source} is the config of one trial, not a search file; train it: mmtune train {file}")
     for override in overrides:
         apply_override(document, override)
     if name is not None:

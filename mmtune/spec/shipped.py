@@ -20,7 +20,7 @@ def find_search_file(name_or_path: str | Path) -> Path:
     Raises:
         ValueError: there is neither.
     """
-    path = Path(name_or_path)
+    path = Path(name_or_path).expanduser()
     if path.is_file():
         return path
     shipped = shipped_search_files()

@@ -1,0 +1,139 @@
+"""``mmtune.run``, ``mmtune.resume`` and ``mmtune.open``: the verbs of the same names, for Python.
+
+What is wrong is an exception with the message that the command line prints. Nothing is printed unless asked, and
+nothing ends the process. docs/python.md shows them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing, nullcontext
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmtune.records import STORAGE, find_study, open_study
+from mmtune.spec.overrides import override_texts
+from mmtune.spec.search_spec import SearchSpec, load_spec
+from mmtune.spec.shipped import find_search_file
+from mmtune.study.study import Study
+
+if TYPE_CHECKING:
+    from mmtune.study.run import Say, Watching
+    from mmtune.study.session import Ending
+
+
+class StudyError(RuntimeError):
+    """A study that ended before its budget was spent, though nobody stopped it: no trial succeeded, Ray fell.
+
+    Args:
+        message: what happened.
+        study: the study, which holds all that was finished.
+    """
+
+    def __init__(self, message: str, study: Study) -> None:
+        super().__init__(message)
+        self.study = study
+
+
+def run(
+    search: str | Path | Mapping[str, Any] | SearchSpec,
+    *,
+    data: str | Path | None = None,
+    storage: str | Path = STORAGE,
+    address: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    name: str | None = None,
+    verbose: bool = False,
+) -> Study:
+    """Runs a new study to its end.
+
+    Args:
+        search: a search file, the name of one that comes with mmtune, a dict of what a search file says, or the
+            ``spec`` of another study.
+        data: where the dataset lies; None for embedded ones.
+        storage: where the study's folder goes.
+        address: of a Ray cluster; None takes ``RAY_ADDRESS``, or a local one that ends with the study.
+        overrides: of the search, by key: ``{"budget.trials": 4, "fixed.epochs": 2}``.
+        name: another name for the study.
+        verbose: shows what happens, as ``mmtune run`` does.
+
+    Raises:
+        SpecError: with everything that is wrong with the search.
+        ValueError: no such search file, a study of that name, missing data, resources that do not exist.
+        StudyError: it ended early by itself.
+        KeyboardInterrupt: Ctrl-C, or a notebook's stop button; :func:`resume` goes on from the last finished epoch.
+    """
+    from mmtune.study.run import run_studies
+
+    spec = _spec(search, override_texts(overrides or {}), name)
+    say, watching = _shown(verbose)
+    where = None if data is None else str(Path(data).expanduser())
+    with closing(
+        run_studies([spec], storage=storage, data_dir=where, address=address, say=say, watching=watching)
+    ) as endings:
+        return _ended(next(endings))
+
+
+def resume(
+    study: str | Path | Study,
+    *,
+    address: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    verbose: bool = False,
+) -> Study:
+    """Goes on with an interrupted study, or with a larger budget: ``overrides={"budget.trials": 40}``.
+
+    Args:
+        study: its folder, or its name in ./studies.
+        address: as in :func:`run`.
+        overrides: of ``budget`` and ``resources``, from now on.
+        verbose: shows what happens, as ``mmtune resume`` does.
+
+    Raises:
+        ValueError: no study, one that another process writes, or an override that its trials could not bear.
+        StudyError: it ended early by itself.
+        KeyboardInterrupt: as in :func:`run`.
+    """
+    from mmtune.study.run import run_study
+
+    folder = open_study(find_study(study.path if isinstance(study, Study) else study))
+    say, watching = _shown(verbose)
+    texts = override_texts(overrides or {})
+    return _ended(run_study(folder, address=address, overrides=texts, say=say, watching=watching))
+
+
+def open(study: str | Path) -> Study:
+    """The study in a folder, or the one of that name in ./studies; it may be running.
+
+    Raises:
+        ValueError: there is no such folder, or it is not a study.
+    """
+    return Study(open_study(find_study(study)))
+
+
+def _spec(search: str | Path | Mapping[str, Any] | SearchSpec, overrides: list[str], name: str | None) -> SearchSpec:
+    if isinstance(search, SearchSpec):
+        return load_spec(search.text, overrides=overrides, name=name)
+    if not isinstance(search, Mapping) and not (isinstance(search, str) and "\n" in search):
+        search = find_search_file(search)
+    return load_spec(search, overrides=overrides, name=name)
+
+
+def _shown(verbose: bool) -> tuple[Say | None, Watching]:
+    """What a session says, and how it shows caches that fill."""
+    from mmtune.cli.output import watching_caches
+
+    return (partial(print, flush=True), watching_caches) if verbose else (None, nullcontext)
+
+
+def _ended(ending: Ending) -> Study:
+    study = Study(ending.folder)
+    if ending.error is not None:
+        raise StudyError(ending.error, study)
+    advice = f"go on with it: mmtune.resume({str(study.path)!r})"
+    if ending.is_interrupted:
+        raise KeyboardInterrupt(f"study {study.name} was stopped; {advice}")
+    if not ending.is_complete:
+        raise StudyError(f"study {study.name} has unfinished trials; {advice}", study)
+    return study
