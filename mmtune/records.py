@@ -8,9 +8,10 @@ The folder is the API between running (``mmtune``) and reading (``analysis``)::
       reports.csv    append-only, one row per (trial, epoch)
       trials.csv     one row a trial, replaced atomically
       caches.csv     append-only, one row for each thing that filled the cache
+      tested.csv     append-only, one row each time that `mmtune test` looked at the test split
       optuna.log     Optuna JournalStorage
       tune/          Ray Tune's scratch      tensorboard/<trial>/
-      trials/<id>/   config.yaml, last.safetensors, best.safetensors, predictions.parquet
+      trials/<id>/   config.yaml, model.json, last.safetensors, best.safetensors, predictions.parquet
       report/        written by analysis, may be deleted
 """
 
@@ -68,6 +69,7 @@ ALONE = "device_seconds_alone"
 TIMES = (*SUMS, ALONE, "inference_ms_per_sample", "inference_ms_single")  # that depend on the kind of device
 _ROUNDING = 1e-6  # seconds; sums of as many floats differ by less
 DEVICE = "device_kind"  # the column with the name of a trial's device
+TESTED = "tested.csv"
 NULL = "null"  # a parameter whose value is null; one that a trial does not have is an empty cell
 PEAKS = ("peak_memory_gib", "reserved_memory_gib")  # so far in reports.csv, the most in trials.csv
 TRIAL_COLUMNS = ("trial", "state", "epochs", "best_epoch")  # trials.csv opens with these

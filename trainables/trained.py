@@ -28,6 +28,7 @@ from trainables.encoders.port import Port, encode
 from trainables.encoders.tokenizers import load_tokenizer, wordpiece_tokenizer
 from trainables.encoders.weights import fingerprint
 from trainables.families import family_inputs
+from trainables.messages import unknown
 from trainables.model import family_model, load_port
 from trainables.modelfolder import TOKENIZER, ModelFacts, read_facts
 from trainables.precision import Precision, choose_precision
@@ -35,6 +36,7 @@ from trainables.progress import Row
 from trainables.ranks import best_device
 from trainables.task import Task
 
+DEVICES = ("auto", "cpu", "gpu")
 _CHUNK = 64  # rows that a locked encoder sees at once, as when its features are cached
 _GREY = 128  # what stands for no picture
 
@@ -205,8 +207,11 @@ def load_trained(folder: Path, *, device: str = "auto") -> Trained:
         device: 'auto', 'cpu' or 'gpu'.
 
     Raises:
-        ValueError: no trained model, or an encoder that is not there or is another than it was trained with.
+        ValueError: no such device, no trained model, or an encoder that is not there or is another than it was
+            trained with.
     """
+    if device not in DEVICES:
+        raise ValueError(f"device {unknown(device, DEVICES)}")
     facts = read_facts(folder)
     tensors, saved = load_checkpoint(folder / BEST)
     config = TrialConfig(**saved["config"])
