@@ -55,7 +55,9 @@ def prepare_images(
             raise ValueError(f"dataset {dataset.name} has no images")
         units, index = np.arange(len(images)), None  # rows with an image of their own
         if isinstance(images, ImageFiles):
-            _, units, index = np.unique(np.array(images.names), return_index=True, return_inverse=True)
+            _, first, which = np.unique(np.array(images.names), return_index=True, return_inverse=True)
+            if len(first) < len(images):
+                units, index = first, which
         shape = (len(units), 3, size, size)
         out = np.lib.format.open_memmap(folder / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
 
@@ -81,7 +83,7 @@ def prepare_images(
                 f"{sorted(broken)[0]}{others}. `{dataset.check_command}` lists them; replace the pictures, "
                 f"or leave the rows out: their ids, one a line, in {EXCLUDE} of the data folder"
             )
-        if index is not None and len(units) < len(images):
+        if index is not None:
             np.save(folder / "index.npy", index)
         return {"rows": shape[0], "about": about}
 

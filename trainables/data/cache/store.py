@@ -27,7 +27,7 @@ from filelock import FileLock, Timeout
 from trainables.data.cache.books import SHORTEST_WAIT, book_made, book_use, book_wait, booking, making
 from trainables.files import checksum, write_atomic
 
-FORMAT = 4  # raise when what a builder writes changes
+FORMAT = 5  # raise when what a builder writes changes
 
 
 def cache_root() -> Path:

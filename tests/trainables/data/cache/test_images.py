@@ -75,6 +75,22 @@ def test_each_fit_has_its_own_pixels_and_copies(dataset_of, cache):
     assert len(list((cache / "images").glob("*/images.npy"))) == before + 3
 
 
+def test_pictures_stay_with_their_rows_however_they_are_named(cache, tmp_path):
+    """Each file once, and the rows not in the order of the files' names."""
+    rng, names = np.random.default_rng(0), ["9.png", "10.png", "b.png", "a.png"]
+    for name in names:
+        Image.fromarray(rng.integers(0, 255, (16, 16, 3), np.uint8)).save(tmp_path / name)
+    rows = [f"{name},{'xy'[at % 2]}\n" for at, name in enumerate(names)]
+    (tmp_path / "rows.csv").write_text("picture,label\n" + "".join(rows))
+    (tmp_path / "table.yaml").write_text(
+        "files: rows.csv\nimage: picture\nlabels: {label: {column: label, kind: multiclass}}\n"
+    )
+    dataset = DatasetRef("table", str(tmp_path))
+    images = prepare_images(dataset, size=16)
+    for row, picture in enumerate(load_table(dataset).images):
+        assert np.array_equal(images[row], decode_image(picture, size=16, where="here"))
+
+
 def test_rows_share_the_picture_that_they_share(cache, tmp_path):
     """Questions on one picture: it is decoded once, and locked encoders see it once."""
     rng = np.random.default_rng(0)
