@@ -7,7 +7,6 @@ a resumed trial trained again are drawn once, with their last value, at what the
 from __future__ import annotations
 
 import itertools
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from analysis.studies import Paths, choose_objective, load_reports, load_studies
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+MOST_OTHERS = 300  # curves of a family beside the best trials; of more every second, third, ... by rank is drawn
 AXES = ("epoch", "cumulative_device_seconds")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)), (0, (9, 2)))
 
@@ -37,7 +37,7 @@ def load_curves(paths: Paths, metric: str) -> pd.DataFrame:
             raise ValueError(f"{folder.reports}: no report has {metric}")
         current = reports.loc[reports["is_current"], ["trial", *AXES, metric]]
         current = current.astype({metric: "float64"}).assign(study=study)
-        parts.append(current.loc[current[metric].map(math.isfinite)])
+        parts.append(current.loc[np.isfinite(current[metric].to_numpy())])
     curves = pd.concat(parts, ignore_index=True)
     if len(curves) == 0:
         raise ValueError(f"{', '.join(study_folders(paths))}: no report has a finite {metric} yet")
@@ -61,24 +61,33 @@ def curves_figure(paths: Paths, metric: str | None = None, *, top: int = len(DAS
     metric, mode = choose_objective(paths, metric)
     table = load_studies(paths)
     reports = load_curves(paths, metric)
-    curves: dict[Any, pd.DataFrame] = dict(iter(reports.groupby(["study", "trial"])))
+    curves = _spans(reports)
     ranked = rank_trials(table, metric, mode).set_index(["study", "trial"], drop=False)
-    leaders = [key for key in ranked.index if ranked.at[key, "rank"] is not pd.NA and key in curves][:top]
-    dashes = dict(zip(leaders, itertools.cycle(DASHES), strict=False))
-    others = [key for key in ranked.index if key in curves and key not in dashes]
+    leaders = [
+        key for key, rank in zip(ranked.index, ranked["rank"], strict=True) if rank is not pd.NA and key in curves
+    ]
+    dashes = dict(zip(leaders[:top], itertools.cycle(DASHES), strict=False))
     family_of = dict(zip(ranked.index, ranked["family"], strict=True))
+    others: dict[str, list[Any]] = {}
+    for key in ranked.index:
+        if key in curves and key not in dashes:
+            others.setdefault(family_of[key], []).append(key)
+    drawn = {family: keys[:: 1 + (len(keys) - 1) // MOST_OTHERS] for family, keys in others.items()}
     styles = family_styles(table)
+    values = reports[metric].to_numpy()
 
     figure, panels = new_figure(2)
     for axes, column in zip(panels, AXES, strict=True):
         unit = unit_of(column, reports.loc[:, column])
+        places = reports[column].to_numpy(dtype="float64")
         for family, style in styles.items():
-            x, y = _chained([curves[key] for key in others if family_of[key] == family], column, metric)
+            spans = [curves[key] for key in drawn.get(family, ())]
+            x, y = _chained(spans, places), _chained(spans, values)
             axes.plot(
                 x / unit.size, y, color=style.colour, alpha=0.22, linewidth=0.9, marker=style.marker, markersize=2
             )
         for key, dash in dashes.items():
-            x, y = curves[key][column].to_numpy() / unit.size, curves[key][metric].to_numpy()
+            x, y = places[curves[key]] / unit.size, values[curves[key]]
             colour = styles[family_of[key]].colour
             axes.plot(x, y, color=colour, linestyle=dash, linewidth=1.9, zorder=4)
             peak = y.argmax() if mode == "max" else y.argmin()
@@ -93,17 +102,22 @@ def curves_figure(paths: Paths, metric: str | None = None, *, top: int = len(DAS
         row = ranked.loc[key]
         line = Line2D([], [], color=styles[family_of[key]].colour, linestyle=dash, linewidth=1.9)
         entries.append((line, f"{trial_label(row, table)}  {family_of[key]}  {row[metric]:.4f}"))
-    for family in dict.fromkeys(sorted(family_of[key] for key in others)):
+    for family in sorted(others):
         style = styles[family]
         line = Line2D([], [], color=style.colour, alpha=0.4, linewidth=1.2, marker=style.marker, markersize=3.5)
-        entries.append((line, f"other {family or 'unknown'} trials"))
+        few = "" if drawn[family] == others[family] else f"{len(drawn[family])} of {len(others[family])} "
+        entries.append((line, f"{few}other {family or 'unknown'} trials"))
     legend(figure, entries)
     return figure
 
 
-def _chained(curves: list[pd.DataFrame], column: str, metric: str) -> tuple[np.ndarray, np.ndarray]:
+def _spans(curves: pd.DataFrame) -> dict[Any, slice]:
+    """Where the rows of each (study, trial) are: one after the other."""
+    keys = list(zip(curves["study"], curves["trial"], strict=True))
+    starts = [at for at, key in enumerate(keys) if at == 0 or key != keys[at - 1]]
+    return {keys[begin]: slice(begin, end) for begin, end in itertools.pairwise([*starts, len(keys)])}
+
+
+def _chained(spans: list[slice], values: np.ndarray) -> np.ndarray:
     """All curves as one line with gaps: one artist instead of thousands."""
-    gap = np.full((1, 2), np.nan)
-    parts = [part for curve in curves for part in (curve[[column, metric]].to_numpy(dtype="float64"), gap)]
-    points = np.concatenate([np.empty((0, 2)), *parts])
-    return points[:, 0], points[:, 1]
+    return np.concatenate([np.empty(0), *(part for span in spans for part in (values[span], [np.nan]))])

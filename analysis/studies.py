@@ -13,12 +13,15 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import yaml
 
+from analysis.reading import column, read_reports, read_rows, stamp
+from analysis.reported import Reported
 from mmtune import records
 from trainables.messages import did_you_mean
 from trainables.metrics import metric_mode, objective_names
@@ -27,9 +30,6 @@ Paths = str | Path | Sequence[str | Path]
 
 FIRST_COLUMNS = ("study", "trial", "state", "family", "epochs", "best_epoch")
 LAST_COLUMNS = ("device_hours", "error", "started", "ended")
-# Never parsed: an error may read "nan" or "12".
-TEXT_COLUMNS = ("study", "trial", "state", "family", records.DEVICE, "error")
-TIME_COLUMNS = ("time", "started", "ended")
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def load_studies(paths: Paths) -> pd.DataFrame:
         row["device_hours"] = None if row.get("device_seconds") is None else row["device_seconds"] / 3600
     names = dict.fromkeys([*FIRST_COLUMNS, *params, *(name for row in rows for name in row)])
     middle = [name for name in names if name not in LAST_COLUMNS]
-    table = _typed(rows, [*middle, *LAST_COLUMNS])
+    table = pd.DataFrame({name: column(name, [row.get(name) for row in rows]) for name in [*middle, *LAST_COLUMNS]})
     table.attrs["params"] = [name for name in params if name != "family"]
     return table
 
@@ -81,10 +81,10 @@ def load_reports(path: str | Path) -> pd.DataFrame:
         ValueError: not a study, or no trial has reported yet.
     """
     folder = records.open_study(path)
-    rows = [row for trial in _report_rows(folder).values() for row in trial]
-    if not rows:
+    table = read_reports(folder.reports)
+    if table.empty:
         raise ValueError(f"{folder.root}: no trial has reported an epoch yet")
-    return _typed(rows, list(dict.fromkeys(name for row in rows for name in row)))
+    return table.copy()
 
 
 def study_cost(path: str | Path) -> StudyCost:
@@ -179,88 +179,36 @@ def study_folders(paths: Paths) -> dict[str, records.StudyFolder]:
     }
 
 
-def _trial_rows(folder: records.StudyFolder) -> list[dict[str, Any]]:
+def _trial_rows(folder: records.StudyFolder) -> tuple[dict[str, Any], ...]:
+    """What is known of each trial, in the order of their numbers; not to be changed."""
+    files = (folder.trials, folder.reports, folder.spec, folder.info)
+    return _read_trials(folder, tuple(map(stamp, files)))
+
+
+@lru_cache(maxsize=8)  # a command asks for the same studies several times
+def _read_trials(folder: records.StudyFolder, of: tuple[tuple[int, int] | None, ...]) -> tuple[dict[str, Any], ...]:
     metric, mode = _objectives(folder)[0]
     family = _spec(folder).get("family")
-    ended = {row["trial"]: row for row in _read(folder.trials)}
-    reports = _report_rows(folder)
+    ended = {row["trial"]: row for row in read_rows(folder.trials)}
+    reports = Reported(read_reports(folder.reports), metric, mode)
     rows = []
-    for trial in dict.fromkeys([*ended, *reports]):
+    for trial in dict.fromkeys([*ended, *reports.trials]):
         row: dict[str, Any] = {"trial": trial, "state": records.RUNNING} | ended.get(trial, {})
         if not row.get("family") and isinstance(family, str):
             row["family"] = family
-        reported = _summary(reports.get(trial, []), metric, mode)
         if row["state"] not in records.ENDED:
-            row |= {name: value for name, value in reported.items() if value is not None and name not in records.SUMS}
-        beside = records.unreported(row, reports.get(trial, []))
+            row |= reports.summary(trial)
+        times = reports.times(trial)
+        beside = records.unreported(row, times)
         for name in records.SUMS:
-            costs = [cost for cost in (beside.get(name), reported.get(name)) if cost is not None]
+            known = [time[name] for time in times if time[name] is not None]
+            costs = [beside[name]] if name in beside else []
+            costs += [math.fsum(known)] if known else []
             row[name] = math.fsum(costs) if costs else None
         cached = row.get("cache_seconds")
         row[records.ALONE] = None if cached is None else (row["device_seconds"] or 0.0) + cached
         rows.append(row)
-    return sorted(rows, key=lambda row: records.trial_number(row["trial"]))
-
-
-def _summary(reports: list[dict[str, Any]], metric: str, mode: str) -> dict[str, Any]:
-    """What trials.csv would say of a trial if it ended now."""
-    if not reports:
-        return {}
-    current = [row for row in reports if row["is_current"]]
-    best: dict[str, Any] = {}
-    for row in current:
-        value = row.get(metric)
-        if value is not None and math.isfinite(value) and records.is_better(value, best.get(metric), mode):
-            best = row
-    summary: dict[str, Any] = {name: value for name, value in best.items() if name.startswith("val_")}
-    summary |= {"epochs": current[-1]["epoch"], "best_epoch": best.get("epoch")}
-    for name in records.SUMS:
-        seconds = [row[name] for row in reports if row.get(name) is not None]
-        summary[name] = math.fsum(seconds) if seconds else None
-    for name in records.PEAKS:
-        summary[name] = max((row[name] for row in reports if row.get(name) is not None), default=None)
-    return summary
-
-
-def _report_rows(folder: records.StudyFolder) -> dict[str, list[dict[str, Any]]]:
-    """Reports of each trial in the order written."""
-    trials: dict[str, list[dict[str, Any]]] = {}
-    for row in _read(folder.reports):
-        trials.setdefault(row["trial"], []).append(row)
-    for rows in trials.values():
-        spent = 0.0
-        for row in rows:
-            spent += row.get("device_seconds") or 0.0
-            row["cumulative_device_seconds"] = spent
-        earliest_later = math.inf
-        for row in reversed(rows):
-            row["is_current"] = row["epoch"] < earliest_later
-            earliest_later = min(earliest_later, row["epoch"])
-    return trials
-
-
-def _read(path: Path) -> list[dict[str, Any]]:
-    return [
-        {name: cell if name in TEXT_COLUMNS else records.parse_cell(cell) for name, cell in row.items()}
-        for row in records.read_csv(path)
-    ]
-
-
-def _typed(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
-    return pd.DataFrame({name: _column(name, [row.get(name) for row in rows]) for name in columns})
-
-
-def _column(name: str, values: list[Any]) -> pd.Series:
-    if name in TEXT_COLUMNS:
-        return pd.Series(["" if value is None else value for value in values], dtype="str")
-    if name in TIME_COLUMNS:
-        return pd.to_datetime(pd.Series(values, dtype="object"), utc=True, format="ISO8601")
-    kinds = {type(value) for value in values if value is not None}
-    if kinds == {bool} and None not in values:
-        return pd.Series(values, dtype="bool")
-    if kinds == {int}:
-        return pd.Series(values, dtype="Int64")
-    return pd.Series(values, dtype="float64" if kinds <= {int, float} else "object")
+    return tuple(sorted(rows, key=lambda row: records.trial_number(row["trial"])))
 
 
 def _info(folder: records.StudyFolder) -> dict[str, Any]:

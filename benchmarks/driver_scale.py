@@ -1,7 +1,7 @@
 """What the driver of a study takes as the study grows: a report, a suggestion, and reading the folder afterwards.
 
 A study folder of N trials x 20 epochs is written with the project's own writers (nine of ten trials whole, the others
-paused at epoch 9), and then
+paused at epoch 12), and then
 
 - read: ``mmtune status`` and ``mmtune report`` in processes of their own; CPU seconds and the most memory, by the
   kernel;
@@ -43,7 +43,7 @@ from mmtune.space.optuna_names import suggest, to_optuna
 from mmtune.spec.search_spec import SearchSpec, load_spec
 from trainables.files import write_atomic
 
-EPOCHS, PAUSED_AT = 20, 9
+EPOCHS, PAUSED_AT = 20, 12
 _SPEC = """
 study: driver-{trials}
 family: {{type: categorical, choices: [text, image, fusion]}}
@@ -59,7 +59,7 @@ space:
   uda.mode: {{type: categorical, choices: ["none", dynamic], when: {{family: [text, fusion]}}}}
   uda.lam: {{type: float, low: 0.01, high: 10.0, log: true, when: {{uda.mode: dynamic}}}}
 sampler: {{name: {sampler}, seed: 1}}
-scheduler: {{name: asha}}
+scheduler: {{name: asha, grace_epochs: 4}}
 budget: {{device_hours: 1000000}}
 """
 _METRICS = ("accuracy", "ap_micro", "ap_macro", "micro_f1", "macro_f1", "auroc")
@@ -247,7 +247,7 @@ def drive(root: str, more: int) -> dict[str, Any]:
     began, rng = time.perf_counter(), random.Random(0)
     folder = records.open_study(root)
     spec, info = load_spec(folder.spec), records.read_json(folder.info)
-    own = Session(folder, spec, info, slots=1, interrupted=threading.Event(), began=time.monotonic())
+    own = Session(folder, spec, info, slots=1, interrupted=threading.Event(), began=time.monotonic(), say=print)
     journal = Journal(folder.optuna_log, name=spec.study, objectives=[("val_accuracy", "max")])
     searcher = StudySearcher(
         spec=spec,

@@ -303,7 +303,7 @@ def unreported(trial: Mapping[str, Any], reports: Sequence[Mapping[str, Any]]) -
         reports: its rows of reports.csv; later ones are left out.
     """
     known = [row for row in reports if row["epoch"] <= (trial.get("epochs") or 0)]
-    left = {name: (trial.get(name) or 0.0) - sum(row.get(name) or 0.0 for row in known) for name in SUMS}
+    left = {name: (trial.get(name) or 0.0) - sum([row.get(name) or 0.0 for row in known]) for name in SUMS}
     return {name: seconds for name, seconds in left.items() if seconds > _ROUNDING}
 
 
