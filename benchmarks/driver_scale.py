@@ -141,6 +141,8 @@ def _print_driven(folder: StudyFolder, more: int) -> float:
 def write_study(spec: SearchSpec, storage: Path, trials: int) -> StudyFolder:
     """A study that has trained so many trials: every file that its own session would have left behind."""
     import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
 
     from mmtune.search.journal import Journal
     from mmtune.study.create import create_study
@@ -174,10 +176,8 @@ def write_study(spec: SearchSpec, storage: Path, trials: int) -> StudyFolder:
         records.write_json(folder.trial(name) / "config.yaml", config)  # JSON is YAML, and quicker to write
 
     Journal(folder.optuna_log, name=spec.study, objectives=[("val_accuracy", "max")])
-    storage_of_optuna = optuna.storages.JournalStorage(
-        optuna.storages.journal.JournalFileBackend(str(folder.optuna_log))
-    )
-    study = optuna.load_study(study_name=spec.study, storage=storage_of_optuna)
+    file = JournalStorage(JournalFileBackend(str(folder.optuna_log)))
+    study = optuna.load_study(study_name=spec.study, storage=file)
     for name, params in drawn.items():
         record = ledger.trials[name]
         trial = _Trial(to_optuna(spec.space, params))
