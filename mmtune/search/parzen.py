@@ -5,6 +5,10 @@ the better trials and one over the rest; of some candidates around the better on
 two is proposed. It differs from them in what it learns from: only the rungs in the last third of a trial, since the
 ranks of early epochs mislead, and of one family at a time, drawn evenly.
 
+Where trials were infeasible (out of memory, beyond a constraint), a mixture over these and one over the others, with a
+uniform kernel beside them, say how likely a point is feasible (Gelbart et al. 2014 weight so; here from densities). A
+random proposal is taken with that probability, and the ratio is weighted by it.
+
 Numbers lie from 0 to 1 in their range, by logarithm where the domain says so, up to where ``at_most`` cuts it; a
 parameter that a member does not have counts as uniform there.
 
@@ -15,11 +19,12 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from mmtune import records
 from mmtune.search.promotion import Member, standings
 from mmtune.space.domains import Categorical, Domain, same
 from mmtune.space.drawing import assign, draw
@@ -29,6 +34,7 @@ from mmtune.space.space import Space
 _GOOD_SHARE, _LEAST_GOOD = 0.25, 4
 _CANDIDATES = 32
 _WIDTHS = (0.05, 0.3)  # of a number's kernel, in its range
+_TRIES = 20  # random proposals, of which the last is taken whatever is thought of it
 _LEAVE = 0.2  # how often a kernel leaves a member's choice
 
 
@@ -54,13 +60,37 @@ def propose(
     pinned = {} if family is None else {"family#0": family}
     own = [member for member in members if family is None or member.family == family]
     pair = None if rng.random() < random_share else _pair(own, rungs)
+    feasibility = _feasibility(space, own)
     if pair is None:
-        return assign(space, lambda name, domain, high: pinned.get(name) or draw(domain, high, rng))
+        for _ in range(_TRIES):
+            params = assign(space, lambda name, domain, high: pinned.get(name) or draw(domain, high, rng))
+            if feasibility is None or rng.random() < feasibility([place(space, params)])[0]:
+                break
+        return params
     good, bad = (_Kernels(space, [member.params for member in part]) for part in pair)
     candidates = [good.draw(rng, pinned) for _ in range(_CANDIDATES)]
     placed = [place(space, candidate) for candidate in candidates]
     scores = good.log_density(placed) - bad.log_density(placed)
+    if feasibility is not None:
+        scores = scores + np.log(feasibility(placed))
     return candidates[int(np.argmax(scores))]
+
+
+def _feasibility(
+    space: Space, members: Sequence[Member]
+) -> Callable[[Sequence[Mapping[str, float]]], np.ndarray] | None:
+    """From the places of points (C) how likely each is feasible, (C,); None where all members were."""
+    out = [member.params for member in members if member.state == records.INFEASIBLE]
+    if not out:
+        return None
+    inside = [member.params for member in members if member.bests and member.state != records.INFEASIBLE]
+    kernels = _Kernels(space, out), _Kernels(space, inside, has_uniform=True)
+
+    def probability(placed: Sequence[Mapping[str, float]]) -> np.ndarray:
+        beyond, within = (math.log(part.size) + part.log_density(placed) for part in kernels)
+        return 1 / (1 + np.exp(np.clip(beyond - within, -500, 500)))
+
+    return probability
 
 
 def place(space: Space, params: Mapping[str, Any]) -> dict[str, float]:
@@ -98,12 +128,14 @@ def _pair(members: Sequence[Member], rungs: Sequence[int]) -> tuple[list[Member]
 
 
 class _Kernels:
-    """A mixture with one product kernel a member."""
+    """A mixture with one product kernel a member, and a uniform one beside them if asked for."""
 
-    def __init__(self, space: Space, params: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(self, space: Space, params: Sequence[Mapping[str, Any]], *, has_uniform: bool = False) -> None:
         self._space = space
-        self._places = [place(space, one) for one in params]
+        self._places = [place(space, one) for one in params] + ([{}] if has_uniform else [])
+        self.size = len(self._places)
         names = dict.fromkeys(name for places in self._places for name in places)
+        names |= dict.fromkeys(f"{key}#{at}" for key, at, _ in space.alternatives()) if has_uniform else {}
         self._columns = {name: np.array([places.get(name, math.nan) for places in self._places]) for name in names}
         self._choices = {
             f"{key}#{index}": len(domain.choices)
@@ -111,9 +143,9 @@ class _Kernels:
             for index, domain in enumerate(alternatives)
             if isinstance(domain, Categorical)
         }
-        shrink = len(params) ** (-1 / (len(names) + 4))
+        shrink = len(self._places) ** (-1 / (len(names) + 4))
         self._widths = {
-            name: float(np.clip(np.nanstd(column) * shrink, *_WIDTHS))
+            name: float(np.clip(_deviation(column) * shrink, *_WIDTHS))
             for name, column in self._columns.items()
             if name not in self._choices
         }
@@ -156,3 +188,8 @@ class _Kernels:
             total_CM += np.where(np.isnan(at_C)[:, None], 0.0, np.log(density_CM + 1e-300))
         top_C = total_CM.max(axis=1)
         return top_C + np.log(np.exp(total_CM - top_C[:, None]).mean(axis=1))
+
+
+def _deviation(column: np.ndarray) -> float:
+    known = column[~np.isnan(column)]
+    return float(known.std()) if len(known) else 0.0

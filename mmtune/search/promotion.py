@@ -10,6 +10,7 @@ same job, whoever asks and whenever.
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -84,6 +85,25 @@ class Rules:
     """The last is a whole trial."""
     eta: int = 3
     """One in so many goes on from a rung."""
+    brackets: int = 1
+    """Ladders, each of which begins one rung later than the one before."""
+
+    def bracket_of(self, number: int) -> int:
+        """The ladder that a configuration climbs, drawn by its number as Hyperband shares them out (Li et al. 2018,
+        Algorithm 1): of B brackets the one that skips s rungs has a weight of B / (B - s) eta^(B - 1 - s)."""
+        if self.brackets == 1:
+            return 0
+        left = [self.brackets - skipped for skipped in range(self.brackets)]
+        weights = [self.brackets / rest * self.eta ** (rest - 1) for rest in left]
+        return random.Random(f"bracket {number}").choices(range(self.brackets), weights)[0]
+
+    def first_rung(self, number: int) -> int:
+        """The epoch that a new configuration trains to."""
+        return self.rungs[self.bracket_of(number)]
+
+    def from_bracket(self, bracket: int) -> Rules:
+        """Those of one of its ladders."""
+        return Rules(self.rungs[bracket:], self.eta)
 
 
 @dataclass(frozen=True)
@@ -97,6 +117,8 @@ class View:
     """Configurations that may still be proposed; None without such a budget."""
     seconds_left: float | None = None
     """Device-seconds of the budget that are left; None without such a budget."""
+    next_number: int = 0
+    """Of the configuration that would be proposed next."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +159,7 @@ def next_job(view: View, rules: Rules) -> Go | Literal["wait", "done"]:
     if promoted is not None:
         return promoted
     if view.room is None or view.room > 0:
-        return Go(None, rules.rungs[0])
+        return Go(None, rules.first_rung(view.next_number))
     busy = {member.family for member in view.members if member.number in view.live}
     for leader in waiting:
         if leader.family not in busy:
@@ -159,18 +181,23 @@ def _by_family(members: Sequence[Member]) -> dict[str, list[Member]]:
 
 
 def _promotion(families: Mapping[str, Sequence[Member]], rules: Rules) -> Go | None:
-    """The promotion from the highest rung that has one; of several families the one that had fewest from there."""
-    spent = {name: _spent(members, rules.rungs) for name, members in families.items()}
+    """The promotion from the highest rung that has one; of several ladders the one that had fewest from there."""
+    ladders: list[tuple[str, int, list[Member], list[float]]] = []
+    for name, members in families.items():
+        for bracket in range(rules.brackets):
+            own = [member for member in members if rules.bracket_of(member.number) == bracket]
+            ladders.append((name, bracket, own, _spent(own, rules.rungs[bracket:])))
     for index in reversed(range(len(rules.rungs) - 1)):
         offers = []
-        for name, members in families.items():
-            if spent[name][index + 1] > spent[name][index]:
+        for name, bracket, members, spent in ladders:
+            at = index - bracket
+            if at < 0 or spent[at + 1] > spent[at]:
                 continue
-            num_promoted, best = _rung(members, rules, index)
+            num_promoted, best = _rung(members, rules.from_bracket(bracket), at)
             if best is not None:
-                offers.append((num_promoted, name, best.number))
+                offers.append((num_promoted, name, bracket, best.number))
         if offers:
-            return Go(min(offers)[2], rules.rungs[index + 1])
+            return Go(min(offers)[3], rules.rungs[index + 1])
     return None
 
 

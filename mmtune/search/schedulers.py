@@ -1,7 +1,7 @@
 """Schedulers: a row of ``SCHEDULERS`` each, from which ``check``, lists and the schema take what a scheduler is.
 
-``asha`` and ``none`` let a trial train to the epoch that :mod:`mmtune.search.promotion` gave it, and the rows say by
-what ladder. ``asha_stopping`` has Ray Tune's rule. None of them is Ray's own class:
+``asha``, ``hyperband`` and ``none`` let a trial train to the epoch that :mod:`mmtune.search.promotion` gave it, and the
+rows say by what ladder. ``asha_stopping`` has Ray Tune's rule, ``median`` Vizier's. None of them is Ray's own class:
 
 - What they know is the ledger: Ray's experiment snapshot leaves the scheduler out, and ASHA would resume with empty
   rungs.
@@ -42,6 +42,15 @@ class AshaStoppingOptions(AshaOptions):
     """Ladders of rungs, each starting one rung later."""
 
 
+class MedianOptions(Section):
+    """Options of ``median``."""
+
+    grace_epochs: int = Field(default=1, ge=1)
+    """No trial is stopped earlier, in epochs."""
+    least_trials: int = Field(default=3, ge=1)
+    """Nobody is stopped at an epoch before so many others have come there."""
+
+
 @dataclass(frozen=True)
 class SchedulerKind:
     """A row of ``SCHEDULERS``."""
@@ -67,6 +76,17 @@ def _asha_rules(options: AshaOptions, epochs: int) -> Rules:
     return Rules(rungs=ladder(epochs, grace=options.grace_epochs, eta=eta), eta=eta)
 
 
+def _hyperband_rules(options: AshaOptions, epochs: int) -> Rules:
+    rules = _asha_rules(options, epochs)
+    return Rules(rungs=rules.rungs, eta=rules.eta, brackets=len(rules.rungs))
+
+
+def _median(options: MedianOptions, trials: Trials, is_spent: Callable[[], bool]) -> TrialScheduler:
+    from mmtune.search.stopping import StopBelowMedian
+
+    return StopBelowMedian(trials=trials, is_spent=is_spent, **dict(options))
+
+
 def _asha_stopping(options: AshaStoppingOptions, trials: Trials, is_spent: Callable[[], bool]) -> TrialScheduler:
     from mmtune.search.stopping import StopBelow
 
@@ -86,6 +106,19 @@ _ROWS = (
         "stops for good what is below the top 1/reduction_factor of its rung, as Ray Tune does",
         AshaStoppingOptions,
         _asha_stopping,
+    ),
+    SchedulerKind(
+        "hyperband",
+        "as asha, on several ladders of which each begins a rung later: some trials are never judged early",
+        AshaOptions,
+        _to_its_epoch,
+        _hyperband_rules,
+    ),
+    SchedulerKind(
+        "median",
+        "stops for good whose best is worse than the median of the others' averages up to its epoch",
+        MedianOptions,
+        _median,
     ),
     SchedulerKind("none", "trains every trial to its end", Section, _to_its_epoch),
 )

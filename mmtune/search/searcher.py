@@ -134,6 +134,8 @@ class StudySearcher(Searcher):
             state = end["state"]
         elif record.epoch >= self._trials.max_epochs:
             state = records.COMPLETE
+        elif self._trials.violation(record) is not None:
+            state = records.INFEASIBLE
         elif record.until is not None and record.epoch >= record.until:
             self._pause(trial.number, record)
             self._on_end(name, ticket)
@@ -142,6 +144,8 @@ class StudySearcher(Searcher):
             state = records.PRUNED
         if state == records.COMPLETE and not record.rows:
             state, message = records.FAILED, message or "it ended without a report"
+        if state != records.FAILED and (broken := self._trials.violation(record)) is not None:
+            state, message = records.INFEASIBLE, broken
         facts = {key.removeprefix("facts/"): value for key, value in end.items() if key.startswith("facts/")}
         # The ledger first: a kill between the two is put right by the next session (_settle).
         self._ledger.end(name, state, facts=facts, error=message, traceback=end.get("traceback"))
@@ -172,7 +176,9 @@ class StudySearcher(Searcher):
             return
         if record.state not in records.ENDED and record.rows and record.rows[-1].get("stopped"):
             self._ledger.end(record.trial, records.PRUNED)
-        is_whole = record.epoch >= self._trials.max_epochs
+        is_whole, broken = record.epoch >= self._trials.max_epochs, self._trials.violation(record)
+        if broken is not None and not record.is_over:
+            self._ledger.end(record.trial, records.INFEASIBLE, error=broken)
         if record.is_over:
             self._tell(number, record)
         elif record.until is not None and record.until <= record.epoch and not is_whole:
@@ -188,14 +194,15 @@ class StudySearcher(Searcher):
         members = self._members.all()
         known = {member.number for member in members}
         asked = self._journal.trials(TrialState.RUNNING)  # those without a record were cut short while proposed
-        first = self._rules.rungs[0]
-        members += [Member(t.number, "", records.WAITING, first) for t in asked if t.number not in known]
+        new = [trial.number for trial in asked if trial.number not in known]
+        members += [Member(number, "", records.WAITING, self._rules.first_rung(number)) for number in new]
         budget = self._spec.budget.trials
         return View(
             members=members,
             live={trial.number for trial, _ in self._live.values()},
             room=None if budget is None else budget - self._num_asked(),
             seconds_left=self._seconds_left(),
+            next_number=self._journal.next_number(),
         )
 
     def _open(self, job: Go) -> optuna.Trial:
@@ -240,14 +247,8 @@ class StudySearcher(Searcher):
             return None
         values = []
         for objective in self._spec.objectives:
-            if objective.metric in (*records.SUMS, records.ALONE):
-                value = record.total(objective.metric)
-            elif objective.metric in records.PEAKS:
-                value = record.peak(objective.metric)
-            elif objective.metric == "epochs":
-                value = record.epoch
-            else:
-                value = best.get(objective.metric, record.facts.get(objective.metric))
+            name = objective.metric
+            value = record.cost(name) if name in records.COSTS else best.get(name)
             if value is None:
                 return None
             values.append(float(value))

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 
 class ToItsEpoch(FIFOScheduler):
-    """Stops a trial at the epoch that it was given, or at its next one once the budget is spent."""
+    """Stops a trial at the epoch that it was given, or at its next one once it breaks a constraint or the budget is
+    spent."""
 
     def __init__(self, *, trials: Trials, is_spent: Callable[[], bool]) -> None:
         super().__init__()
@@ -25,9 +26,10 @@ class ToItsEpoch(FIFOScheduler):
         epoch = result.get("epoch")
         if epoch is None or epoch >= self._trials.max_epochs:  # it ends by itself
             return TrialScheduler.CONTINUE
-        until = self._trials[trial.config["trial"]].until
-        is_there = until is not None and epoch >= until
-        return TrialScheduler.STOP if is_there or self._is_spent() else TrialScheduler.CONTINUE
+        record = self._trials[trial.config["trial"]]
+        is_there = record.until is not None and epoch >= record.until
+        is_out = is_there or self._trials.violation(record) is not None or self._is_spent()
+        return TrialScheduler.STOP if is_out else TrialScheduler.CONTINUE
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles what it is given; everything here comes from the study folder

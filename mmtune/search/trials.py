@@ -5,6 +5,7 @@ No disk and no clock here: :class:`mmtune.study.ledger.Ledger` fills it from the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,6 +61,14 @@ class TrialRecord:
         """The most that a column had in any epoch; None if it had nothing."""
         return max((row[column] for row in self.rows if row.get(column) is not None), default=None)
 
+    def cost(self, name: str) -> float | None:
+        """A cost by its name in ``records.COSTS``: what adds up so far, what peaks as its most; None if not known."""
+        if name in (*records.SUMS, records.ALONE):
+            return self.total(name)
+        if name in records.PEAKS:
+            return self.peak(name)
+        return self.epoch if name == "epochs" else self.facts.get(name)
+
 
 class Trials(dict[str, TrialRecord]):
     """All trials by their id.
@@ -68,14 +77,15 @@ class Trials(dict[str, TrialRecord]):
         metric: decides a trial's best epoch.
         mode: of the metric, max or min.
         max_epochs: the most a trial can train.
+        limits: cost -> the most that a trial may have of it.
 
     Attributes:
         cache_device_seconds: spent on filling caches, which is the study's.
     """
 
-    def __init__(self, *, metric: str, mode: str, max_epochs: int) -> None:
+    def __init__(self, *, metric: str, mode: str, max_epochs: int, limits: Mapping[str, float] | None = None) -> None:
         super().__init__()
-        self.metric, self.mode, self.max_epochs = metric, mode, max_epochs
+        self.metric, self.mode, self.max_epochs, self.limits = metric, mode, max_epochs, limits or {}
         self.cache_device_seconds = 0.0
 
     def start(self, trial: str, params: dict[str, Any], *, until: int | None) -> TrialRecord:
@@ -83,6 +93,14 @@ class Trials(dict[str, TrialRecord]):
         record = self.setdefault(trial, TrialRecord(trial))
         record.params, record.state, record.until = params, records.RUNNING, until
         return record
+
+    def violation(self, trial: TrialRecord) -> str | None:
+        """The first limit that a trial has gone beyond, in words; None if it keeps all, as far as it is known."""
+        for name, limit in self.limits.items():
+            value = trial.cost(name)
+            if value is not None and value > limit:
+                return f"constraint {name} <= {limit:g}: it has {value:.4g}"
+        return None
 
     def over(self) -> list[str]:
         """Trials that have ended."""

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from mmtune.records import COSTS
 from mmtune.search.samplers import SAMPLERS
 from mmtune.search.schedulers import SCHEDULERS
+from mmtune.spec.constraints import LIMITED
 from mmtune.spec.domains import KINDS
 from mmtune.spec.keys import Key, config_groups, family_group, model_keys
 from mmtune.spec.sections import (
@@ -54,6 +55,10 @@ def search_schema() -> Schema:
     properties["family"] |= {"if": {"type": "object"}, "then": _several(FAMILIES), "else": {"enum": [*FAMILIES]}}
     properties["dataset"] |= {"enum": [*DATASETS]}
     properties["objectives"] |= _objectives()
+    limit = {"type": "string", "pattern": "^\\s*<=\\s*\\S+\\s*$"}
+    properties["constraints"] |= {
+        "type": ["object", "null"], "properties": dict.fromkeys(LIMITED, limit), "additionalProperties": False,
+    }  # fmt: skip
     properties["fixed"] |= {"type": ["object", "null"]}
     properties["space"] |= {"type": ["object", "null"]}
     properties["try_first"] |= {"type": ["array", "null"]}

@@ -20,6 +20,7 @@ from mmtune.space.domains import Categorical, Number
 from mmtune.space.problems import unreachable
 from mmtune.space.space import Space
 from mmtune.spec.configkeys import ConfigKeys, config_problems, flat_fields, known_names
+from mmtune.spec.constraints import read_constraints
 from mmtune.spec.document import Document, read_source
 from mmtune.spec.domains import read_domain
 from mmtune.spec.overrides import apply_override
@@ -67,6 +68,7 @@ class SearchSpec:
     scheduler: SchedulerSpec
     budget: Budget
     resources: Resources
+    constraints: Mapping[str, float] = field(default_factory=dict)  # cost -> the most that a trial may have of it
     keep: Keep = "best"  # whose weights stay
     has_own_objectives: bool = True  # False: the file names none, so that they follow the task
     warnings: tuple[str, ...] = ()
@@ -178,6 +180,7 @@ class _Reader:
             scheduler=read_scheduler(document, epochs=_epochs(fixed)),
             budget=budget,
             resources=read_resources(document),
+            constraints=read_constraints(document),
             keep=read_keep(document),
             has_own_objectives=self.data.get("objectives") is not None,
             source=document.source,

@@ -179,6 +179,12 @@ class SearchFile(Section):
 
     val_accuracy where a sample has one class, val_ap_micro where it has any number, val_rmse for numbers.
     """
+    constraints: dict[str, str] | None = None
+    """What a trial may cost at most, such as {peak_memory_gib: <= 12, inference_ms_per_sample: <= 20}.
+
+    A trial that goes beyond ends at its next report as INFEASIBLE: it cannot be best, and the sampler keeps away.
+    Costs are those of `mmtune list metrics`.
+    """
     fixed: dict[str, Any] | None = None
     """Settings that all trials have, flat: {epochs: 12, optim.schedule: cosine}; what is left out has its default."""
     space: dict[str, Any] | None = None

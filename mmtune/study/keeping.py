@@ -142,7 +142,13 @@ def clear_finished(folder: StudyFolder, spec: SearchSpec, info: Mapping[str, Any
         info: study.json.
     """
     objectives = [(item["metric"], item["mode"]) for item in info["objectives"]]
-    ledger = Ledger(folder, objective=objectives[0], params=param_kinds(spec.space), max_epochs=spec.epochs)
+    ledger = Ledger(
+        folder,
+        objective=objectives[0],
+        params=param_kinds(spec.space),
+        max_epochs=spec.epochs,
+        limits=spec.constraints,
+    )
     retried = info.get("retried", ())
     Collector(
         folder, ledger, objectives=objectives, keep=spec.keep, family=spec.family, replaced=lambda: retried

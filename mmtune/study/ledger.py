@@ -29,14 +29,21 @@ class Ledger:
         objective: metric and mode that decide a trial's best epoch.
         params: what is searched, the columns of trials.csv.
         max_epochs: the most a trial can train.
+        limits: cost -> the most that a trial may have of it.
     """
 
     def __init__(
-        self, folder: StudyFolder, *, objective: tuple[str, str], params: Mapping[str, Kind], max_epochs: int
+        self,
+        folder: StudyFolder,
+        *,
+        objective: tuple[str, str],
+        params: Mapping[str, Kind],
+        max_epochs: int,
+        limits: Mapping[str, float] | None = None,
     ) -> None:
         self.folder, self.params = folder, params
         metric, mode = objective
-        self.trials = Trials(metric=metric, mode=mode, max_epochs=max_epochs)
+        self.trials = Trials(metric=metric, mode=mode, max_epochs=max_epochs, limits=limits)
         self._csv = records.CsvAppender(folder.reports)
         self._caches = records.CsvAppender(folder.caches)
         self._events = EventFiles(folder.tensorboard, params)

@@ -76,6 +76,7 @@ class Session:
             objective=(objective.metric, objective.mode),
             params=param_kinds(spec.space),
             max_epochs=spec.epochs,
+            limits=spec.constraints,
         )
         self._collector = Collector(
             folder,

@@ -2,10 +2,11 @@
 
 import math
 import random
+from dataclasses import replace
 
 import pytest
 
-from mmtune.records import COMPLETE, FAILED, PAUSED
+from mmtune.records import COMPLETE, FAILED, INFEASIBLE, PAUSED
 from mmtune.search.parzen import place, propose
 from mmtune.search.promotion import Member
 from mmtune.space.assignments import check
@@ -106,3 +107,34 @@ def test_a_proposal_is_a_function_of_what_is_known_and_the_seed():
     shuffled = members[:]
     random.Random(0).shuffle(shuffled)
     assert proposals(RICH, members, 20) == proposals(RICH, shuffled, 20)
+
+
+def infeasible_beyond_half(count):
+    """What lies beyond x = .5 was infeasible, the rest paused; the loss is best at x = 1, where nothing can be."""
+    members = members_of(FLAT, lambda p: 1 - p["x"], count=count)
+    return [replace(member, state=INFEASIBLE, bests=()) if member.params["x"] > 0.5 else member for member in members]
+
+
+def test_it_keeps_away_from_where_trials_were_infeasible():
+    found = [p["x"] for p in proposals(FLAT, infeasible_beyond_half(80), share=1.0)]
+    assert sum(x > 0.55 for x in found) < 0.12 * len(found)  # of even draws 45 % are there
+    assert min(found) < 0.1 and max(found) > 0.45  # and everywhere else
+
+
+def test_the_best_draw_it_to_the_border_and_not_beyond():
+    found = [p["x"] for p in proposals(FLAT, infeasible_beyond_half(80))]
+    assert 0.4 < min(found) and max(found) < 0.65
+
+
+def test_one_infeasible_trial_bans_nothing():
+    members = members_of(FLAT, lambda p: p["x"], count=20)
+    members[3] = replace(members[3], state=INFEASIBLE, bests=())
+    found = [p["x"] for p in proposals(FLAT, members, share=1.0)]
+    near = [x for x in found if abs(x - members[3].params["x"]) < 0.1]
+    assert near and len(found) == 200
+
+
+def test_where_everything_was_infeasible_it_still_proposes():
+    members = [replace(m, state=INFEASIBLE, bests=()) for m in members_of(RICH, lambda p: 0.0, count=30)]
+    for params in proposals(RICH, members, count=20):
+        assert check(RICH, params) == []

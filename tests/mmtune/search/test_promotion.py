@@ -254,3 +254,32 @@ def test_the_order_in_which_members_are_known_does_not_matter():
         search.order = random.Random(shuffle)
         histories.append(search.run().history)
     assert histories[0] == histories[1] == histories[2]
+
+
+BRACKETS = Rules(rungs=(1, 3, 9), eta=3, brackets=3)
+
+
+def test_hyperband_shares_configurations_out_by_its_own_numbers():
+    # R = 9, eta = 3: Hyperband starts 9, 5 and 3 of them at 1, 3 and 9 epochs; before it rounds up 9, 4.5 and 3.
+    counts = Counter(BRACKETS.bracket_of(number) for number in range(6000))
+    for bracket, weight in enumerate((9, 4.5, 3)):
+        assert counts[bracket] / 6000 == pytest.approx(weight / 16.5, abs=0.02)
+    assert {RULES.bracket_of(number) for number in range(50)} == {0}
+
+
+def test_a_ladder_of_hyperband_begins_at_its_own_rung_and_ranks_its_own_alone():
+    first = {bracket: next(n for n in range(99) if BRACKETS.bracket_of(n) == bracket) for bracket in range(3)}
+    for bracket, until in enumerate((1, 3, 9)):
+        assert job(rules=BRACKETS, next_number=first[bracket]) == Go(None, until)
+    later = [n for n in range(99) if BRACKETS.bracket_of(n) == 1][:3]
+    others = [n for n in range(99) if BRACKETS.bracket_of(n) == 0][:2]
+    members = [paused(n, 0.9, 0.9, 0.5 + at / 10) for at, n in enumerate(later)]
+    members += [paused(n, 0.1) for n in others]  # better, on another ladder, on which two are too few
+    assert job(*members, rules=BRACKETS) == Go(later[0], 9)
+
+
+def test_one_bracket_is_asha():
+    rng = random.Random(3)
+    for _ in range(200):
+        members = [paused(n, *[rng.random() for _ in range(rng.choice((1, 3)))]) for n in range(rng.randrange(12))]
+        assert job(*members) == job(*members, rules=replace(RULES, brackets=1), next_number=7)

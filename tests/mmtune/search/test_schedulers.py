@@ -121,3 +121,19 @@ def test_a_spent_budget_stops_every_trial_at_its_next_report(tmp_path, name):
     assert feed(ledger, scheduler, "a", 1, 0.9) == CONTINUE
     spent.append(True)
     assert feed(ledger, scheduler, "a", 2, 0.9) == STOP
+
+
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_the_median_rule_by_hand(tmp_path, mode):
+    ledger, scheduler = make(tmp_path, name="median", mode=mode)
+    sign, names = (1 if mode == "max" else -1), ["a", "b", "c", "d", "e"]
+    add(ledger, scheduler, *names)
+
+    def told(name, *values, start=1):
+        return [feed(ledger, scheduler, name, start + at, sign * value) for at, value in enumerate(values)]
+
+    assert told("a", 0.2, 0.4) + told("b", 0.5, 0.7) + told("c", 0.3, 0.5) == [CONTINUE] * 6  # fewer than 3 others
+    # Averages up to epoch 1: .2, .5, .3, median .3; up to epoch 2: .3, .6, .4, median .4.
+    assert told("d", 0.3, 0.39) == [CONTINUE, STOP]
+    assert told("e", 0.31) == [CONTINUE]  # beside d's .3 the median is .3
+    assert told("e", 0.38, start=2) == [CONTINUE]  # of .3, .6, .4 and d's .345 the median is .3725

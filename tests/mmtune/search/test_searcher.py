@@ -48,8 +48,9 @@ class Session:
         names = {"TRIALS": str(trials), "SAMPLER": sampler, "SCHEDULER": scheduler}
         self.spec = load_spec(re.sub("[A-Z]{5,}", lambda name: names[name[0]], SPEC) + more)
         self.ledger = Ledger(
-            StudyFolder(tmp_path), objective=("val_accuracy", "max"), params=param_kinds(self.spec.space), max_epochs=4
-        )
+            StudyFolder(tmp_path), objective=("val_accuracy", "max"), params=param_kinds(self.spec.space), max_epochs=4,
+            limits=self.spec.constraints,
+        )  # fmt: skip
         self.journal = Journal(
             tmp_path / "optuna.log", name="s", objectives=[(one.metric, one.mode) for one in self.spec.objectives]
         )
@@ -335,3 +336,36 @@ def test_workers_wait_for_what_may_be_promoted(tmp_path):
         session.searcher.on_trial_complete(f"tune{index}", {"epoch": 1})
     assert session.searcher.suggest("tune4")["ticket"] == "t0002-to-4"
     assert session.searcher.suggest("tune5") is None
+
+
+def test_what_breaks_a_constraint_is_infeasible_and_cannot_be_best(tmp_path):
+    limits = "constraints: {peak_memory_gib: <= 2, inference_ms_single: <= 5}\n"
+    session = Session(tmp_path, scheduler="none", more=limits)
+    shared = {"train_loss": 1.0, "device_seconds": 1.0}
+
+    def begin(tune):
+        return session.searcher.suggest(tune)["trial"]
+
+    first, second, third = begin("tune0"), begin("tune1"), begin("tune2")
+    session.ledger.add(first, {"epoch": 1, "val_accuracy": 0.9, "peak_memory_gib": 2.5, **shared})
+    session.searcher.on_trial_complete("tune0", {"epoch": 1, "value": 0.9})
+    for epoch in range(1, 5):  # the last epoch is over before anybody could stop it
+        session.ledger.add(second, {"epoch": epoch, "val_accuracy": 0.8, "inference_ms_single": 7.0, **shared})
+    session.searcher.on_trial_complete("tune1", {"end/state": "COMPLETE", "end/reason": "epochs"})
+    session.ledger.add(third, {"epoch": 1, "val_accuracy": 0.5, "peak_memory_gib": 2.0, **shared})
+    states = [session.ledger.trials[name].state for name in (first, second, third)]
+    assert states == ["INFEASIBLE", "INFEASIBLE", "RUNNING"]
+    errors = [session.ledger.trials[name].error for name in (first, second)]
+    assert errors == ["constraint peak_memory_gib <= 2: it has 2.5", "constraint inference_ms_single <= 5: it has 7"]
+    assert session.ledger.trials.best().trial == third
+    assert session.journal.trials()[0].user_attrs["infeasible"] is True
+
+
+def test_a_kill_between_a_report_and_its_constraint_is_put_right(tmp_path):
+    limits = "constraints: {device_seconds: <= 3}\n"
+    session = Session(tmp_path, scheduler="none", more=limits)
+    trial = session.searcher.suggest("tune0")["trial"]
+    session.ledger.add(trial, {"epoch": 1, "val_accuracy": 0.9, "train_loss": 1.0, "device_seconds": 4.0})
+    again = Session(tmp_path, scheduler="none", more=limits)
+    assert again.ledger.trials[trial].state == "INFEASIBLE"
+    assert again.searcher.suggest("tune0")["trial"] != trial
