@@ -23,14 +23,15 @@ SOURCES = {
 KNOW_RAY = ("mmtune.slots", "mmtune.study", "mmtune.search")
 KNOW_OPTUNA = ("mmtune.search", "mmtune.space")
 LEAVES = tuple(  # analysis may read them too
-    f"trainables.{name}" for name in ("clock", "files", "messages", "metrics", "modelfolder", "ranking", "task")
+    f"trainables.{name}"
+    for name in ("clock", "exported", "files", "messages", "metrics", "modelfolder", "ranking", "task")
 )
 FAMILIES_MAY = {
     f"trainables.{name}" for name in ("layers", "batch", "config", "freezing", "losses", "encoders", "task")
 }
 FLOORS = (  # of trainables, from the ground: a module imports from its own floor and from those below
-    ("clock", "devices", "errors", "files", "imagefit", "messages", "metrics", "modelfolder", "ranking", "seeds")
-    + ("task", "yamltree", "data.reading.scale"),
+    ("clock", "devices", "errors", "exported", "files", "imagefit", "messages", "metrics", "modelfolder", "ranking")
+    + ("seeds", "task", "yamltree", "data.reading.scale"),
     ("config",),
     ("batch",),
     ("encoders", "layers", "augment", "losses", "freezing"),

@@ -23,6 +23,7 @@ from trainables.data.order import eval_batches
 from trainables.data.reading.dataset import DatasetRef, dataset_fingerprint, load_table, load_target
 from trainables.data.reading.pictures import decode_image
 from trainables.data.reading.table import SPLITS, Table, Target
+from trainables.encoders.weights import encoder_places
 from trainables.evaluate import collect
 from trainables.losses import supervised_loss
 from trainables.messages import from_known, unknown
@@ -113,7 +114,8 @@ def labelled(trained: Trained, *, split: str, dataset: str | None = None, data_d
     table, own = load_table(ref), trained.facts.fingerprint
     if ref.name == config.dataset and dataset_fingerprint(ref) == own:
         plain = {} if config.uda.copies == "fresh" else {"uda": _NO_COPIES}  # on which no feature depends
-        data = open_data(config.model_copy(update={"data_dir": ref.data_dir, **plain}))
+        with encoder_places(trained.places):
+            data = open_data(config.model_copy(update={"data_dir": ref.data_dir, **plain}))
         target, task = load_target(ref, trained.facts.target), trained.task
         if data.task != task:
             raise ValueError(f"{ref.check_command}: its classes are no longer those that the model knows")

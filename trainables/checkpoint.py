@@ -103,6 +103,27 @@ def load_model(model: nn.Module, tensors: dict[str, Tensor]) -> None:
             value.copy_(tensors[name])
 
 
+def locked_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers of locked modules, which no checkpoint has."""
+    locked = locked_names(model)
+    return {name: value for name, value in model.state_dict().items() if name in locked}
+
+
+def load_locked(model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Puts some of :func:`locked_tensors` back.
+
+    Raises:
+        ValueError: names that are not locked here, or other shapes.
+    """
+    locked = locked_tensors(model)
+    for name, value in tensors.items():
+        if name not in locked or locked[name].shape != value.shape:
+            raise ValueError(f"the locked {name} {tuple(value.shape)} does not fit the model")
+    with torch.no_grad():
+        for name, value in tensors.items():
+            locked[name].copy_(value)
+
+
 def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The optimiser's tensors as 'parameter name/state name'."""
     return {

@@ -73,6 +73,7 @@ class ModelFacts:
         target: which labels of the dataset.
         dataset: its name.
         fingerprint: of the files behind it.
+        rows: split -> how many labelled ones it had.
         label_scale: mean and deviation of a regression's labels; None of classes.
         numeric: of the M numbers it reads.
         categorical: of the K columns of categories it reads, the values of code 1, 2, ...
@@ -86,6 +87,7 @@ class ModelFacts:
     target: str
     dataset: str
     fingerprint: str
+    rows: Mapping[str, int]
     label_scale: tuple[float, float] | None = None
     numeric: tuple[NumberScale, ...] = ()
     categorical: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -129,6 +131,7 @@ def _facts(values: dict[str, Any]) -> ModelFacts:
         target=values["target"],
         dataset=values["dataset"],
         fingerprint=values["fingerprint"],
+        rows=values["rows"],
         label_scale=None if scale is None else (scale[0], scale[1]),
         numeric=tuple(NumberScale(**number) for number in values["numeric"]),
         categorical={name: tuple(known) for name, known in values["categorical"].items()},

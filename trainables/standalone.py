@@ -42,6 +42,7 @@ def facts_of(config: TrialConfig, data: Data) -> ModelFacts:
         target=config.target or next(iter(load_table(dataset).targets)),
         dataset=config.dataset,
         fingerprint=data.fingerprint,
+        rows={split: len(rows) for split, rows in data.rows.items()},
         label_scale=None if data.scale is None else (data.scale.mean, data.scale.std),
         numeric=tuple(NumberScale(name, float(mean), float(std), bool(gaps)) for name, mean, std, gaps in rows),
         categorical=dict(tabular.values),

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from trainables.batch import Batch, ModelOutput, modality_fields
-from trainables.checkpoint import BEST, load_checkpoint, load_model
+from trainables.checkpoint import BEST, load_checkpoint, load_locked, load_model
 from trainables.config import TrialConfig
 from trainables.data.cache.tokens import tokens_of
 from trainables.data.padding import pad_rows
@@ -26,7 +27,8 @@ from trainables.data.reading.tabular import Tabular, category_codes
 from trainables.encoders.architectures import ARCHITECTURES
 from trainables.encoders.port import Port, encode
 from trainables.encoders.tokenizers import load_tokenizer, wordpiece_tokenizer
-from trainables.encoders.weights import fingerprint
+from trainables.encoders.weights import encoder_places, fingerprint
+from trainables.exported import DRAWN, check_files, read_manifest
 from trainables.families import family_inputs
 from trainables.messages import unknown
 from trainables.model import family_model, load_port
@@ -75,6 +77,7 @@ class Trained:
         precision: as it was trained, if the device can.
         epoch: its best one.
         report: the metrics of that epoch, by which it was chosen.
+        places: where the files of its encoders are, if it was exported.
     """
 
     folder: Path
@@ -85,6 +88,7 @@ class Trained:
     precision: Precision
     epoch: int
     report: Row
+    places: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def task(self) -> Task:
@@ -107,7 +111,8 @@ class Trained:
         name = self.facts.encoders["text"].name
         if name in ARCHITECTURES:
             return wordpiece_tokenizer((self.folder / TOKENIZER).read_text(encoding="utf-8"))
-        return load_tokenizer(name, texts=[])
+        with encoder_places(self.places):
+            return load_tokenizer(name, texts=[])
 
     def batch(self, inputs: Inputs) -> Batch:
         """The rows as the model reads them, on its device; what it does not read is left out.
@@ -207,24 +212,30 @@ def load_trained(folder: Path, *, device: str = "auto") -> Trained:
         device: 'auto', 'cpu' or 'gpu'.
 
     Raises:
-        ValueError: no such device, no trained model, or an encoder that is not there or is another than it was
-            trained with.
+        ValueError: no such device, no trained model, an encoder that is not there or is another than it was trained
+            with, or a file of an exported folder that is damaged.
     """
     if device not in DEVICES:
         raise ValueError(f"device {unknown(device, DEVICES)}")
+    manifest = read_manifest(folder)
+    if manifest is not None:
+        check_files(folder, manifest)
     facts = read_facts(folder)
     tensors, saved = load_checkpoint(folder / BEST)
     config = TrialConfig(**saved["config"])
+    places = {} if manifest is None else {name: folder / path for name, path in manifest.encoders.items()}
     for modality, used in facts.encoders.items():
-        if fingerprint(used.name) != used.fingerprint:
+        if used.name not in places and fingerprint(used.name) != used.fingerprint:
             raise ValueError(f"{folder}: its {modality} encoder '{used.name}' has other files than it was trained with")
     place = best_device(device)  # pyright: ignore[reportArgumentType]
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), encoder_places(places):
         model = _build(config, facts).to(place)
     load_model(model, tensors)
+    if (folder / DRAWN).is_file():
+        load_locked(model, load_file(folder / DRAWN))
     is_possible = config.precision != "fp16" or place.type == "cuda"
     precision = choose_precision(config.precision if is_possible else "auto", place)
-    return Trained(folder, config, facts, model.eval(), place, precision, saved["epoch"], saved["report"])
+    return Trained(folder, config, facts, model.eval(), place, precision, saved["epoch"], saved["report"], places)
 
 
 def _build(config: TrialConfig, facts: ModelFacts) -> nn.Module:

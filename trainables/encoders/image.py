@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from trainables.encoders.architectures import RESNETS, draws_weights
@@ -21,6 +22,7 @@ from trainables.encoders.weights import (
     load_errors,
     load_model,
     own_generator,
+    place_of,
 )
 from trainables.freezing import lock
 
@@ -180,8 +182,8 @@ def load_image_encoder(
 
 
 def _is_shared(name: str) -> bool:
-    """Whether it is worth keeping: weights that are read from files."""
-    return not draws_weights(name) and torch.get_default_device().type != "meta"
+    """Whether it is worth keeping: weights that are read from the files that the name stands for."""
+    return not draws_weights(name) and place_of(name) is None and torch.get_default_device().type != "meta"
 
 
 @lru_cache(maxsize=4)
@@ -216,7 +218,7 @@ def _load(name: str, seed: int) -> ImageEncoder:
 
 def _load_resnet(name: str) -> ImageEncoder:
     """torchvision's ResNet up to its last feature map (2048 wide for ResNet-152)."""
-    from torchvision.models import get_model, get_model_weights, list_models, resnet
+    from torchvision.models import get_model, list_models, resnet
 
     net: Any
     if name in RESNETS:
@@ -230,14 +232,24 @@ def _load_resnet(name: str) -> ImageEncoder:
             raise ValueError(f"encoder '{name}' is unknown. Known: {names}")
         net = get_model(kind)
         if torch.get_default_device().type != "meta":
-            weights: Any = get_model_weights(kind)
             with load_errors(f"encoder '{name}'"):
-                net.load_state_dict(weights.DEFAULT.get_state_dict(progress=False, check_hash=True, weights_only=True))
+                net.load_state_dict(torchvision_weights(name))
     names = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
     features = nn.Sequential(OrderedDict((part, getattr(net, part)) for part in names))
     trunk = _ConvTrunk(features.to(memory_format=torch.channels_last))  # pyright: ignore
     mean, std = _IMAGENET
     return ImageEncoder(trunk=trunk, width=net.fc.in_features, mean=mean, std=std).eval()
+
+
+def torchvision_weights(name: str) -> dict[str, Tensor]:
+    """The tensors of ``torchvision/<model>``, its classifier included."""
+    place = place_of(name)
+    if place is not None:
+        return load_file(place)
+    from torchvision.models import get_model_weights
+
+    weights: Any = get_model_weights(name.removeprefix("torchvision/"))
+    return weights.DEFAULT.get_state_dict(progress=False, check_hash=True, weights_only=True)
 
 
 def _load_efficientnet(name: str) -> ImageEncoder:

