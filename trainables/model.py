@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from trainables.checkpoint import model_tensors
 from trainables.config import TrialConfig
 from trainables.data.data import Data
 from trainables.data.reading.dataset import DatasetRef, load_table, load_target
@@ -46,10 +48,22 @@ def build_model(config: TrialConfig, data: Data) -> nn.Module:
     return family_model(config, data.task, ports)
 
 
-def model_size(config: TrialConfig, *, workers: int = 1) -> tuple[int, int]:
-    """Parameters of the model, locked encoders included, and how many of them train.
+class ModelSize(NamedTuple):
+    """How large a model is, locked encoders included."""
 
-    Built on the meta device: no weights are read and no cache is filled.
+    num_parameters: int
+    num_trainable: int
+    best_bytes: int
+    """Of ``best.safetensors``: all but what is locked."""
+
+    @property
+    def last_bytes(self) -> int:
+        """Of ``last.safetensors``: Adam's two moments besides."""
+        return self.best_bytes + 8 * self.num_trainable
+
+
+def model_size(config: TrialConfig, *, workers: int = 1) -> ModelSize:
+    """How large the model of a config is; built on the meta device: no weights are read and no cache is filled.
 
     Raises:
         ValueError: as :func:`build_model`, a modality that the dataset does not have, or micro-batches that would
@@ -67,8 +81,12 @@ def model_size(config: TrialConfig, *, workers: int = 1) -> tuple[int, int]:
         }
         model = family_model(config, task, ports)
     runs_in_parts(model, config, num_rows=-(-config.batch_size // workers))
-    parameters = list(model.parameters())
-    return sum(part.numel() for part in parameters), sum(part.numel() for part in parameters if part.requires_grad)
+    parameters, saved = list(model.parameters()), model_tensors(model).values()
+    return ModelSize(
+        num_parameters=sum(part.numel() for part in parameters),
+        num_trainable=sum(part.numel() for part in parameters if part.requires_grad),
+        best_bytes=sum(tensor.numel() * tensor.element_size() for tensor in saved),
+    )
 
 
 def load_port(modality: str, input: Input, *, tabular: Tabular, dataset: str, cached_width: int | None = None) -> Port:

@@ -11,13 +11,15 @@ import typer
 
 from mmtune.cli import completion
 from mmtune.cli.arguments import Address, Data, Files, Overrides, StudyName
-from mmtune.cli.output import print_table, watching_caches
+from mmtune.cli.output import print_table, size, watching_caches
 from mmtune.records import STORAGE, find_study, open_study
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from mmtune.slots.cluster import Node
+    from mmtune.spec.search_spec import SearchSpec
+    from mmtune.study.disk import Disk
     from mmtune.study.session import Ending
 
 app = typer.Typer()
@@ -57,13 +59,19 @@ def _check(file: str, nodes: Sequence[Node], *, data: str | None, overrides: Seq
         ("objective", ", ".join(f"{item.metric} ({item.mode})" for item in plan.spec.objectives)),
         ("sampler, scheduler", f"{spec.sampler.name}, {spec.scheduler.name}"),
         ("memory a worker", f"about {plan.memory_gib:.1f} GiB without activations"),
-        ("disk", f"about {plan.disk_gib:.2f} GiB of checkpoints"),
+        ("disk", _disk(plan.disk, spec)),
     ]
     rows += [(f"size of {name}", f"{total:,} parameters, {part:,} train") for name, total, part in plan.parameters]
     for key, value in rows:
         typer.echo(f"  {key:<18} {value}")
     for note in plan.notes:
         typer.echo(f"  note: {note}")
+
+
+def _disk(disk: Disk, spec: SearchSpec) -> str:
+    keep = spec.keep if isinstance(spec.keep, str) else f"top: {spec.keep.top}"
+    each = " for each trial" if spec.budget.trials is None else ""
+    return f"about {size(disk.running)}{each} while it runs, {size(disk.over)} when it is over (keep: {keep})"
 
 
 @app.command("run", epilog="Example: mmtune run demo/openclipart --storage studies --set budget.trials=8")

@@ -9,6 +9,7 @@ from mmtune.slots.cluster import Node, workers_that_fit
 from mmtune.space.corners import corners
 from mmtune.spec.search_spec import SearchSpec
 from mmtune.study.checks import check_data, fit_to_data, open_pictures
+from mmtune.study.disk import Disk, ModelSizes, predict_disk
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Plan:
     epochs: int | None  # at most, over all trials
     parameters: list[tuple[str, int, int]]  # family, parameters, trainable: the largest of its corners
     memory_gib: float  # of one worker, roughly
-    disk_gib: float  # checkpoints of all trials
+    disk: Disk  # of the study's folder
     notes: list[str]
 
 
@@ -35,10 +36,10 @@ def make_plan(spec: SearchSpec, nodes: Sequence[Node], *, data_dir: str | None =
     check_data(spec, data_dir)
     slots, fit = count_slots(spec, nodes)
     spec = fit_to_data(spec, data_dir)
-    sizes = list(_model_sizes(spec, data_dir))
+    models = ModelSizes(spec.resources.workers)
+    sizes = list(_model_sizes(spec, data_dir, models))
     open_pictures(spec, data_dir)
     largest = max((4 * total + 12 * trainable for _, total, trainable in sizes), default=0)
-    checkpoint = max((16 * trainable for _, _, trainable in sizes), default=0)
     trials = spec.budget.trials
     notes = [*spec.warnings, *data_notes(spec.dataset, data_dir, spec.fixed.get("target"))]
     notes += _unlabelled(spec, data_dir)
@@ -50,7 +51,7 @@ def make_plan(spec: SearchSpec, nodes: Sequence[Node], *, data_dir: str | None =
         epochs=None if trials is None else trials * spec.epochs,
         parameters=sizes,
         memory_gib=1.0 + largest / 2**30,
-        disk_gib=(trials or 1) * checkpoint / 2**30,
+        disk=predict_disk(spec, data_dir, slots=slots, sizes=models),
         notes=notes,
     )
 
@@ -111,13 +112,13 @@ def count_slots(spec: SearchSpec, nodes: Sequence[Node]) -> tuple[int, int]:
     return min(slots, spec.budget.trials or slots), fit
 
 
-def _model_sizes(spec: SearchSpec, data_dir: str | None) -> Iterator[tuple[str, int, int]]:
+def _model_sizes(spec: SearchSpec, data_dir: str | None, models: ModelSizes) -> Iterator[tuple[str, int, int]]:
     """Parameters and trainable ones of each family's largest corner."""
-    from trainables.model import model_size
-
     sizes: dict[str, tuple[int, int]] = {}
     for params in corners(spec.space, limit=24):
         config = spec.trial_config(params, data_dir)
-        sizes[config.family] = max(sizes.get(config.family, (0, 0)), model_size(config, workers=spec.resources.workers))
+        size = models.of(config)
+        found = size.num_parameters, size.num_trainable
+        sizes[config.family] = max(sizes.get(config.family, (0, 0)), found)
     for family, (total, trainable) in sorted(sizes.items()):
         yield family, total, trainable

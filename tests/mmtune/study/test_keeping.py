@@ -17,7 +17,9 @@ import yaml
 from mmtune import records
 from mmtune.records import StudyFolder
 from mmtune.search.trials import TrialRecord
+from mmtune.spec.search_spec import load_spec
 from mmtune.spec.sections import KeepTop
+from mmtune.study.disk import ModelSizes, predict_disk
 from mmtune.study.keeping import Collector, Standing, places, unneeded
 from mmtune.study.ledger import Ledger
 
@@ -195,12 +197,26 @@ def test_killed_at_random_moments_a_study_has_what_it_needs(tmp_path):
     for name in ("whole", "killed"):
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump({**SPEC, "study": name}))
 
+    def folder_bytes(root):
+        found = 0
+        for path in root.rglob("*"):
+            with contextlib.suppress(FileNotFoundError):
+                found += path.stat().st_size if path.is_file() else 0
+        return found
+
     def start(*arguments):
         command = [sys.executable, "-m", "mmtune.cli", *arguments]
         return subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
-    assert start("run", "whole.yaml").wait(240) == 0
     whole, killed = (StudyFolder(tmp_path / "studies" / name) for name in ("whole", "killed"))
+    process, most = start("run", "whole.yaml"), 0
+    while process.poll() is None:
+        most = max(most, folder_bytes(whole.root))
+        time.sleep(0.1)
+    assert process.returncode == 0
+    predicted = predict_disk(load_spec(whole.spec), None, slots=1, sizes=ModelSizes(1))
+    assert predicted.running == pytest.approx(most, rel=0.3)
+    assert predicted.over == pytest.approx(folder_bytes(whole.root), rel=0.3)
     total, draw = len(records.read_csv(whole.reports)), random.Random(7)
     process, epochs = start("run", "killed.yaml"), 0
     for _ in range(2):

@@ -3,11 +3,13 @@
 import pytest
 import torch
 
+from trainables.checkpoint import BEST, LAST
 from trainables.data.open import open_data
 from trainables.encoders.inputs import Input
 from trainables.encoders.port import load_encoder
 from trainables.encoders.weights import load_model
 from trainables.families import FAMILIES
+from trainables.loop import train
 from trainables.model import build_model, model_size
 
 
@@ -48,4 +50,14 @@ def test_a_size_is_that_of_the_model_that_trains(family, toy):
     config = toy(family, cache_features=False)
     parameters = list(build_model(config, open_data(config)).parameters())
     trainable = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
-    assert model_size(config) == (sum(parameter.numel() for parameter in parameters), trainable)
+    size = model_size(config)
+    assert (size.num_parameters, size.num_trainable) == (sum(parameter.numel() for parameter in parameters), trainable)
+
+
+def test_checkpoints_have_the_predicted_bytes(toy, tmp_path):
+    """To their headers."""
+    config = toy("fusion", epochs=1)
+    train(config, folder=tmp_path)
+    size = model_size(config)
+    for name, expected in ((BEST, size.best_bytes), (LAST, size.last_bytes)):
+        assert 0 < (tmp_path / name).stat().st_size - expected < 20_000

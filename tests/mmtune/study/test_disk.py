@@ -1,0 +1,84 @@
+"""What a study's folder will take, before it starts (against real folders: test_keeping.py)."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from mmtune.spec.search_spec import load_spec
+from mmtune.study.disk import ModelSizes, predict_disk
+
+SEARCH = """\
+study: s
+family: {type: categorical, choices: [text, fusion]}
+dataset: openclipart
+fixed: {epochs: 12, max_text_len: 16, image_size: 32, model.text_encoder: tiny-bert, model.lock_text: false}
+space:
+  optim.lr: {type: float, low: 0.0001, high: 0.01, log: true}
+  model.image_encoder: {type: categorical, choices: [tiny-cnn], when: {family: fusion}}
+try_first: [{family: text}, {family: fusion}]
+budget: {trials: 2}
+"""
+
+
+@pytest.fixture(scope="module")
+def sizes():
+    return ModelSizes(1)
+
+
+@pytest.fixture(scope="module")
+def predicted(sizes):
+    """Bytes beyond those of the same study that keeps one trial."""
+
+    def predict(*overrides):
+        def over(*more):
+            return predict_disk(load_spec(SEARCH, overrides=[*overrides, *more]), None, slots=2, sizes=sizes)
+
+        one, found = over("keep={top: 1}").over, over()
+        return found.running - one, found.over - one
+
+    return predict
+
+
+@pytest.fixture(scope="module")
+def each(sizes):
+    """Sizes of the two families' models."""
+    spec = load_spec(SEARCH)
+    params = {"optim.lr": 0.001}
+    return [sizes.of(spec.trial_config({"family": "text", **params})),
+            sizes.of(spec.trial_config({"family": "fusion", "model.image_encoder": "tiny-cnn", **params}))]  # fmt: skip
+
+
+def test_what_stays_follows_keep(predicted, each):
+    """Two trials, one of each family: 'best' and 'all' and the best two are both of them."""
+    mean = sum(size.best_bytes for size in each) / 2
+    for keep in ("best", "all", "{top: 2}", "{top: 9}"):
+        assert predicted(f"keep={keep}")[1] == pytest.approx(mean, abs=2)
+    assert predicted("keep={top: 1}")[1] == 0
+
+
+def test_all_of_many_trials(predicted, each, sizes):
+    few, many = (predicted(f"budget.trials={num}", "keep=all")[1] for num in (8, 64))
+    smaller, larger = sorted(size.best_bytes for size in each)
+    assert 7 * smaller < few < 7 * larger and 63 * smaller < many < 63 * larger
+    assert len(sizes) == 2  # optim.lr makes no other model
+
+
+def test_a_front_grows_by_the_logarithm(predicted, each):
+    front = "objectives=[{metric: val_accuracy}, {metric: device_seconds}]"
+    best, both = (predicted("budget.trials=64", *more)[1] for more in ((), (front,)))
+    smaller, larger = sorted(size.best_bytes for size in each)
+    assert (math.log(64) - 2) * smaller <= both - best <= (math.log(64) - 2) * larger
+
+
+def test_paused_trials_keep_both_and_stopped_ones_none(predicted, each):
+    paused, stopped = (predicted("budget.trials=64", f"scheduler={{name: {n}}}")[0] for n in ("asha", "asha_stopping"))
+    smaller, larger = sorted(size.best_bytes + size.last_bytes for size in each)
+    assert 55 * smaller < paused < 64 * larger and stopped < 4 * larger
+    assert each[0].last_bytes == pytest.approx(3 * each[0].best_bytes, rel=0.01)
+
+
+def test_without_a_number_of_trials_it_is_of_one(predicted, each):
+    for_one = predicted("budget={device_hours: 1}")[0]
+    assert for_one == pytest.approx(each[0].best_bytes + 2 * each[0].last_bytes, rel=0.01)
