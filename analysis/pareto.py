@@ -1,8 +1,7 @@
-"""Which trials are worth their cost: the Pareto front, the volume it dominates, and the price of the next point.
+"""Which trials are worth their cost: the Pareto front, and the price of the next point.
 
 A trial is on the front if no other is at least as good on every axis and strictly better on one. Trials at
-the very same point are all kept. Hypervolume by slicing (Zitzler 1999; While et al. 2006): exact, exponential
-in the number of axes, which are two or three here.
+the very same point are all kept.
 """
 
 from __future__ import annotations
@@ -30,6 +29,7 @@ from analysis.figures import (
 )
 from analysis.studies import mode_of
 from mmtune import records
+from trainables.dominance import non_dominated
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,37 +63,6 @@ def pareto_front(
     number = front.loc[:, "trial"].map(records.trial_number)
     order = np.lexsort([number, *(numbers(front, name) for name in reversed(costs))])
     return front.iloc[order]
-
-
-def non_dominated(points: np.ndarray) -> np.ndarray:
-    """Which rows of ``points`` (n, axes), each axis to be minimised, are non-dominated: booleans, (n,)."""
-    keep = np.zeros(len(points), dtype=bool)
-    front = np.empty((0, points.shape[1]))
-    for i in np.lexsort(points.T[::-1]):  # whoever dominates a point sorts before it
-        is_dominated = ((front <= points[i]).all(axis=1) & (front < points[i]).any(axis=1)).any()
-        if not is_dominated:
-            keep[i] = True
-            front = np.vstack([front, points[i]])
-    return keep
-
-
-def hypervolume(points: np.ndarray, reference: Sequence[float]) -> float:
-    """Volume that ``points`` dominate within ``reference``, every axis to be minimised (negate a metric to maximise).
-
-    Args:
-        points: (n, axes); points that are not below the reference on every axis add nothing.
-        reference: the worst value of each axis, finite.
-
-    Raises:
-        ValueError: the shapes do not fit, or a value is NaN or infinite.
-    """
-    corner = np.asarray(reference, dtype=float)
-    inside = np.asarray(points, dtype=float).reshape(-1, len(corner)) if len(points) == 0 else np.asarray(points, float)
-    if corner.ndim != 1 or inside.ndim != 2 or inside.shape[1] != len(corner):
-        raise ValueError(f"points of shape {inside.shape} do not fit a reference of {corner.size} values")
-    if not np.isfinite(inside).all() or not np.isfinite(corner).all():
-        raise ValueError("points and reference must be finite")
-    return _volume(inside[(inside < corner).all(axis=1)], corner)
 
 
 def marginal_cost(front: pd.DataFrame, metric: str, cost: str = "device_seconds") -> pd.DataFrame:
@@ -174,18 +143,3 @@ def pareto_figure(table: pd.DataFrame, metric: str, cost: str = "device_seconds"
     axes.set_ylabel(axis_label(metric))
     legend(figure, entries)
     return figure
-
-
-def _volume(points: np.ndarray, corner: np.ndarray) -> float:
-    """Slices along the last axis: between two neighbouring values the dominated part keeps its shape."""
-    if len(points) == 0:
-        return 0.0
-    if points.shape[1] == 1:
-        return float(corner[0] - points.min())
-    points = points[np.argsort(points[:, -1])]
-    tops = np.append(points[1:, -1], corner[-1])
-    return math.fsum(
-        _volume(points[: i + 1, :-1], corner[:-1]) * float(top - points[i, -1])
-        for i, top in enumerate(tops)
-        if top > points[i, -1]
-    )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import accumulate
 from statistics import median_low
 from typing import Any
@@ -20,10 +21,19 @@ class Members:
         trials: the ledger's.
         family: of all trials; None where it is searched.
         params_of: the params of a trial's number: as proposed, which trials.csv has as text only.
+        objectives: metric and mode of each where there are several.
     """
 
-    def __init__(self, trials: Trials, *, family: str | None, params_of: Callable[[int], Mapping[str, Any]]) -> None:
+    def __init__(
+        self,
+        trials: Trials,
+        *,
+        family: str | None,
+        params_of: Callable[[int], Mapping[str, Any]],
+        objectives: Sequence[tuple[str, str]] = (),
+    ) -> None:
         self._trials, self._family, self._params_of = trials, family, params_of
+        self._objectives = objectives
         self._known: dict[str, tuple[tuple[str, int, int | None], Member]] = {}
 
     def all(self) -> list[Member]:
@@ -45,6 +55,7 @@ class Members:
                 bests=bests(record, metric=self._trials.metric, mode=self._trials.mode),
                 seconds=median_low(seconds) if seconds else None,
                 params=params,
+                points=points(record, self._objectives) if len(self._objectives) > 1 else (),
             )
             self._known[name] = known = (mark, member)
         return known[1]
@@ -55,6 +66,24 @@ def bests(record: TrialRecord, *, metric: str, mode: str) -> tuple[float, ...]:
     sign = -1.0 if mode == "max" else 1.0
     values = [math.inf if row.get(metric) is None else sign * row[metric] for row in record.rows]
     return tuple(accumulate(values, min))
+
+
+def points(record: TrialRecord, objectives: Sequence[tuple[str, str]]) -> tuple[tuple[float, ...], ...]:
+    """All objectives up to each epoch that was reported, so signed that smaller is better.
+
+    Metrics are those of the best epoch by the first objective; costs are what the trial had taken by then. Infinite
+    where there is none.
+    """
+    found = []
+    for count in range(1, len(record.rows) + 1):
+        part = replace(record, rows=record.rows[:count], unreported={})
+        best = part.best(*objectives[0]) or {}
+        values = [part.cost(name) if name in records.COSTS else best.get(name) for name, _ in objectives]
+        signs = [-1.0 if mode == "max" else 1.0 for _, mode in objectives]
+        found.append(
+            tuple(math.inf if value is None else sign * value for value, sign in zip(values, signs, strict=True))
+        )
+    return tuple(found)
 
 
 def _price(row: Mapping[str, Any]) -> float:

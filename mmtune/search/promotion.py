@@ -3,8 +3,9 @@
 ASHA (Li et al. 2020, Algorithm 2) with the delayed promotion of Hyper-Tune (Li et al. 2022, D-ASHA): trials pause at
 the rungs of a ladder, and of the n that reached a rung the best ``n // eta`` go on from there, one whenever a worker is
 free and fewer than that have gone on. Nothing is stopped for good before the study ends, so a mistake of an early rung
-is put right as soon as the rung's ranks say so. No clock, no disk and no randomness here: the same members give the
-same job, whoever asks and whenever.
+is put right as soon as the rung's ranks say so. With several objectives a rung ranks by fronts, and within a front by
+what a trial adds to it, so that the whole front goes on and not its middle. No clock, no disk and no randomness here:
+the same members give the same job, whoever asks and whenever.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from itertools import pairwise
 from statistics import median_low
 from typing import Any, Literal
 
+import numpy as np
+
 from mmtune import records
+from trainables.dominance import spread_order
 
 SMALLEST_SHARE = 25  # the first rung is at least one epoch in so many: before that, ranks say little
 NEAR_THE_END = 1.5  # no rung from which the last epoch is less than this factor away
@@ -54,6 +58,8 @@ class Member:
     seconds: float | None = None
     """Device-seconds of one of its epochs; None before the first."""
     params: Mapping[str, Any] = field(default_factory=dict)
+    points: tuple[tuple[float, ...], ...] = ()
+    """With several objectives, all of them as they were up to each epoch reported, smaller is better."""
 
     @property
     def epoch(self) -> int:
@@ -168,9 +174,19 @@ def next_job(view: View, rules: Rules) -> Go | Literal["wait", "done"]:
 
 
 def standings(members: Sequence[Member], rungs: Sequence[int], index: int) -> list[tuple[float, int, Member]]:
-    """(value, number, member) of those that stand on a rung, best first; of equals the earlier configuration."""
+    """(value, number, member) of those that stand on a rung, best first; of equals the earlier configuration.
+
+    With several objectives the value is a member's place among them by :func:`trainables.dominance.spread_order`.
+    """
     found = [(value, m.number, m) for m in members if (value := m.value_at(rungs, index)) is not None]
-    return sorted(found, key=lambda entry: entry[:2])
+    found.sort(key=lambda entry: entry[:2])
+    if not any(member.points for _, _, member in found):
+        return found
+    alive = [member for value, _, member in found if math.isfinite(value)]
+    points = np.array([member.points[min(rungs[index], member.epoch) - 1] for member in alive])
+    order = spread_order(points) if alive else []
+    dead = [entry for entry in found if not math.isfinite(entry[0])]
+    return [(float(place), alive[row].number, alive[row]) for place, row in enumerate(order)] + dead
 
 
 def _by_family(members: Sequence[Member]) -> dict[str, list[Member]]:

@@ -85,7 +85,12 @@ class StudySearcher(Searcher):
         self._job, self._is_spent, self._on_end = job, is_spent, on_end
         self._rules, self._seconds_left = rules, seconds_left
         self._live: dict[str, tuple[optuna.Trial, str]] = {}  # Tune's trial id -> Optuna trial and ticket
-        self._members = Members(self._trials, family=spec.family, params_of=self._params_of)
+        self._members = Members(
+            self._trials,
+            family=spec.family,
+            params_of=self._params_of,
+            objectives=[(item.metric, item.mode) for item in spec.objectives],
+        )
         for trial in journal.trials(TrialState.RUNNING):
             self._settle(trial.number)
 

@@ -20,7 +20,7 @@ from trainables.metrics import metric_mode, objective_names
 
 
 class Objective(Section):
-    """What is optimised; trials are stopped and compared by the first."""
+    """What is optimised; the best epoch of a trial goes by the first."""
 
     metric: str
     """A validation metric; but for the first also a cost. `mmtune list metrics`."""
@@ -175,7 +175,7 @@ class SearchFile(Section):
     dataset: str
     """The data. `mmtune list datasets`."""
     objectives: list[Objective] | None = None
-    """What is optimised; trials are stopped and compared by the first; null: what the task is tuned by.
+    """What is optimised; null: what the task is tuned by. Several: rungs rank by fronts, epochs by the first.
 
     val_accuracy where a sample has one class, val_ap_micro where it has any number, val_rmse for numbers.
     """

@@ -3,7 +3,7 @@
 import math
 
 from mmtune.records import PAUSED, RUNNING
-from mmtune.search.members import Members
+from mmtune.search.members import Members, points
 from mmtune.search.trials import TrialRecord, Trials
 
 
@@ -42,3 +42,20 @@ def test_a_change_of_a_trial_is_seen():
     assert members.all()[0].bests == (-0.5, -0.6)
     record.state, record.until = PAUSED, 2
     assert (members.all()[0].state, members.all()[0].until) == (PAUSED, 2)
+
+
+def test_several_objectives_are_as_they_were_at_each_epoch():
+    trials = Trials(metric="val_accuracy", mode="max", max_epochs=9)
+    record = trials.start("t0000", {}, until=9)
+    values = [(0.5, 0.3, 1.0, 2.0), (0.4, 0.9, 3.0, 2.0), (0.7, 0.2, 2.0, 5.0)]
+    for epoch, (accuracy, f1, memory, seconds) in enumerate(values, start=1):
+        row = {"val_accuracy": accuracy, "val_macro_f1": f1, "peak_memory_gib": memory, "device_seconds": seconds}
+        record.rows.append({"epoch": epoch, **row})
+    record.facts["num_parameters"] = 7
+    names = [("val_accuracy", "max"), ("val_macro_f1", "max"), ("peak_memory_gib", "min"), ("device_seconds", "min")]
+    found = points(record, [*names, ("num_parameters", "min"), ("inference_ms_single", "min")])
+    assert found == (
+        (-0.5, -0.3, 1.0, 2.0, 7, math.inf),
+        (-0.5, -0.3, 3.0, 4.0, 7, math.inf),  # the best epoch is still the first
+        (-0.7, -0.2, 3.0, 9.0, 7, math.inf),
+    )

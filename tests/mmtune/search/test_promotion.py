@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from mmtune.records import COMPLETE, FAILED, INFEASIBLE, PAUSED, RUNNING, WAITING
-from mmtune.search.promotion import Go, Member, Rules, View, ladder, next_job
+from mmtune.search.promotion import Go, Member, Rules, View, ladder, next_job, standings
 
 RULES = Rules(rungs=(1, 3, 9), eta=3)
 NEW = Go(None, 1)
@@ -283,3 +283,27 @@ def test_one_bracket_is_asha():
     for _ in range(200):
         members = [paused(n, *[rng.random() for _ in range(rng.choice((1, 3)))]) for n in range(rng.randrange(12))]
         assert job(*members) == job(*members, rules=replace(RULES, brackets=1), next_number=7)
+
+
+def on_front(number, *point, **given):
+    return replace(paused(number, point[0]), points=(point,), **given)
+
+
+def test_with_several_objectives_a_front_goes_on_and_not_the_best_of_the_first_alone():
+    # Error and cost: 0, 1, 2 are a front; 3 to 8 are beaten by 1.
+    members = [on_front(0, 0.1, 90.0), on_front(1, 0.2, 50.0), on_front(2, 0.9, 1.0)]
+    members += [on_front(number, 0.3 + number / 100, 60.0 + number) for number in range(3, 9)]
+    went: list[int] = []
+    for _ in range(3):
+        go = job(*members, live={*went})
+        assert isinstance(go, Go) and go.number is not None
+        went.append(go.number)
+        members[go.number] = replace(members[go.number], state=RUNNING, until=3)
+    assert sorted(went) == [0, 1, 2] and went[2] == 1  # the ends of the front first
+    single = [replace(member, points=()) for member in members]
+    assert {number for _, number, _ in standings(single, (1, 3, 9), 0)[:3]} == {0, 1, 3}
+
+
+def test_a_failure_is_last_with_several_objectives_too():
+    members = [on_front(n, 0.5, 10.0 - n) for n in range(2)] + [Member(2, "fusion", FAILED, until=1)]
+    assert [number for _, number, _ in standings(members, (1, 3, 9), 0)] == [1, 0, 2]
