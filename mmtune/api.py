@@ -80,6 +80,8 @@ def resume(
     *,
     address: str | None = None,
     overrides: Mapping[str, Any] | None = None,
+    data: str | Path | None = None,
+    retry_failed: bool = False,
     verbose: bool = False,
 ) -> Study:
     """Goes on with an interrupted study, or with a larger budget: ``overrides={"budget.trials": 40}``.
@@ -87,11 +89,14 @@ def resume(
     Args:
         study: its folder, or its name in ./studies.
         address: as in :func:`run`.
-        overrides: of ``budget`` and ``resources``, from now on.
+        overrides: of ``budget``, ``resources`` and ``keep``, from now on.
+        data: where its data lie now, if they were moved.
+        retry_failed: runs FAILED trials again, but those that diverged or ran out of memory.
         verbose: shows what happens, as ``mmtune resume`` does.
 
     Raises:
-        ValueError: no study, one that another process writes, or an override that its trials could not bear.
+        ValueError: no study, one that another process writes, an override that its trials could not bear, or data that
+            are not theirs.
         StudyError: it ended early by itself.
         KeyboardInterrupt: as in :func:`run`.
     """
@@ -100,7 +105,17 @@ def resume(
     folder = open_study(find_study(study.path if isinstance(study, Study) else study))
     say, watching = _shown(verbose)
     texts = override_texts(overrides or {})
-    return _ended(run_study(folder, address=address, overrides=texts, say=say, watching=watching))
+    where = None if data is None else str(Path(data).expanduser())
+    ending = run_study(
+        folder,
+        address=address,
+        overrides=texts,
+        data_dir=where,
+        retries_failed=retry_failed,
+        say=say,
+        watching=watching,
+    )
+    return _ended(ending)
 
 
 def open(study: str | Path) -> Study:

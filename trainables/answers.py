@@ -17,10 +17,11 @@ import torch
 
 from trainables.batch import Batch, ModelOutput
 from trainables.config import UdaConfig
+from trainables.data.cache.identity import dataset_fingerprint
 from trainables.data.data import Data
 from trainables.data.open import open_data
 from trainables.data.order import eval_batches
-from trainables.data.reading.dataset import DatasetRef, dataset_fingerprint, load_table, load_target
+from trainables.data.reading.dataset import DatasetRef, load_table, load_target
 from trainables.data.reading.pictures import decode_image
 from trainables.data.reading.table import SPLITS, Table, Target
 from trainables.encoders.weights import encoder_places

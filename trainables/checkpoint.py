@@ -46,12 +46,12 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def check_belongs(path: Path, state: dict[str, Any], *, config: dict[str, Any], fingerprint: str) -> None:
-    """Refuses the state of a checkpoint that is not of this configuration and these data.
+    """Refuses the state of a checkpoint that is not of this configuration and these data, wherever they lie.
 
     Raises:
         ValueError: naming what differs.
     """
-    differing = _differences(state["config"], config)
+    differing = [key for key in _differences(state["config"], config) if key != "data_dir"]
     if differing:
         raise ValueError(f"{path}: belongs to another configuration; different: {', '.join(differing)}")
     if state["data"] != fingerprint:

@@ -111,12 +111,27 @@ def resume(
             autocompletion=completion.changeable_keys,
         ),
     ] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", metavar="DIR", help="Where its data lie now, if they were moved.")
+    ] = None,
+    retry_failed: Annotated[
+        bool,
+        typer.Option("--retry-failed", help="Runs FAILED trials again, but those that diverged or ran out of memory."),
+    ] = False,
 ) -> None:
     """Goes on with an interrupted study, or with a larger budget; needs nothing but its folder."""
     from mmtune.study.run import run_study
 
     folder = open_study(find_study(study))
-    ending = run_study(folder, address=address, overrides=overrides or (), say=typer.echo, watching=watching_caches)
+    ending = run_study(
+        folder,
+        address=address,
+        overrides=overrides or (),
+        data_dir=data,
+        retries_failed=retry_failed,
+        say=typer.echo,
+        watching=watching_caches,
+    )
     _show_end(ending)
 
 

@@ -85,7 +85,7 @@ def evaluate_model(
     import torch
 
     from trainables.answers import answers, labelled
-    from trainables.data.reading.dataset import dataset_fingerprint
+    from trainables.data.cache.identity import dataset_fingerprint
     from trainables.trained import load_trained
 
     trained = load_trained(ref.folder, device=device)

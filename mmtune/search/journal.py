@@ -7,8 +7,9 @@ cannot write to a trial that another session asked for; its storage can, and tha
 from __future__ import annotations
 
 import copy
+import json
 import warnings
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ import optuna
 from optuna.samplers import BaseSampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
+from optuna.storages.journal._storage import JournalOperation
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from mmtune import records
+from trainables.files import write_atomic
 
 _RETRY_OF = "retry_of"  # user attribute: the trial whose parameters are tried again
 
@@ -164,3 +167,22 @@ class Journal:
 
     def _id(self, number: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+
+
+def take_back_ends(path: Path, numbers: Collection[int]) -> None:
+    """Makes failed trials RUNNING again in the journal at ``path``, replaced as a whole; their notes go too.
+
+    Optuna changes no trial that is over. The journal has one study, in which a trial's id is its number.
+    """
+    records.drop_torn_line(path)
+    lines = path.read_bytes().splitlines(keepends=True) if numbers else []
+    kept = [line for line in lines if not _is_end(json.loads(line), numbers)]
+    if len(kept) < len(lines):
+        write_atomic(path, b"".join(kept))
+
+
+def _is_end(log: Mapping[str, Any], numbers: Collection[int]) -> bool:
+    """Whether a line of the journal says that one of the trials failed, or notes something of it."""
+    kind, is_of_them = JournalOperation(log["op_code"]), log.get("trial_id") in numbers
+    is_failure = kind == JournalOperation.SET_TRIAL_STATE_VALUES and log.get("state") == TrialState.FAIL
+    return is_of_them and (is_failure or kind == JournalOperation.SET_TRIAL_USER_ATTR)

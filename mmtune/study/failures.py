@@ -19,9 +19,11 @@ def all_failed(trials: Iterable[TrialRecord]) -> bool:
 
 
 def may_pass(trial: TrialRecord) -> bool:
-    """Whether it failed of what is not its own: the same again may succeed. Divergence comes back to the digit."""
-    is_divergence = (trial.error or "").startswith(_DIVERGED)
-    return trial.state == records.INFEASIBLE or (trial.state == records.FAILED and not is_divergence)
+    """Whether it failed of what is not its own, so that the same again may succeed.
+
+    Divergence comes back to the digit, and a full memory with it.
+    """
+    return trial.state == records.FAILED and not (trial.error or "").startswith(_DIVERGED)
 
 
 def equal_failures(trials: Iterable[TrialRecord], *, retried: Collection[str] = ()) -> list[TrialRecord]:

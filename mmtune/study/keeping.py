@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from mmtune import records
 from mmtune.study.failures import may_pass
-from mmtune.study.ledger import Ledger
-from mmtune.study.tensorboard import param_kinds
+from mmtune.study.ledger import open_ledger
 
 if TYPE_CHECKING:
     from mmtune.records import StudyFolder
     from mmtune.search.trials import TrialRecord
     from mmtune.spec.search_spec import SearchSpec
     from mmtune.spec.sections import Keep
+    from mmtune.study.ledger import Ledger
 
 
 @dataclass(frozen=True)
@@ -142,14 +142,7 @@ def clear_finished(folder: StudyFolder, spec: SearchSpec, info: Mapping[str, Any
         info: study.json.
     """
     objectives = [(item["metric"], item["mode"]) for item in info["objectives"]]
-    ledger = Ledger(
-        folder,
-        objective=objectives[0],
-        params=param_kinds(spec.space),
-        max_epochs=spec.epochs,
-        limits=spec.constraints,
-    )
-    retried = info.get("retried", ())
+    ledger, retried = open_ledger(folder, spec, info), info.get("retried", ())
     Collector(
         folder, ledger, objectives=objectives, keep=spec.keep, family=spec.family, replaced=lambda: retried
     ).clear()

@@ -13,7 +13,8 @@ from mmtune import records
 from mmtune.records import StudyFolder
 from mmtune.search.trials import TrialRecord, Trials
 from mmtune.slots.messages import Spent
-from mmtune.study.tensorboard import EventFiles, Kind
+from mmtune.spec.search_spec import SearchSpec
+from mmtune.study.tensorboard import EventFiles, Kind, param_kinds
 from trainables.files import write_atomic
 
 _TIME_COLUMNS = (*records.SUMS, records.ALONE)
@@ -97,6 +98,13 @@ class Ledger:
         self._events.end(record, metric=self.trials.metric, mode=self.trials.mode)
         self._write_trials()
 
+    def reopen(self, trial: str) -> None:
+        """A trial that failed goes on as one that was cut short."""
+        record = self.trials[trial]
+        record.state, record.error, record.ended = records.RUNNING, None, None
+        (self.folder.trial(trial) / "error.txt").unlink(missing_ok=True)
+        self._write_trials()
+
     def book(self, spent: Spent) -> None:
         """What the slots' time went into beside reports."""
         for filling in spent.fillings:
@@ -161,3 +169,21 @@ class Ledger:
             metrics |= dict.fromkeys(key for key in row if key.startswith("val_"))
         columns = [*records.TRIAL_COLUMNS, *self.params, *metrics, *_COST_COLUMNS, *_LAST_COLUMNS]
         write_atomic(self.folder.trials, records.csv_text(columns, rows))
+
+
+def open_ledger(folder: StudyFolder, spec: SearchSpec, info: Mapping[str, Any]) -> Ledger:
+    """The ledger of a study that no session runs.
+
+    Args:
+        folder: the study, whose lock the caller holds.
+        spec: what it searches.
+        info: study.json, which has the objective that follows the task.
+    """
+    objective = info["objectives"][0]
+    return Ledger(
+        folder,
+        objective=(objective["metric"], objective["mode"]),
+        params=param_kinds(spec.space),
+        max_epochs=spec.epochs,
+        limits=spec.constraints,
+    )

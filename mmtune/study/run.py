@@ -25,7 +25,9 @@ from mmtune.study.create import create_study, new_folder
 from mmtune.study.extend import extended, write_extended
 from mmtune.study.keeping import clear_finished
 from mmtune.study.lock import study_lock
+from mmtune.study.place import settle_data
 from mmtune.study.plan import count_slots, make_plan
+from mmtune.study.retry import reopen_failed
 from mmtune.study.session import Ending, Session
 from mmtune.study.signals import stop_signals
 
@@ -80,6 +82,8 @@ def run_study(
     *,
     address: str | None = None,
     overrides: Sequence[str] = (),
+    data_dir: str | None = None,
+    retries_failed: bool = False,
     say: Say | None = print,
     watching: Watching = nullcontext,
 ) -> Ending:
@@ -89,12 +93,14 @@ def run_study(
         folder: from :func:`mmtune.study.create.create_study` or :func:`mmtune.records.open_study`.
         address: of a Ray cluster; None starts a local one.
         overrides: ``key=value`` of the budget and the like, from now on (:mod:`mmtune.study.extend`).
+        data_dir: where its data lie now; None is where they lay.
+        retries_failed: runs trials again that failed of what may pass (:mod:`mmtune.study.retry`).
         say: receives a line on what happens, where the terminal does not show it; None: nothing is shown.
         watching: makes a block, in which caches are filled before Ray starts.
 
     Raises:
-        ValueError: a broken spec, an override that a study under way cannot take, missing data, resources that do not
-            exist, no cluster at ``address``.
+        ValueError: a broken spec, an override that a study under way cannot take, missing data or others than it began
+            with, resources that do not exist, no cluster at ``address``.
         StudyBusyError: another process writes the study.
     """
     began = time.monotonic()
@@ -104,10 +110,16 @@ def run_study(
         if overrides:
             spec = extended(folder, spec, overrides)
             write_extended(folder, spec, info)
+        if data_dir is not None:
+            with watching():
+                settle_data(folder, spec, info, data_dir)
+        if retries_failed:
+            _retry_failed(folder, spec, info, say)
         if _is_finished(folder, info):
             clear_finished(folder, spec, info)
             return Ending(folder, is_complete=True, is_interrupted=False, error=None, recovered=None)
         with watching():
+            settle_data(folder, spec, info, None)
             spec = fit_to_data(spec, info["data_dir"])
             open_pictures(spec, info["data_dir"])
         if starts_local(address):
@@ -122,6 +134,13 @@ def run_study(
             ending = session.run(run_tuner)
         session.close_books()
         return ending
+
+
+def _retry_failed(folder: StudyFolder, spec: SearchSpec, info: dict[str, Any], say: Say | None) -> None:
+    reopened = reopen_failed(folder, spec, info)
+    if say is not None:
+        names = ", ".join(reopened)
+        say(f"trying again: {names}" if reopened else "no trial failed of what may pass: nothing to try again")
 
 
 def _is_finished(folder: StudyFolder, info: dict[str, Any]) -> bool:

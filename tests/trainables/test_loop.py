@@ -9,8 +9,9 @@ import torch
 
 from trainables import loop
 from trainables.checkpoint import BEST, LAST, load_checkpoint
+from trainables.data.cache.identity import dataset_key
 from trainables.data.open import open_data
-from trainables.data.reading.dataset import DatasetRef, dataset_key, load_table
+from trainables.data.reading.dataset import DatasetRef, load_table
 from trainables.errors import NonFiniteError
 from trainables.evaluate import PREDICTIONS, evaluate
 from trainables.loop import setup

@@ -8,12 +8,13 @@ import numpy as np
 
 from trainables.augment.views import ImageView
 from trainables.config import TrialConfig
+from trainables.data.cache.identity import dataset_fingerprint
 from trainables.data.cache.tokenizer import dataset_tokenizer
 from trainables.data.cache.words import word_neighbours
 from trainables.data.companions import unlabelled_rows
 from trainables.data.data import Data
 from trainables.data.order import some_rows
-from trainables.data.reading.dataset import DatasetRef, dataset_fingerprint, dataset_texts, load_table, load_target
+from trainables.data.reading.dataset import DatasetRef, dataset_texts, load_table, load_target
 from trainables.data.reading.scale import LabelScale
 from trainables.data.reading.table import SPLITS, Target, root_cause
 from trainables.data.reading.tabular import load_tabular

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,9 +14,12 @@ from collections import defaultdict
 
 import pytest
 import yaml
+from optuna.trial import TrialState
+from PIL import Image
 
 from mmtune import records
 from mmtune.records import StudyFolder
+from mmtune.search.journal import Journal
 from mmtune.search.trials import TrialRecord
 from mmtune.spec.search_spec import load_spec
 from mmtune.spec.sections import KeepTop
@@ -86,7 +90,7 @@ def test_a_missing_cost_keeps_a_trial_off_the_front_alone():
     ("FAILED", "RuntimeError: the disk is full", False, ()),  # resume --retry-failed goes on from it
     ("FAILED", "RuntimeError: the disk is full", True, ("last", "best")),  # it runs again under another number
     ("FAILED", "NonFiniteError: loss became nan", False, ("last", "best")),  # would come back to the digit
-    ("INFEASIBLE", "out of memory", False, ()),
+    ("INFEASIBLE", "out of memory", False, ("last", "best")),
 ])  # fmt: skip
 def test_what_a_trial_needs_by_its_state(state, error, replaced, kinds):
     trial = TrialRecord("t0000", state, error=error)
@@ -181,60 +185,108 @@ def cut_after(count):
 
 
 SPEC = {
-    "study": "kept", "family": {"type": "categorical", "choices": ["text", "fusion"]}, "dataset": "openclipart",
-    "fixed": {"epochs": 4, "batch_size": 32, "max_train_rows": 160, "max_text_len": 16, "image_size": 32,
-              "model.text_encoder": "tiny-bert"},
+    "study": "kept", "family": {"type": "categorical", "choices": ["image", "fusion"]}, "dataset": "table",
+    "fixed": {"epochs": 4, "batch_size": 16, "max_text_len": 8, "image_size": 32, "model.image_encoder": "tiny-cnn"},
     "space": {"optim.lr": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True},
-              "model.image_encoder": {"type": "categorical", "choices": ["tiny-cnn"], "when": {"family": "fusion"}}},
+              "model.text_encoder": {"type": "categorical", "choices": ["tiny-bert"], "when": {"family": "fusion"}}},
     "sampler": {"name": "random", "seed": 3}, "scheduler": {"name": "asha", "grace_epochs": 1, "reduction_factor": 2},
     "budget": {"trials": 6}, "resources": {"concurrent_trials": 1}, "keep": "best",
 }  # fmt: skip
+YAML = "files: rows.csv\ntext: words\nimage: picture\nlabels: {kind: {column: kind, kind: multiclass}}\nsplit: split\n"
+UNLIKE = {"time", *records.SUMS, "samples_per_second", "peak_memory_gib"}
+
+
+def pictures(folder):
+    """A table of 120 rows with loose pictures."""
+    folder.mkdir()
+    (folder / "table.yaml").write_text(YAML)
+    draw, rows = random.Random(0), ["words,picture,kind,split"]
+    for row in range(120):
+        colour = tuple(draw.randint(0, 120) + 100 * (row % 2) for _ in range(3))
+        Image.new("RGB", (12, 12), colour).save(folder / f"{row}.png")
+        rows.append(f"row {draw.randint(0, 9)},{row}.png,{'ab'[row % 2]},{'val' if row % 3 == 0 else 'train'}")
+    (folder / "rows.csv").write_text("\n".join(rows) + "\n")
+
+
+def folder_bytes(root):
+    found = 0
+    for path in root.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            found += path.stat().st_size if path.is_file() else 0
+    return found
+
+
+def fail(folder, trial):
+    """A trial that was under way becomes one that failed, as a session writes it."""
+    ledger = Ledger(folder, objective=OBJECTIVES[0], params={"family": "word"}, max_epochs=4)
+    ledger.end(trial, records.FAILED, error="RuntimeError: a cable was pulled")
+    ledger.close()
+    journal = Journal(folder.optuna_log, name="killed", objectives=OBJECTIVES[:1])
+    journal.note(records.trial_number(trial), error="RuntimeError: a cable was pulled")
+    journal.tell(records.trial_number(trial), state=TrialState.FAIL)
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments_a_study_has_what_it_needs(tmp_path):
-    """SIGKILL at any moment: what is unfinished can go on, what is over has what keep: says, as if nothing had been."""
+def test_killed_failed_and_moved_with_its_data_a_study_ends_as_if_nothing_had_happened(tmp_path):
+    """SIGKILL at random moments; what is unfinished can go on, what is over has what keep: says."""
+    pictures(tmp_path / "data")
     for name in ("whole", "killed"):
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump({**SPEC, "study": name}))
 
-    def folder_bytes(root):
-        found = 0
-        for path in root.rglob("*"):
-            with contextlib.suppress(FileNotFoundError):
-                found += path.stat().st_size if path.is_file() else 0
-        return found
-
     def start(*arguments):
-        command = [sys.executable, "-m", "mmtune.cli", *arguments]
-        return subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        command = [sys.executable, "-m", "mmtune.cli", *map(str, arguments)]
+        return subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     whole, killed = (StudyFolder(tmp_path / "studies" / name) for name in ("whole", "killed"))
-    process, most = start("run", "whole.yaml"), 0
+    process, most = start("run", "whole.yaml", "--data", "data"), 0
     while process.poll() is None:
         most = max(most, folder_bytes(whole.root))
         time.sleep(0.1)
-    assert process.returncode == 0
-    predicted = predict_disk(load_spec(whole.spec), None, slots=1, sizes=ModelSizes(1))
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    predicted = predict_disk(load_spec(whole.spec), str(tmp_path / "data"), slots=1, sizes=ModelSizes(1))
     assert predicted.running == pytest.approx(most, rel=0.3)
     assert predicted.over == pytest.approx(folder_bytes(whole.root), rel=0.3)
-    total, draw = len(records.read_csv(whole.reports)), random.Random(7)
-    process, epochs = start("run", "killed.yaml"), 0
-    for _ in range(2):
+
+    total, draw, epochs = len(records.read_csv(whole.reports)), random.Random(7), 0
+    for verb in (("run", "killed.yaml", "--data", "data"), ("resume", "killed")):
+        process = start(*verb)
         epochs += draw.randint(2, total // 3)
         while process.poll() is None and len(records.read_csv(killed.reports)) < epochs:
             time.sleep(0.01)
         time.sleep(draw.random() * 0.3)
+        assert process.poll() is None, process.communicate()
         os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+        process.communicate()
         for trial in records.read_rows(killed.trials):
             has = {path.name for path in killed.trial(trial["trial"]).iterdir()}
             if trial["state"] in (records.RUNNING, records.PAUSED) and trial["epochs"]:
                 assert {LAST, BEST} <= has, trial
-        process = start("resume", "killed")
-    assert process.wait(240) == 0
+    under_way = [row["trial"] for row in records.read_rows(killed.trials) if row["state"] == records.RUNNING]
+    for trial in under_way:
+        fail(killed, trial)
+
+    shutil.copytree(tmp_path / "data", tmp_path / "elsewhere", copy_function=shutil.copyfile)  # with other times
+    (tmp_path / "data").rename(tmp_path / "other")
+    (tmp_path / "other" / "7.png").write_bytes((tmp_path / "other" / "8.png").read_bytes())
+    moved = StudyFolder((tmp_path / "studies" / "killed").rename(tmp_path / "moved"))
+    for arguments, message in (
+        ((), f"{tmp_path / 'data'}: the study's data are not there; where they are now: mmtune resume"),
+        (("--data", "other"), f"{tmp_path / 'other'}: not the data that the study began with; different: pictures"),
+    ):
+        _, err = (process := start("resume", "moved", *arguments)).communicate()
+        assert process.returncode == 2 and message in err and "Traceback" not in err
+    out, err = (process := start("resume", "moved", "--data", "elsewhere", "--retry-failed")).communicate()
+    assert process.returncode == 0, err
+    assert not under_way or f"trying again: {', '.join(under_way)}" in out
+    assert records.read_json(moved.info)["data_dir"] == str(tmp_path / "elsewhere")
+    configs = {yaml.safe_load(path.read_text())["data_dir"] for path in moved.root.glob("trials/*/config.yaml")}
+    assert configs == {str(tmp_path / "elsewhere")} and not list(moved.root.glob("trials/*/error.txt"))
+
+    rows = [[{key: value for key, value in row.items() if key not in UNLIKE} for row in records.read_csv(f.reports)]
+            for f in (whole, moved)]  # fmt: skip
     ends = [[(row["trial"], row["state"], row["val_accuracy"]) for row in records.read_rows(f.trials)]
-            for f in (whole, killed)]  # fmt: skip
-    assert ends[0] == ends[1] and weights(whole) == weights(killed)
+            for f in (whole, moved)]  # fmt: skip
+    assert rows[0] == rows[1] and ends[0] == ends[1] and weights(whole) == weights(moved)
     assert weights(whole)[LAST] == [] and 1 <= len(weights(whole)[BEST]) < 6
-    best = max(ends[0], key=lambda row: row[2])[0]
-    assert best in weights(whole)[BEST]
+    assert max(ends[0], key=lambda row: row[2])[0] in weights(whole)[BEST]

@@ -18,12 +18,13 @@ import torch
 from trainables.augment.views import ImageView, TextView
 from trainables.batch import Batch
 from trainables.data.cache.arrays import Ragged, Shared, forget_pages, open_shared
+from trainables.data.cache.identity import dataset_key
 from trainables.data.cache.images import images_key, prepare_images
 from trainables.data.cache.progress import tell
 from trainables.data.cache.static import view_key
 from trainables.data.cache.store import SHARDS, build_if_free, build_once, folder_of, meta, remove
 from trainables.data.cache.tokens import Tokens, prepare_tokens, tokens_key
-from trainables.data.reading.dataset import DatasetRef, dataset_key, load_table
+from trainables.data.reading.dataset import DatasetRef, load_table
 from trainables.devices import device_name
 from trainables.encoders.inputs import Input
 from trainables.encoders.port import encode, load_encoder

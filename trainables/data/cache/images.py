@@ -11,10 +11,11 @@ import torch
 
 from trainables.augment.views import ImageView
 from trainables.data.cache.arrays import Shared, forget_pages, open_shared
+from trainables.data.cache.identity import dataset_key
 from trainables.data.cache.progress import tell
 from trainables.data.cache.static import augmented_images, view_key
 from trainables.data.cache.store import build_once
-from trainables.data.reading.dataset import DatasetRef, dataset_key, load_table
+from trainables.data.reading.dataset import DatasetRef, load_table
 from trainables.data.reading.exclude import NAME as EXCLUDE
 from trainables.data.reading.pictures import decode_image
 from trainables.data.reading.table import ImageFiles

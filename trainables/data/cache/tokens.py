@@ -11,12 +11,13 @@ from torch import Tensor
 
 from trainables.augment.views import TextView
 from trainables.data.cache.arrays import NpyWriter, Ragged
+from trainables.data.cache.identity import dataset_key
 from trainables.data.cache.progress import tell
 from trainables.data.cache.static import augmented_texts, view_key
 from trainables.data.cache.store import build_once, meta
 from trainables.data.cache.tokenizer import dataset_tokenizer
 from trainables.data.padding import pad_rows
-from trainables.data.reading.dataset import DatasetRef, dataset_key, dataset_texts
+from trainables.data.reading.dataset import DatasetRef, dataset_texts
 from trainables.encoders.weights import fingerprint
 
 _CHUNK = 10_000  # rows at a time

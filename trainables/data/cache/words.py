@@ -8,9 +8,10 @@ from typing import Any
 
 from trainables.augment.views import TextView
 from trainables.augment.words import WordNeighbours
+from trainables.data.cache.identity import dataset_key
 from trainables.data.cache.store import build_once
 from trainables.data.cache.tokenizer import dataset_tokenizer
-from trainables.data.reading.dataset import DatasetRef, dataset_key
+from trainables.data.reading.dataset import DatasetRef
 from trainables.encoders.architectures import is_random
 from trainables.encoders.text import word_embeddings
 from trainables.encoders.weights import fingerprint

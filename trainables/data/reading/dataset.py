@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from trainables.config import TrialConfig
 from trainables.data.formats import dataset_module
 from trainables.data.reading.exclude import exclude_file, without_excluded
-from trainables.data.reading.table import ImageFiles, Table, Target
-from trainables.files import file_hash
-
-_HASHED_BYTES = 2**30
+from trainables.data.reading.table import Table, Target
 
 
 @dataclass(frozen=True)
@@ -75,22 +68,6 @@ def dataset_texts(dataset: DatasetRef) -> list[str]:
     return texts
 
 
-@lru_cache(maxsize=4)
-def dataset_key(dataset: DatasetRef) -> dict[str, Any]:
-    """What identifies the data: the dataset's name and the bytes of its files; of loose images, and of files
-    above 1 GiB, name, size and time. Kept for the process, as the table is.
-    """
-    paths: list[Path] = dataset_module(dataset.name).sources(dataset.data_dir)
-    excluded = exclude_file(dataset.data_dir)
-    paths += [] if excluded is None else [excluded]
-    files = [file_hash(path) if path.stat().st_size <= _HASHED_BYTES else _stamp(path) for path in paths]
-    key: dict[str, Any] = {"dataset": dataset.name, "files": files}
-    images = load_table(dataset).images
-    if isinstance(images, ImageFiles):
-        key["images"] = images.stamp
-    return key
-
-
 def training_texts(dataset: DatasetRef) -> list[str]:
     """The texts of the training rows.
 
@@ -99,13 +76,3 @@ def training_texts(dataset: DatasetRef) -> list[str]:
     """
     texts = dataset_texts(dataset)
     return [texts[row] for row in np.flatnonzero(load_table(dataset).split == "train")]
-
-
-def dataset_fingerprint(dataset: DatasetRef) -> str:
-    """Changes with the files behind a dataset: 20 hexadecimal digits."""
-    return hashlib.sha256(json.dumps(dataset_key(dataset)).encode()).hexdigest()[:20]
-
-
-def _stamp(path: Path) -> str:
-    stat = path.stat()
-    return f"{path.name}:{stat.st_size}:{stat.st_mtime_ns}"

@@ -11,7 +11,8 @@ import pyarrow.parquet
 import pytest
 from disk import BY_SPLIT, ONE, classes, jsonl, png, read, refused, write_files
 
-from trainables.data.reading.dataset import DatasetRef, dataset_key, load_table
+from trainables.data.cache.identity import dataset_key
+from trainables.data.reading.dataset import DatasetRef, load_table
 
 
 # --- one value, several spellings -------------------------------------------------------------------

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from trainables.data.cache.identity import dataset_key
 from trainables.data.cache.images import prepare_images
-from trainables.data.reading.dataset import DatasetRef, dataset_key, load_table
+from trainables.data.reading.dataset import DatasetRef, load_table
 from trainables.data.reading.exclude import without_excluded
 from trainables.data.reading.sparse import SparseRows
 from trainables.data.reading.table import Target
