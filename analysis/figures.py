@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import io
 import math
+import re
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +87,9 @@ def new_figure(columns: int) -> tuple[Figure, list[Axes]]:
 def png(figure: Figure) -> bytes:
     """The figure as a PNG file."""
     out = io.BytesIO()
-    figure.savefig(out, format="png", metadata={"Software": None})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a box stands for it
+        figure.savefig(out, format="png", metadata={"Software": None})
     return out.getvalue()
 
 
@@ -132,8 +136,8 @@ def scale_x(axes: Axes, values: np.ndarray) -> None:
 
 
 def plain(text: str) -> str:
-    """Text that matplotlib shows as it is: a dollar sign would start a formula."""
-    return text.replace("$", r"\$")
+    """Text on one line that matplotlib shows as it is: a dollar sign would start a formula."""
+    return re.sub(r"[\x00-\x1f\x7f]", " ", text).replace("$", r"\$")
 
 
 def legend(figure: Figure, entries: list[tuple[Any, str]]) -> None:

@@ -6,8 +6,9 @@ nothing ends the process. docs/python.md shows them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import closing, nullcontext
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,9 +70,8 @@ def run(
     spec = _spec(search, override_texts(overrides or {}), name)
     say, watching = _shown(verbose)
     where = None if data is None else str(Path(data).expanduser())
-    with closing(
-        run_studies([spec], storage=storage, data_dir=where, address=address, say=say, watching=watching)
-    ) as endings:
+    endings = run_studies([spec], storage=storage, data_dir=where, address=address, say=say, watching=watching)
+    with _silent_imports(), closing(endings):
         return _ended(next(endings))
 
 
@@ -106,15 +106,16 @@ def resume(
     say, watching = _shown(verbose)
     texts = override_texts(overrides or {})
     where = None if data is None else str(Path(data).expanduser())
-    ending = run_study(
-        folder,
-        address=address,
-        overrides=texts,
-        data_dir=where,
-        retries_failed=retry_failed,
-        say=say,
-        watching=watching,
-    )
+    with _silent_imports():
+        ending = run_study(
+            folder,
+            address=address,
+            overrides=texts,
+            data_dir=where,
+            retries_failed=retry_failed,
+            say=say,
+            watching=watching,
+        )
     return _ended(ending)
 
 
@@ -133,6 +134,14 @@ def _spec(search: str | Path | Mapping[str, Any] | SearchSpec, overrides: list[s
     if not isinstance(search, Mapping) and not (isinstance(search, str) and "\n" in search):
         search = find_search_file(search)
     return load_spec(search, overrides=overrides, name=name)
+
+
+@contextmanager
+def _silent_imports() -> Iterator[None]:
+    """tqdm, which others import, warns in notebooks that it has no widgets."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        yield
 
 
 def _shown(verbose: bool) -> tuple[Say | None, Watching]:

@@ -76,13 +76,13 @@ def ray_session(address: str | None) -> Iterator[None]:
         ValueError: nothing answers at ``address``, or a local one has no place for its sockets.
     """
     os.environ.update({key: value for key, value in ENVIRONMENT.items() if key not in os.environ})
+    quiet()
     import ray
     from ray.exceptions import RaySystemError
 
     if ray.is_initialized():
         yield
         return
-    quiet()
     address = address or os.environ.get("RAY_ADDRESS")
     if address not in (None, "auto", "local"):
         _check_address(address)
@@ -171,7 +171,7 @@ def _check_address(address: str) -> None:
 
 def quiet() -> None:
     """Only errors from Ray and Optuna: the study says itself what happens."""
-    for name in ("ray", "ray.tune", "ray.train", "optuna"):
+    for name in ("ray", "ray.tune", "ray.train", "ray.widgets", "optuna"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from mmtune import records
 from mmtune.records import StudyFolder
-from mmtune.slots.cluster import cluster_nodes, local_nodes, nodes_of, ray_session, starts_local
+from mmtune.slots.cluster import cluster_nodes, local_nodes, nodes_of, quiet, ray_session, starts_local
 from mmtune.spec.search_spec import SearchSpec, load_spec
 from mmtune.study.checks import fit_to_data, open_pictures
 from mmtune.study.create import create_study, new_folder
@@ -124,6 +124,7 @@ def run_study(
             open_pictures(spec, info["data_dir"])
         if starts_local(address):
             count_slots(spec, local_nodes())  # say so before Ray starts
+        quiet()  # in notebooks Ray speaks when it is imported
         from mmtune.study.tuner import run_tuner  # imports ray
 
         with ray_session(address), stop_signals() as interrupted:

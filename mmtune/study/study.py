@@ -153,7 +153,11 @@ class Study:
         return hash(self.path)
 
     def __repr__(self) -> str:
-        return f"<Study {self.name}: {self._said()}, in {self.path}>"
+        return f"<Study {self.name}: {self._said()}, in {self._where()}>"
+
+    def _where(self) -> Path:
+        """Its path, as short as it can be from here."""
+        return self.path.relative_to(Path.cwd()) if self.path.is_relative_to(Path.cwd()) else self.path
 
     def _said(self) -> str:
         if not self._folder.info.is_file():
@@ -166,7 +170,7 @@ class Study:
     def _repr_html_(self) -> str:
         from analysis.tables import escaped, html_table, study_table
 
-        head = f"<p><b>{escaped(self.name)}</b>: {escaped(self._said())}<br>{escaped(self.path)}</p>"
+        head = f"<p><b>{escaped(self.name)}</b>: {escaped(self._said())}<br>{escaped(self._where())}</p>"
         if not self._folder.info.is_file() or not self.cost.states:
             return head
         table = self.trials

@@ -105,6 +105,7 @@ def _tuner(session: Session, pool: SlotPool, searcher: StudySearcher) -> tune.Tu
             name=f"session-{session.number}-{int(time.time() * 1000)}",
             storage_path=str(session.folder.tune),
             verbose=0,
+            progress_reporter=tune.CLIReporter(),  # in notebooks its default shows something all the same
             stop=_Stop(pool, session),
             callbacks=[_Reports(pool, session)],
             failure_config=tune.FailureConfig(max_failures=spec.resources.max_trial_retries),

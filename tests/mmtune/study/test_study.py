@@ -129,6 +129,7 @@ def test_a_study_is_found_by_name(study, tmp_path, monkeypatch):
     study.path.rename(tmp_path / "studies" / "s")
     monkeypatch.chdir(tmp_path)
     assert mmtune.open("s").path == tmp_path / "studies" / "s"
+    assert repr(mmtune.open("s")).endswith(", in studies/s>")
     for given, message in (("photos", "photos: no such study folder"), (".", "not a study folder")):
         with pytest.raises(ValueError, match=message):
             mmtune.open(given)
