@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mmtune.models.card import card, folder_use
 from mmtune.models.reference import ModelRef
-from trainables.exported import DRAWN, ENCODERS, write_manifest
+from trainables.exported import CARD, DRAWN, ENCODERS, write_manifest
+from trainables.files import write_atomic
 from trainables.messages import unknown
 from trainables.modelfolder import CONFIG, FACTS, TOKENIZER
 
@@ -62,6 +64,7 @@ def export_model(ref: ModelRef, to: Path, *, format: str = "folder") -> Exported
     trained = load_trained(ref.folder, device="cpu")
     with _replacing_folder(to) as folder:
         write_folder(trained, folder)
+        write_atomic(folder / CARD, card(ref, trained, name=ref.name, use=folder_use(trained)))
     files = [path for path in to.rglob("*") if path.is_file()]
     return Exported(to, len(files), sum(path.stat().st_size for path in files))
 

@@ -52,6 +52,11 @@ def place_of(name: str) -> Path | None:
     return _PLACES.get().get(name)
 
 
+def is_packaged(name: str) -> bool:
+    """Whether the weights are a package of that name."""
+    return name in _PACKAGED
+
+
 def find_weights(name: str) -> Path | None:
     """Where the files lie: place, package, or local folder. None: no weights, or a name on a hub.
 
