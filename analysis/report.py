@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from analysis import confirm
 from analysis.best import best_by_family, best_trial, best_yaml, rank_trials
 from analysis.curves import curves_figure
 from analysis.figures import axis_label, png, trial_label
@@ -44,12 +45,14 @@ class ReportFiles:
     pareto_png: Path
     curves_png: Path
     html: Path
+    confirm: Path | None = None  # a row a finalist, where the study repeats some
 
 
 def write_report(
     paths: Paths, out: str | Path | None = None, metric: str | None = None, cost: str = "device_seconds"
 ) -> ReportFiles:
-    """Writes summary.csv, families.csv, pareto.csv, best.yaml, pareto.png, curves.png and report.html.
+    """Writes summary.csv, families.csv, pareto.csv, best.yaml, pareto.png, curves.png and report.html; confirm.csv of
+    finalists.
 
     Args:
         paths: one study or several that train on the same data.
@@ -74,14 +77,24 @@ def write_report(
         "curves.png": png(curves_figure(paths, metric)),
     }
     config = best_yaml(paths, best, metric, mode, "best.yaml")
+    confirmed = confirm.confirm_table(table, metric, mode)
     page = _page(
-        paths=paths, table=table, metric=metric, mode=mode, cost=cost, best=best, pictures=pictures, config=config
+        paths=paths,
+        table=table,
+        confirmed=confirmed,
+        metric=metric,
+        mode=mode,
+        cost=cost,
+        best=best,
+        pictures=pictures,
+        config=config,
     )
     for name, data in {
         "summary.csv": rank_trials(table, metric, mode).to_csv(index=False),
         "families.csv": best_by_family(table, metric, mode).to_csv(index=False),
         "pareto.csv": front.assign(cost=cost).to_csv(index=False),
         "best.yaml": config,
+        **({confirm.FILE: confirmed.to_csv(index=False)} if len(confirmed) else {}),
         **pictures,
         "report.html": page,
     }.items():
@@ -94,6 +107,7 @@ def write_report(
         pareto_png=root / "pareto.png",
         curves_png=root / "curves.png",
         html=root / "report.html",
+        confirm=root / confirm.FILE if len(confirmed) else None,
     )
 
 
@@ -101,6 +115,7 @@ def _page(
     *,
     paths: Paths,
     table: pd.DataFrame,
+    confirmed: pd.DataFrame,
     metric: str,
     mode: str,
     cost: str,
@@ -116,6 +131,7 @@ def _page(
         f"{escaped(metric)} <b>{shown(metric, float(best.at[metric]))}</b> after {escaped(best['best_epoch'])} of "
         f"{escaped(best['epochs'])} epochs, {best['device_seconds']:.1f} device seconds.</p>",
         html_table(_cost_table(paths)),
+        *_finalists(confirmed, metric),
         f"<h2>{escaped(axis_label(metric))} against cost</h2>",
         _image(pictures["pareto.png"], "Pareto front"),
         f"<p>{escaped(cost_note(table, metric, cost))}</p>",
@@ -137,6 +153,14 @@ def _page(
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escaped(title)}</title>\n'
         f"<style>{STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
     )
+
+
+def _finalists(confirmed: pd.DataFrame, metric: str) -> list[str]:
+    """The section on finalists, where there are some."""
+    if confirmed.empty:
+        return []
+    table, note = confirm.finalist_table(confirmed, metric), confirm.confirm_note(confirmed)
+    return ["<h2>Finalists</h2>", f"<p>{escaped(note)}</p>", html_table(table)]
 
 
 def _cost_table(paths: Paths) -> Table:

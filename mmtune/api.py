@@ -47,7 +47,7 @@ def run(
     name: str | None = None,
     verbose: bool = False,
 ) -> Study:
-    """Runs a new study to its end.
+    """Runs a new study to its end, and what its ``confirm:`` asks for.
 
     Args:
         search: a search file, the name of one that comes with mmtune, a dict of what a search file says, or the
@@ -72,7 +72,7 @@ def run(
     where = None if data is None else str(Path(data).expanduser())
     endings = run_studies([spec], storage=storage, data_dir=where, address=address, say=say, watching=watching)
     with _silent_imports(), closing(endings):
-        return _ended(next(endings))
+        return _followed(next(endings), address=address, say=say, watching=watching)
 
 
 def resume(
@@ -116,7 +116,7 @@ def resume(
             say=say,
             watching=watching,
         )
-    return _ended(ending)
+        return _followed(ending, address=address, say=say, watching=watching)
 
 
 def open(study: str | Path) -> Study:
@@ -149,6 +149,17 @@ def _shown(verbose: bool) -> tuple[Say | None, Watching]:
     from mmtune.cli.output import watching_caches
 
     return (partial(print, flush=True), watching_caches) if verbose else (None, nullcontext)
+
+
+def _followed(ending: Ending, *, address: str | None, say: Say | None, watching: Watching) -> Study:
+    """The study; what its file asks for after the search (``confirm:``) is run beside it."""
+    from mmtune.models.confirm import run_confirm
+
+    study = _ended(ending)
+    after = run_confirm(ending.folder, address=address, say=say, watching=watching)
+    if after is not None:
+        _ended(after)
+    return study
 
 
 def _ended(ending: Ending) -> Study:

@@ -77,6 +77,7 @@ INFERENCE = (  # of the model as it is used, encoders included
     "inference_ms_per_sample", "inference_ms_per_sample_iqr", "inference_ms_single", "inference_ms_single_iqr",
     "inference_threads",
 )  # fmt: skip
+TEST = "test_"  # columns of trials.csv: the test split, which a finalist's trial is evaluated on once, at its end
 TRIAL_FACTS = ("num_parameters", "num_trainable", *INFERENCE, "cache_seconds")  # once a trial
 
 

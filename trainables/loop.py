@@ -110,19 +110,6 @@ def train(
         raise OutOfMemoryError(f"out of memory on {ranks.device}: {str(error).splitlines()[0]}") from None
 
 
-def test_best(config: TrialConfig, *, folder: Path, ranks: Ranks | None = None) -> Row:
-    """Loss and metrics of ``best.safetensors`` on the test split.
-
-    Raises:
-        ValueError: no checkpoint there, one of another configuration, or a test split without labels.
-        AgreedError: the same, with several ranks.
-    """
-    state = setup(config, folder=folder, ranks=ranks or Ranks(device=best_device(config.device)), checkpoint=BEST)
-    if len(state.data.rows["test"]) == 0:
-        raise ValueError(f"dataset {config.dataset}: no labelled rows in split test")
-    return evaluate(state, "test").named("test")
-
-
 def setup(config: TrialConfig, *, folder: Path, ranks: Ranks, checkpoint: str = LAST) -> State:
     """Data, model and optimiser as they are before the next epoch.
 

@@ -45,6 +45,15 @@ Overrides = Annotated[
         autocompletion=completion.keys,
     ),
 ]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Changes budget.*, resources.* or keep; may be repeated.",
+        autocompletion=completion.changeable_keys,
+    ),
+]
 Metric = Annotated[
     str | None,
     typer.Option("--metric", help="Default: the study's first objective.", autocompletion=completion.metrics),

@@ -62,7 +62,8 @@ def report(
 
     files = write_report([find_study(study) for study in studies], out=out, metric=metric, cost=cost)
     for path in vars(files).values():
-        typer.echo(str(path))
+        if path is not None:
+            typer.echo(str(path))
 
 
 @app.command("simulate", epilog="Example: mmtune simulate demo-openclipart --schedulers asha,none --workers 4")

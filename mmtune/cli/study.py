@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmtune.cli import completion
-from mmtune.cli.arguments import Address, Data, Files, Overrides, StudyName
+from mmtune.cli.arguments import Address, Changes, Data, Files, Overrides, Studies, StudyName
 from mmtune.cli.output import print_table, size, watching_caches
-from mmtune.records import STORAGE, find_study, open_study
+from mmtune.records import STORAGE, StudyFolder, find_study, open_study
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,6 +55,7 @@ def _check(file: str, nodes: Sequence[Node], *, data: str | None, overrides: Seq
         ("trials", "no limit" if plan.trials is None else f"{plan.trials}, {plan.epochs} epochs at most"),
         ("at the same time", f"{plan.slots}, of {workers} each; {plan.workers_fit} workers can be placed"),
         ("searched", ", ".join(spec.space.keys) or "nothing"),
+        *_confirming(spec),
         ("objective", ", ".join(f"{item.metric} ({item.mode})" for item in plan.spec.objectives)),
         ("sampler, scheduler", f"{spec.sampler.name}, {spec.scheduler.name}"),
         ("memory a worker", f"about {plan.memory_gib:.1f} GiB without activations"),
@@ -74,6 +74,17 @@ def _disk(disk: Disk, spec: SearchSpec) -> str:
     return f"about {size(disk.running)}{each} while it runs, {size(disk.over)} when it is over (keep: {keep})"
 
 
+def _confirming(spec: SearchSpec) -> list[tuple[str, str]]:
+    """What of a plan is about finalists."""
+    if spec.finalists:
+        return [("finalists", f"{len(spec.finalists)}, each whole and tested once on each seed")]
+    if spec.confirm is None:
+        return []
+    best = "the best" if spec.confirm.top == 1 else f"the {spec.confirm.top} best"
+    of = "" if spec.family else " of each family"
+    return [("then", f"{best}{of} whole on {spec.confirm.seeds} fresh seeds, each tested once")]
+
+
 @app.command("run", epilog="Example: mmtune run demo/openclipart --storage studies --set budget.trials=8")
 def run(
     files: Files,
@@ -82,6 +93,10 @@ def run(
     address: Address = None,
     overrides: Overrides = None,
     name: Annotated[str | None, typer.Option("--name", help="Another name for the study.")] = None,
+    confirm: Annotated[
+        int | None,
+        typer.Option("--confirm", metavar="SEEDS", help="Then the best (of each family) again on fresh seeds."),
+    ] = None,
 ) -> None:
     """Runs the study of each search file, one after the other."""
     from mmtune.spec.search_spec import load_spec
@@ -90,27 +105,21 @@ def run(
 
     if name is not None and len(files) > 1:
         raise ValueError("--name names one study, but several search files were given")
-    specs = [load_spec(find_search_file(file), overrides=overrides or (), name=name) for file in files]
+    changes = [*(overrides or ()), *([] if confirm is None else [f"confirm.seeds={confirm}"])]
+    specs = [load_spec(find_search_file(file), overrides=changes, name=name) for file in files]
     with closing(
         run_studies(specs, storage=storage, data_dir=data, address=address, say=typer.echo, watching=watching_caches)
     ) as endings:
         for ending in endings:
             _show_end(ending)
+            _follow(ending, address)
 
 
 @app.command("resume", epilog="Example: mmtune resume studies/demo-openclipart --set budget.trials=40")
 def resume(
     study: StudyName,
     address: Address = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Changes budget.*, resources.* or keep from now on; may be repeated.",
-            autocompletion=completion.changeable_keys,
-        ),
-    ] = None,
+    overrides: Changes = None,
     data: Annotated[
         str | None, typer.Option("--data", metavar="DIR", help="Where its data lie now, if they were moved.")
     ] = None,
@@ -133,6 +142,53 @@ def resume(
         watching=watching_caches,
     )
     _show_end(ending)
+    _follow(ending, address)
+
+
+@app.command("confirm", epilog="Example: mmtune confirm demo-openclipart --families")
+def confirm(
+    studies: Studies,
+    top: Annotated[
+        int | None, typer.Option("--top", min=1, help="Finalists; default: 3, or 1 of each family.", show_default=False)
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=2, max=1000, help="Fresh seeds that each is trained on.")] = 5,
+    families: Annotated[bool, typer.Option("--families", help="The best of each family.")] = False,
+    data: Data = None,
+    storage: Annotated[
+        str | None, typer.Option("--storage", metavar="DIR", help="Default: beside the first study.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Default: the first study's with -confirm.")] = None,
+    address: Address = None,
+    overrides: Changes = None,
+) -> None:
+    """Trains the best trials again on fresh seeds, tests each once, and says which is best how surely."""
+    from mmtune.models.confirm import confirming_spec
+    from mmtune.study.run import run_studies
+
+    paths = [find_study(study) for study in studies]
+    spec, data_dir = confirming_spec(
+        paths,
+        top=top or (1 if families else 3),
+        seeds=seeds,
+        by_family=families,
+        name=name,
+        data_dir=data,
+        overrides=overrides or (),
+    )
+    where = paths[0].resolve().parent if storage is None else storage
+    with closing(
+        run_studies([spec], storage=where, data_dir=data_dir, address=address, say=typer.echo, watching=watching_caches)
+    ) as endings:
+        _show_end(next(endings))
+
+
+def _follow(ending: Ending, address: str | None) -> None:
+    """What the file of a finished study asks for after the search."""
+    from mmtune.models.confirm import run_confirm
+
+    confirmed = run_confirm(ending.folder, address=address, say=typer.echo, watching=watching_caches)
+    if confirmed is not None:
+        _show_end(confirmed)
 
 
 def _show_end(ending: Ending) -> None:
@@ -141,6 +197,7 @@ def _show_end(ending: Ending) -> None:
     if ending.error is not None:
         typer.echo(f"mmtune: {ending.error}", err=True)
     if ending.is_complete:
+        _write_confirm(folder)
         typer.echo(f"finished. Report: mmtune report {folder.root}")
         return
     typer.echo(f"not finished. Go on with: mmtune resume {folder.root}")
@@ -165,6 +222,21 @@ def _print_trials(table: pd.DataFrame | None, root: Path, title: str | None = No
         print_table(header, rows, title=title)
         if len(rows) < len(table):
             typer.echo(f"{len(rows)} of {len(table)} trials shown; all: {root / 'trials.csv'}")
+
+
+def _write_confirm(folder: StudyFolder) -> None:
+    """The table of finalists, where the study repeats some, and confirm.csv."""
+    from analysis.confirm import FILE, confirm_note, finalist_table, finalists_of, write_confirm
+    from analysis.studies import load_studies, objectives
+
+    table = load_studies(folder.root)
+    if finalists_of(table).empty:
+        return
+    metric, mode = objectives(folder.root)[0]
+    confirmed = write_confirm(table, metric, mode, folder.report)
+    print_table(*finalist_table(confirmed, metric), title="\nfinalists over their seeds")
+    typer.echo(confirm_note(confirmed))
+    typer.echo(f"written: {folder.report / FILE}")
 
 
 @app.command("status", epilog="Example: mmtune status studies/demo-openclipart")

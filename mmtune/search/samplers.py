@@ -155,9 +155,9 @@ def _gp(ask: Question, options: GpOptions) -> BaseSampler:
 
 
 def _brute_force(ask: Question, options: Section) -> BaseSampler:
-    from optuna.samplers import BruteForceSampler
+    from mmtune.search.exhaustive import Exhaustive
 
-    return BruteForceSampler(seed=ask.seed)
+    return Exhaustive(seed=ask.seed)
 
 
 _ROWS = (

@@ -13,6 +13,7 @@ class TrialJob(TypedDict):
     config: dict[str, Any]  # of a TrialConfig
     folder: str  # trials/<id>/
     known_epoch: int  # the last one that the ledger has
+    is_tested: bool  # once, when it has trained whole
 
 
 class CacheJob(TypedDict):
@@ -37,7 +38,7 @@ class End(TypedDict, total=False):
 
     state: Required[str]  # one of records.ENDED
     reason: str  # why training ended, of COMPLETE
-    facts: dict[str, Any]  # records.TRIAL_FACTS
+    facts: dict[str, Any]  # records.TRIAL_FACTS, and metrics of the test split where it was looked at
     error: str
     traceback: str
 

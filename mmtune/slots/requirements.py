@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from mmtune.space.corners import corners
 from mmtune.spec.search_spec import SearchSpec
 
 if TYPE_CHECKING:
@@ -38,6 +37,6 @@ def search_requirements(spec: SearchSpec, data_dir: str | None) -> list[Requirem
 
 
 def corner_params(spec: SearchSpec, *, limit: int) -> list[Mapping[str, Any]]:
-    """``try_first``, where it names a family, and at most ``limit`` corners of the space."""
-    rows = [params for params in spec.try_first if spec.family or "family" in params]
-    return [*rows, *corners(spec.space, limit=limit)]
+    """``try_first``, where it names a family, and at most ``limit`` corners of the space; finalists each once."""
+    rows = [] if spec.finalists else [params for params in spec.try_first if spec.family or "family" in params]
+    return [*rows, *spec.corners(limit=limit)]

@@ -99,6 +99,7 @@ def _train(order: Order, job: TrialJob, ranks: Ranks, broker: ActorHandle) -> En
     from trainables.errors import AgreedError, OutOfMemoryError
     from trainables.loop import train
     from trainables.ranks import is_lost_peer
+    from trainables.testing import test_once
 
     def report(row: Row) -> bool:
         return bool(ray.get(broker.report.remote(order.trial, order.attempt, row)))
@@ -107,7 +108,10 @@ def _train(order: Order, job: TrialJob, ranks: Ranks, broker: ActorHandle) -> En
         config = TrialConfig(**job["config"])
         folder, known = Path(job["folder"]), order.known_epoch
         outcome = train(config, folder=folder, ranks=ranks, report=report, known_epoch=known)
-        return {"state": records.COMPLETE, "reason": outcome.reason, "facts": outcome.facts}
+        facts = outcome.facts
+        if job["is_tested"] and outcome.reason != "stopped":
+            facts = facts | test_once(config, folder=folder, ranks=ranks)
+        return {"state": records.COMPLETE, "reason": outcome.reason, "facts": facts}
     except OutOfMemoryError as error:
         return {"state": records.INFEASIBLE, "error": str(error)}
     except Exception as error:

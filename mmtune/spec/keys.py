@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 
 from mmtune.search.samplers import SAMPLERS
 from mmtune.search.schedulers import SCHEDULERS
+from mmtune.spec.confirm import Confirm
 from mmtune.spec.domains import KINDS
 from mmtune.spec.sections import Budget, KeepTop, Objective, Resources, SamplerSpec, SchedulerSpec, SearchFile
 from trainables.config import LossConfig, OptimConfig, TrialConfig, UdaConfig
@@ -49,7 +50,7 @@ def file_groups() -> list[Group]:
     """The keys of a search file: its top level, its sections, the domains of its space."""
     groups = [Group("", _about(SearchFile), model_keys(SearchFile, is_flat=False))]
     sections = {"objectives[]": Objective, "sampler": SamplerSpec, "scheduler": SchedulerSpec}
-    sections |= {"budget": Budget, "resources": Resources, "keep": KeepTop}
+    sections |= {"budget": Budget, "resources": Resources, "keep": KeepTop, "confirm": Confirm}
     for title, model in sections.items():
         keys = [key for key in model_keys(model, f"{title}.") if not key.name.endswith(".options")]
         for row in {"sampler": SAMPLERS, "scheduler": SCHEDULERS}.get(title, {}).values():

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from mmtune.records import COSTS
 from mmtune.search.samplers import SAMPLERS
 from mmtune.search.schedulers import SCHEDULERS
+from mmtune.spec.confirm import Confirm
 from mmtune.spec.constraints import LIMITED
 from mmtune.spec.domains import KINDS
 from mmtune.spec.keys import Key, config_groups, family_group, model_keys
@@ -67,6 +68,10 @@ def search_schema() -> Schema:
     properties["budget"] |= _section(Budget) | {"anyOf": [{"required": [name]} for name in Budget.model_fields]}
     properties["resources"] |= _section(Resources)
     properties["keep"] |= {"anyOf": [{"enum": ["best", "all", None]}, _section(KeepTop)]}
+    properties["confirm"] |= _section(Confirm)
+    properties["finalists"] |= {"type": ["object", "null"], "additionalProperties": {"type": "object"}}
+    seed = {"type": "integer", "minimum": 0, "exclusiveMaximum": 2**32}
+    properties["seeds"] |= {"type": ["array", "null"], "items": seed, "minItems": 1, "uniqueItems": True}
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "mmtune search file",

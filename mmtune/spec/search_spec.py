@@ -14,15 +14,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mmtune.search.schedulers import AshaOptions
+from mmtune.search.samplers import SAMPLERS
+from mmtune.search.schedulers import SCHEDULERS, AshaOptions
 from mmtune.space.corners import corners
 from mmtune.space.domains import Categorical, Number
 from mmtune.space.problems import unreachable
 from mmtune.space.space import Space
 from mmtune.spec.configkeys import ConfigKeys, config_problems, flat_fields, known_names
+from mmtune.spec.confirm import Confirm, confirming_name, read_confirm
 from mmtune.spec.constraints import read_constraints
 from mmtune.spec.document import Document, read_source
 from mmtune.spec.domains import read_domain
+from mmtune.spec.finalists import FINALIST, FinalistsSection
 from mmtune.spec.overrides import apply_override
 from mmtune.spec.searchfile import SEARCH_KEYS, final_text, is_config
 from mmtune.spec.sections import (
@@ -48,6 +51,7 @@ from trainables.messages import show, unknown
 from trainables.metrics import objective_names
 from trainables.task import Task
 
+_UNKNOWN = Space({})  # one that could not be read
 _UDA_GRACE = 4  # docs/methods.md#grace
 _ENOUGH = 200  # problems, after which settings are not tried together any more: that takes time
 
@@ -70,6 +74,8 @@ class SearchSpec:
     resources: Resources
     constraints: Mapping[str, float] = field(default_factory=dict)  # cost -> the most that a trial may have of it
     keep: Keep = "best"  # whose weights stay
+    confirm: Confirm | None = None  # what follows the search
+    finalists: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # settings by name, in place of a search
     has_own_objectives: bool = True  # False: the file names none, so that they follow the task
     warnings: tuple[str, ...] = ()
     source: str = field(default="", compare=False)  # where it was read
@@ -77,8 +83,20 @@ class SearchSpec:
 
     @property
     def epochs(self) -> int:
-        """Epochs of a trial that is not stopped."""
-        return _epochs(self.fixed)
+        """Epochs of the longest trial that is not stopped."""
+        usual = _epochs(self.fixed)
+        return max((row.get("epochs", usual) for row in self.finalists.values()), default=usual)
+
+    def corners(self, limit: int = 1000) -> Iterator[Mapping[str, Any]]:
+        """Params that show all that trials can be: ends of ranges, each choice; of finalists each on one seed.
+
+        Args:
+            limit: of combinations, see :func:`mmtune.space.corners.corners`.
+        """
+        if self.finalists:
+            yield from self.try_first[: len(self.finalists)]
+        else:
+            yield from corners(self.space, limit)
 
     def config_params(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Everything that makes the TrialConfig of ``params``, flat: fixed values, what stands outside, resources."""
@@ -86,7 +104,8 @@ class SearchSpec:
         wanted = self.resources
         common |= {"device": "gpu" if wanted.gpus_per_worker else "cpu"}
         common |= {"workers": wanted.workers, "threads": wanted.threads}
-        merged = {**common, **self.fixed, **params}
+        own = self.finalists.get(params.get(FINALIST, ""), {})
+        merged = {**common, **self.fixed, **own, **{key: value for key, value in params.items() if key != FINALIST}}
         return with_floats(merged, flat_fields(merged["family"]))
 
     def trial_config(self, params: Mapping[str, Any], data_dir: str | Path | None = None) -> TrialConfig:
@@ -163,10 +182,9 @@ class _Reader:
         dataset = document.name("dataset", self.known_datasets)
         objectives = read_objectives(document)
         fixed = self._fixed(keys)
-        known = {"family": self.known_families, "dataset": self.known_datasets}
-        section = SpaceSection(document, keys, family=family_domain, fixed=fixed, known=known)
-        space = section.read()
         budget = read_budget(document)
+        is_searched = self.data.get("finalists") is None and self.data.get("seeds") is None
+        what = self._searched if is_searched else self._finalists
         spec = SearchSpec(
             study=study,
             family=None if isinstance(self.data.get("family"), dict) else "".join(families[:1]),
@@ -174,23 +192,54 @@ class _Reader:
             dataset=dataset,
             objectives=objectives,
             fixed=fixed,
-            space=space or Space({}),
-            try_first=section.read_try_first(space, most=budget.trials),
-            sampler=read_sampler(document, section.domains),
-            scheduler=read_scheduler(document, epochs=_epochs(fixed)),
-            budget=budget,
+            **what(keys, family_domain, fixed, budget),
             resources=read_resources(document),
             constraints=read_constraints(document),
             keep=read_keep(document),
             has_own_objectives=self.data.get("objectives") is not None,
             source=document.source,
         )
+        if spec.confirm is not None and not re.fullmatch(STUDY_NAME, confirming_name(study)):
+            self.bad(("study",), f"is too long beside confirm, whose study is called {confirming_name(study)}")
         is_family_known = families and not document.has_problem(("family",))
-        if space is not None and is_family_known and len(document.problems) < _ENOUGH:
+        if is_searched and spec.space is not _UNKNOWN and is_family_known and len(document.problems) < _ENOUGH:
             self._check_corners(spec)
         if document.problems:
             raise document.error()
         return replace(spec, warnings=tuple(_warnings(spec)), text=final_text(document, study))
+
+    def _searched(
+        self, keys: ConfigKeys, family: Categorical | None, fixed: Mapping[str, Any], budget: Budget
+    ) -> dict[str, Any]:
+        """The fields of a SearchSpec that say what is tried, where that is searched."""
+        known = {"family": self.known_families, "dataset": self.known_datasets}
+        section = SpaceSection(self.document, keys, family=family, fixed=fixed, known=known)
+        space = section.read()
+        return {
+            "space": space or _UNKNOWN,
+            "try_first": section.read_try_first(space, most=budget.trials),
+            "sampler": read_sampler(self.document, section.domains),
+            "scheduler": read_scheduler(self.document, epochs=_epochs(fixed)),
+            "budget": budget,
+            "confirm": read_confirm(self.document),
+        }
+
+    def _finalists(
+        self, keys: ConfigKeys, family: Categorical | None, fixed: Mapping[str, Any], budget: Budget
+    ) -> dict[str, Any]:
+        """The same where it is given: each finalist on each seed, to its end."""
+        finalists = FinalistsSection(self.document, keys, family=family, fixed=fixed).read()
+        total, most = len(finalists.rows), budget.trials
+        if most is not None and finalists.rows and most > total:
+            self.bad(("budget", "trials"), f"{most} is above {total}, each finalist on each seed")
+        return {
+            "finalists": finalists.settings,
+            "space": finalists.space,
+            "try_first": tuple(finalists.rows[:most]),
+            "sampler": SamplerSpec(name="brute_force", options=SAMPLERS["brute_force"].options()),
+            "scheduler": SchedulerSpec(name="none", options=SCHEDULERS["none"].options()),
+            "budget": budget.model_copy(update={"trials": total if most is None else most}),
+        }
 
     def _study(self, stem: str | None) -> str:
         name, rule = self.data.get("study"), STUDY_NAME

@@ -11,6 +11,7 @@ from mmtune.records import COSTS
 from mmtune.search.samplers import SAMPLERS, ParzenOptions, SamplerKind
 from mmtune.search.schedulers import SCHEDULERS, AshaOptions
 from mmtune.space.domains import Domain, Number
+from mmtune.spec.confirm import Confirm
 from mmtune.spec.document import Document
 from mmtune.spec.domains import CategoricalDomain
 from mmtune.spec.validation import Model, read_model
@@ -140,6 +141,8 @@ class KeepTop(Section):
 
 
 Keep = Literal["best", "all"] | KeepTop
+
+
 STUDY_NAME = "[a-z0-9][a-z0-9._-]{0,99}"  # a folder's name has 255 characters, files beside it have longer ones
 NOT_FIXED = {
     "family": "belongs at the top level",
@@ -157,7 +160,8 @@ NOT_SEARCHED = {
     "positive_class": "cannot be searched, F1 of different classes does not compare; put it under fixed",
     "epochs": "cannot be searched, it is the fidelity that the scheduler compares trials at; put it under fixed",
     "objective": "cannot be searched, it is what the search is for; see objectives",
-    "seed": "cannot be searched, that would select luck; put it under fixed, repeat the best with other seeds",
+    "seed": "cannot be searched, that would select luck; put it under fixed, and train the best again on other seeds: "
+    "mmtune confirm STUDY",
     "data_dir": "comes from --data",
     "device": "follows resources.gpus_per_worker",
     "workers": "is resources.workers",
@@ -205,6 +209,15 @@ class SearchFile(Section):
     best: the best trial of each family, and with several objectives the Pareto front. Of all others the config stays,
     which trains to the same digits again. What a trial needs to go on (last.safetensors) stays until it is over.
     """
+    confirm: Confirm | None = None
+    """What follows the search: the best again on fresh seeds, each tested once; null: nothing."""
+    finalists: dict[str, dict[str, Any]] | None = None
+    """In place of space: configurations by name, each trained whole on every one of seeds and tested once at its end.
+
+    What `mmtune confirm` writes: {a: {optim.lr: 1.0e-3}, b: {optim.lr: 5.0e-4}}; their family as well where it differs.
+    """
+    seeds: list[int] | None = None
+    """Of the finalists."""
 
 
 def mode_of(name: str) -> Literal["max", "min"]:

@@ -83,9 +83,13 @@ def _row_problems(spec: SearchSpec, configs: Sequence[TrialConfig], target: Targ
 
     for config in configs:
         try:
-            num_rows = len(labelled_rows(config, target)["train"]) * (2 if config.uda.mode == "aug" else 1)
+            rows = labelled_rows(config, target)
+            num_rows = len(rows["train"]) * (2 if config.uda.mode == "aug" else 1)
         except ValueError as error:
             yield str(error)
+            return
+        if (spec.finalists or spec.confirm) and len(rows["test"]) == 0:
+            yield f"dataset {spec.dataset}: no labelled rows in split test, on which finalists are tested"
             return
         size, workers = num_rows // math.ceil(num_rows / config.batch_size), spec.resources.workers
         if size < workers:

@@ -118,9 +118,7 @@ def _others(spec: SearchSpec, data_dir: str | None, num: int) -> float:
     return num * (rows * (4 * target.task.num_outputs + _LABEL) + _TRIAL + _EPOCH * spec.epochs)
 
 
-def _sizes(
-    spec: SearchSpec, data_dir: str | None, *, count: int, sizes: ModelSizes
-) -> Iterator[tuple[str, ModelSize]]:
+def _sizes(spec: SearchSpec, data_dir: str | None, *, count: int, sizes: ModelSizes) -> Iterator[tuple[str, ModelSize]]:
     """Family and size of the first trials; those whose models would be too many to build are left out."""
     for config in _configs(spec, data_dir, count=count):
         if config in sizes or len(sizes) < _MODELS:

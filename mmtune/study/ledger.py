@@ -150,7 +150,8 @@ class Ledger:
             trial = TrialRecord(row["trial"], row["state"])
             given = {key: row[key] for key in self.params if row.get(key) is not None}
             trial.params = {key: None if value == records.NULL else value for key, value in given.items()}
-            trial.facts = {key: row[key] for key in records.TRIAL_FACTS if row.get(key) is not None}
+            facts = (*records.TRIAL_FACTS, *(key for key in row if key.startswith(records.TEST)))
+            trial.facts = {key: row[key] for key in facts if row.get(key) is not None}
             trial.until = row.get("until_epoch")
             trial.error, trial.started, trial.ended = row.get("error"), row.get("started"), row.get("ended")
             self.trials[trial.trial] = trial
@@ -166,7 +167,7 @@ class Ledger:
         rows = [self.row(self.trials[name]) for name in sorted(self.trials)]
         metrics: dict[str, None] = {}
         for row in rows:
-            metrics |= dict.fromkeys(key for key in row if key.startswith("val_"))
+            metrics |= dict.fromkeys(key for key in row if key.startswith(("val_", records.TEST)))
         columns = [*records.TRIAL_COLUMNS, *self.params, *metrics, *_COST_COLUMNS, *_LAST_COLUMNS]
         write_atomic(self.folder.trials, records.csv_text(columns, rows))
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from mmtune.slots.cluster import Node, workers_that_fit
-from mmtune.space.corners import corners
 from mmtune.spec.search_spec import SearchSpec
 from mmtune.study.checks import check_data, fit_to_data, open_pictures
 from mmtune.study.disk import Disk, ModelSizes, predict_disk
@@ -66,7 +65,7 @@ def _unlabelled(spec: SearchSpec, data_dir: str | None) -> Iterator[str]:
     num = int((is_train & ~load_target(dataset, spec.fixed.get("target")).is_labelled).sum())
     if num == 0:
         return
-    configs = [spec.trial_config(params, data_dir) for params in corners(spec.space, limit=24)]
+    configs = [spec.trial_config(params, data_dir) for params in spec.corners(limit=24)]
     ratios = {config.unlabelled_ratio if wants_unlabelled(config) else 0 for config in configs}
     what = f"dataset {spec.dataset}: {num:,} of {int(is_train.sum()):,} training rows have no label"
     if ratios == {0}:
@@ -115,7 +114,7 @@ def count_slots(spec: SearchSpec, nodes: Sequence[Node]) -> tuple[int, int]:
 def _model_sizes(spec: SearchSpec, data_dir: str | None, models: ModelSizes) -> Iterator[tuple[str, int, int]]:
     """Parameters and trainable ones of each family's largest corner."""
     sizes: dict[str, tuple[int, int]] = {}
-    for params in corners(spec.space, limit=24):
+    for params in spec.corners(limit=24):
         config = spec.trial_config(params, data_dir)
         size = models.of(config)
         found = size.num_parameters, size.num_trainable

@@ -13,12 +13,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mmtune import records
 from mmtune.records import StudyFolder
 from mmtune.slots.cluster import cluster_nodes, local_nodes, nodes_of, quiet, ray_session, starts_local
+from mmtune.spec.confirm import confirming_name
 from mmtune.spec.search_spec import SearchSpec, load_spec
 from mmtune.study.checks import fit_to_data, open_pictures
 from mmtune.study.create import create_study, new_folder
@@ -63,6 +65,8 @@ def run_studies(
     """
     for spec in specs:
         new_folder(spec, storage)
+        if spec.confirm is not None:
+            new_folder(replace(spec, study=confirming_name(spec.study)), storage)
     twice = sorted({spec.study for spec in specs if [other.study for other in specs].count(spec.study) > 1})
     if twice:
         raise ValueError(f"two search files name the same study: {', '.join(twice)}")

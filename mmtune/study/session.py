@@ -13,7 +13,6 @@ from mmtune import records
 from mmtune.records import StudyFolder
 from mmtune.slots.messages import Spent, TrialJob
 from mmtune.slots.requirements import requirements_of
-from mmtune.space.corners import corners
 from mmtune.space.optuna_names import to_optuna
 from mmtune.spec.search_spec import SearchSpec
 from mmtune.study.budget import Account
@@ -166,7 +165,8 @@ class Session:
         write_atomic(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
         trials = self.ledger.trials
         known = trials[trial].epoch if trial in trials else 0
-        return {"trial": trial, "config": config, "folder": str(folder), "known_epoch": known}
+        is_tested = bool(self.spec.finalists)
+        return {"trial": trial, "config": config, "folder": str(folder), "known_epoch": known, "is_tested": is_tested}
 
     def seconds_left(self) -> float | None:
         """Device-seconds that the budget of time leaves; None without one."""
@@ -179,7 +179,7 @@ class Session:
         rows leave open takes its default here.
         """
         first = [row for row in self.spec.try_first[: self.slots] if self.spec.family or "family" in row]
-        rows = first or corners(self.spec.space, limit=64)
+        rows = first or self.spec.corners(limit=64)
         needed = [need for need in requirements_of(self.spec, rows, self._data_dir) if need.uses_features]
         return needed[: 2 * self.slots]
 

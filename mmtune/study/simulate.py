@@ -27,6 +27,7 @@ from mmtune.search.samplers import SAMPLERS
 from mmtune.search.schedulers import SCHEDULERS, make_scheduler
 from mmtune.search.searcher import StudySearcher
 from mmtune.search.trials import TrialRecord, Trials
+from mmtune.slots.messages import TrialJob
 from mmtune.space.domains import Categorical, Domain
 from mmtune.space.drawing import assign
 from mmtune.space.optuna_names import to_optuna
@@ -244,7 +245,7 @@ class _Replay:
             spec=replace(spec, budget=Budget(trials=len(recordings))),
             journal=journal,
             ledger=_Book(self.trials),
-            job=lambda name, params: {"trial": name, "config": params, "folder": "", "known_epoch": 0},
+            job=lambda name, params: TrialJob(trial=name, config=params, folder="", known_epoch=0, is_tested=False),
             rules=SCHEDULERS[spec.scheduler.name].rules(spec.scheduler.options, spec.epochs),
             is_spent=self.is_spent,
             seconds_left=lambda: self.seconds - self.spent,

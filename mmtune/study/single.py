@@ -83,7 +83,8 @@ def _run(config: TrialConfig, folder: Path, ranks: Ranks, say: Callable[[str], N
     import torch
 
     from trainables.errors import AgreedError
-    from trainables.loop import test_best, train
+    from trainables.loop import train
+    from trainables.testing import test_once
 
     if config.threads is None:
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // ranks.world))
@@ -105,9 +106,7 @@ def _run(config: TrialConfig, folder: Path, ranks: Ranks, say: Callable[[str], N
         raise ValueError(f"training failed: {error}") from None
     if ranks.rank == 0:
         say(f"ended ({outcome.reason}); best epoch {outcome.best_epoch}")
-    tested = test_best(config, folder=folder, ranks=ranks)
-    if ranks.rank == 0:
-        records.write_json(folder / "test.json", tested)
+    test_once(config, folder=folder, ranks=ranks)
 
 
 def _run_together(config: TrialConfig, folder: Path) -> None:

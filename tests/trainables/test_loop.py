@@ -7,13 +7,13 @@ import pyarrow.parquet
 import pytest
 import torch
 
-from trainables import loop
+from trainables import loop, testing
 from trainables.checkpoint import BEST, LAST, load_checkpoint
 from trainables.data.cache.identity import dataset_key
 from trainables.data.open import open_data
 from trainables.data.reading.dataset import DatasetRef, load_table
 from trainables.errors import NonFiniteError
-from trainables.evaluate import PREDICTIONS, evaluate
+from trainables.evaluate import PREDICTIONS
 from trainables.loop import setup
 from trainables.ranks import Ranks
 
@@ -214,30 +214,6 @@ def test_lr_of_a_row_is_the_schedules_at_its_last_step(toy, tmp_path):
     assert [row["lr"] for row in rows] == pytest.approx([2e-3 * factor for factor in expected])
 
 
-def test_test_best_evaluates_the_best_epoch(toy, tmp_path):
-    """A constant schedule makes a shorter trial the beginning of a longer one."""
-    optim = {"lr": 0.03, "schedule": "constant", "warmup_ratio": 0.0}
-    long = loop.train(toy("image", epochs=8, optim=optim, objective="val_loss"), folder=tmp_path / "long")
-    assert 1 < long.best_epoch < 8, [row["val_loss"] for row in long.reports]
-    short = toy("image", epochs=long.best_epoch, optim=optim, objective="val_loss")
-    loop.train(short, folder=tmp_path / "short")
-    state = setup(short, folder=tmp_path / "short", ranks=Ranks())  # goes on from the last epoch
-    tested = evaluate(state, "test")
-    expected = {"test_loss": tested.loss, **{f"test_{name}": value for name, value in tested.metrics.items()}}
-    expected |= {f"test_{name}_left_out": number for name, number in tested.left_out.items()}
-    config = toy("image", epochs=8, optim=optim, objective="val_loss")
-    (tmp_path / "long" / LAST).unlink()  # the best one is all that is needed
-    assert loop.test_best(config, folder=tmp_path / "long") == expected
-
-
-def test_test_best_says_what_is_missing(toy, tmp_path):
-    with pytest.raises(ValueError, match="best.safetensors: not a checkpoint"):
-        loop.test_best(toy("image"), folder=tmp_path)
-    loop.train(toy("image", epochs=1), folder=tmp_path)
-    with pytest.raises(ValueError, match="belongs to another configuration; different: optim.lr, seed"):
-        loop.test_best(toy("image", epochs=1, seed=2, optim={"lr": 1e-5}), folder=tmp_path)
-
-
 def test_epochs_that_the_caller_does_not_know_are_reported_again(toy, tmp_path):
     config = toy("image", epochs=4)
     loop.train(config, folder=tmp_path, report=lambda row: row["epoch"] == 3)
@@ -268,7 +244,7 @@ def test_a_checkpoint_of_other_data_is_refused(toy, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="last.safetensors: belongs to other data; the files of dataset toy have chan"):
         loop.train(config, folder=tmp_path)
     with pytest.raises(ValueError, match="best.safetensors: belongs to other data"):
-        loop.test_best(config, folder=tmp_path)
+        testing.test_best(config, folder=tmp_path)
     dataset_key.cache_clear()
 
 

@@ -3,7 +3,7 @@ import math
 import pyarrow.parquet
 import pytest
 
-from trainables import loop
+from trainables import loop, testing
 from trainables.evaluate import PREDICTIONS, evaluate
 from trainables.loop import setup
 from trainables.model import model_size
@@ -166,7 +166,7 @@ def test_three_ranks_evaluate_each_row_once_even_if_a_rank_has_none(toy, in_new_
     job = {"config": config.to_dict(), "folder": str(tmp_path / "three"), "test": True}  # two rows in split test
     three = [outs[0] for outs in in_new_processes([job], world=3)]
     alone = loop.train(config, folder=tmp_path / "one", ranks=Ranks()).reports
-    tested = loop.test_best(config, folder=tmp_path / "one", ranks=Ranks())
+    tested = testing.test_best(config, folder=tmp_path / "one", ranks=Ranks())
     for out in three:
         assert out["rows"][0]["val_loss"] == pytest.approx(alone[0]["val_loss"], rel=1e-5)
         assert out["test_loss"] == pytest.approx(tested["test_loss"], rel=1e-5)

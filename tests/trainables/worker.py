@@ -17,7 +17,7 @@ from typing import Any
 import torch
 import torch.distributed
 
-from trainables import loop, step
+from trainables import loop, step, testing
 from trainables.checkpoint import LAST
 from trainables.config import TrialConfig
 from trainables.data.formats import DATASETS
@@ -52,7 +52,7 @@ def _run(job: dict[str, Any], ranks: Ranks) -> dict[str, Any]:
     try:
         config = TrialConfig(**job["config"])
         outcome = loop.train(config, folder=folder, ranks=ranks)
-        tested = loop.test_best(config, folder=folder, ranks=ranks) if job.get("test") else {}
+        tested = testing.test_best(config, folder=folder, ranks=ranks) if job.get("test") else {}
         return {"rows": outcome.reports, "reason": outcome.reason, "facts": outcome.facts, **tested}
     except Exception as error:
         return {"error": type(error).__name__, "text": str(error), "is_lost_peer": is_lost_peer(error)}

@@ -12,7 +12,7 @@ def run(scenario):
 
 
 def job(*, family="text", known_epoch=0):
-    return TrialJob(trial="t0000", config={"family": family}, folder="", known_epoch=known_epoch)
+    return TrialJob(trial="t0000", config={"family": family}, folder="", known_epoch=known_epoch, is_tested=False)
 
 
 def row(epoch):
