@@ -7,6 +7,7 @@ same columns at once, and what it cannot read goes cell by cell.
 from __future__ import annotations
 
 import contextlib
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -112,11 +113,27 @@ def _cells(path: Path) -> dict[str, pa.ChunkedArray]:
                 column_types=dict.fromkeys(names, pa.string()), null_values=[""], strings_can_be_null=True
             ),
         )
-    except pa.ArrowInvalid:
+        if table.num_rows:
+            records.check_columns(path, table.schema.names)
+        if not _is_sound(table):
+            raise pa.ArrowInvalid(f"{path} has damaged rows")
+    except (pa.ArrowInvalid, UnicodeDecodeError):
         rows = records.read_csv(path)
         table = pa.table({name: [row[name] or None for row in rows] for name in (rows[0] if rows else ())})
         table = table.cast(pa.schema(dict.fromkeys(table.schema.names, pa.string())))
     return dict(zip(table.schema.names, table.columns, strict=True))
+
+
+def _is_sound(table: pa.Table) -> bool:
+    """Whether :func:`mmtune.records.read_csv` would keep every row."""
+    names = set(table.schema.names)
+    patterns = {"epoch": r"\d+", "state": "|".join(records.STATES), "trial": r"t\d{4,}"}
+    for name in names & {"epoch", "state"} and names & patterns.keys():
+        if not all(re.fullmatch(patterns[name], cell or "") for cell in table[name].unique().to_pylist()):
+            return False
+    for name in filter(records.is_number_column, names):
+        table[name].cast(pa.float64())  # raises ArrowInvalid
+    return True
 
 
 def _series(name: str, chunks: pa.ChunkedArray) -> pd.Series:

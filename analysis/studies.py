@@ -8,7 +8,6 @@ lacks what came after a last report, trials.csv may be older. Costs are all repo
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -212,19 +211,13 @@ def _read_trials(folder: records.StudyFolder, of: tuple[tuple[int, int] | None, 
 
 
 def _info(folder: records.StudyFolder) -> dict[str, Any]:
-    try:
-        info = records.read_json(folder.info)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{folder.info}: not valid JSON ({error})") from None
-    if not isinstance(info, dict):
-        raise ValueError(f"{folder.info}: holds {type(info).__name__}, not an object")
-    return info
+    return records.read_info(folder.info, is_whole=False)
 
 
 def _spec(folder: records.StudyFolder) -> dict[str, Any]:
     try:
         spec = yaml.safe_load(folder.spec.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{folder.spec}: not valid YAML ({' '.join(str(error).split())})") from None
     if not isinstance(spec, dict):
         raise ValueError(f"{folder.spec}: holds no search file")

@@ -18,17 +18,21 @@ The folder is the API between running (``mmtune``) and reading (``analysis``)::
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
+import math
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from mmtune.info import read_info
 from trainables.clock import PARTS
-from trainables.files import write_atomic
+from trainables.files import append, write_atomic
 
 STORAGE = "studies"  # where study folders are looked for, and made, unless a user says otherwise
 
@@ -72,6 +76,11 @@ DEVICE = "device_kind"  # the column with the name of a trial's device
 TESTED = "tested.csv"
 NULL = "null"  # a parameter whose value is null; one that a trial does not have is an empty cell
 PEAKS = ("peak_memory_gib", "reserved_memory_gib")  # so far in reports.csv, the most in trials.csv
+_NEEDED = {  # columns by the file's name
+    "reports.csv": {"epoch"}, "trials.csv": {"trial", "state"}, "caches.csv": {"trial", "device_seconds"},
+}  # fmt: skip
+_NUMBERS = frozenset((*SUMS, ALONE, *PEAKS, "epochs", "best_epoch", "until_epoch", "seconds", "samples_per_second"))
+_TRIAL = re.compile(r"t\d{4,}")
 TRIAL_COLUMNS = ("trial", "state", "epochs", "best_epoch")  # trials.csv opens with these
 INFERENCE = (  # of the model as it is used, encoders included
     "inference_ms_per_sample", "inference_ms_per_sample_iqr", "inference_ms_single", "inference_ms_single_iqr",
@@ -165,7 +174,7 @@ def open_study(path: str | Path) -> StudyFolder:
     """The study in ``path``.
 
     Raises:
-        ValueError: there is no such folder, or it is not a study.
+        ValueError: there is no such folder, it is not a study, or its study.json is damaged or of a later format.
     """
     root = Path(path)
     if not root.is_dir():
@@ -173,6 +182,7 @@ def open_study(path: str | Path) -> StudyFolder:
     folder = StudyFolder(root.resolve())
     if not folder.info.is_file() or not folder.spec.is_file():
         raise ValueError(f"{path}: not a study folder (no study.json and spec.yaml in it)")
+    read_info(folder.info, is_whole=False)
     return folder
 
 
@@ -182,6 +192,16 @@ def find_study(name_or_path: str | Path) -> Path:
     if not path.exists() and len(path.parts) == 1 and (Path(STORAGE) / path).exists():
         return Path(STORAGE) / path
     return path
+
+
+def check_there(path: Path) -> None:
+    """Returns if this part of a study is still there.
+
+    Raises:
+        OSError: it is gone: what is written now would begin another study in its place, or below a mount point.
+    """
+    if not path.exists():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
 
 
 def is_finished(info: Mapping[str, Any], states: Mapping[str, int]) -> bool:
@@ -251,10 +271,7 @@ class CsvAppender:
             self.columns = columns
             return
         line = csv_text(self.columns, [row]).split("\n", 1)[1]
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
+        append(self.path, line.encode())
 
 
 def drop_torn_line(path: Path) -> None:
@@ -266,13 +283,45 @@ def drop_torn_line(path: Path) -> None:
 
 # --- reading ------------------------------------------------------------------------------------
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """Rows of a study's CSV as text; a last line without its newline (a write cut short) is left out."""
+    """Rows of a study's CSV as text; damaged ones are left out, and a last line without its newline (cut short).
+
+    Raises:
+        ValueError: the file is no text.
+    """
     if not path.exists():
         return []
     data = path.read_bytes()
-    text = data[: data.rfind(b"\n") + 1].decode()
-    rows = csv.DictReader(io.StringIO(text, newline=""))
-    return [row for row in rows if None not in row and None not in row.values()]
+    try:
+        text = data[: data.rfind(b"\n") + 1].decode()
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path}: is damaged, not a table ({error})") from None
+    if rows:
+        check_columns(path, rows[0])
+    return [row for row in rows if None not in row and None not in row.values() and _is_sound(row)]
+
+
+def check_columns(path: Path, names: Iterable[str]) -> None:
+    """Raises ValueError if a study's file does not have the columns that its name promises."""
+    if not _NEEDED.get(path.name, set()) <= set(names):
+        raise ValueError(f"{path}: is damaged, its first line names other columns")
+
+
+def is_number_column(name: str) -> bool:
+    """Whether a cell of this column is a number, or empty."""
+    return name in _NUMBERS or name.startswith(("val_", "train_"))
+
+
+def _is_sound(row: Mapping[str, str]) -> bool:
+    """Whether a row says what it is of, and has numbers where numbers belong."""
+    if row.get("state", RUNNING) not in STATES or not row.get("epoch", "1").isdecimal():
+        return False
+    if ("state" in row or "epoch" in row) and not _TRIAL.fullmatch(row.get("trial", "t0000")):
+        return False
+    try:
+        return any([cell and (not is_number_column(name) or math.isfinite(float(cell))) for name, cell in row.items()])
+    except ValueError:
+        return False
 
 
 def parse_cell(text: str) -> Any:

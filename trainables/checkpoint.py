@@ -4,11 +4,17 @@
 both Adam moments, and in JSON the epoch, the best epoch so far, patience, plateau, scaler and dynamic
 lambda, and every report so far. Seeds and orders are functions of (seed, epoch, rank) and need no state.
 ``best.safetensors`` holds the model alone. Locked modules are in neither: the config names their weights.
+Each has a checksum over names, types, shapes, bytes and state: a flipped bit is no checkpoint.
 """
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import re
+import warnings
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from trainables.errors import StorageError
 from trainables.files import replacing
 from trainables.freezing import locked_names
 
@@ -24,25 +31,55 @@ LAST, BEST = "last.safetensors", "best.safetensors"
 
 
 def save_checkpoint(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-    """Replaces ``path`` as a whole by tensors and their JSON state."""
+    """Replaces ``path`` as a whole by tensors and their JSON state.
+
+    Raises:
+        OSError: it cannot be written; ``path`` is as it was.
+    """
     cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    text = json.dumps(state)
     with replacing(path) as temporary:
-        save_file(cpu, temporary, metadata={"state": json.dumps(state)})
+        try:
+            save_file(cpu, temporary, metadata={"state": text, "checksum": _checksum(cpu, text)})
+        except SafetensorError as error:  # which has the system's error in its text alone
+            found = re.search(r"os error (\d+)", str(error))
+            number = int(found[1]) if found else errno.EIO
+            raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors by name, and the JSON state.
 
     Raises:
-        ValueError: there is no such file, or it is no checkpoint of ours.
+        ValueError: there is no such file, or it is no checkpoint of ours, or damaged.
+        OSError: it cannot be read.
     """
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-            state = json.loads((file.metadata() or {})["state"])
-    except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
+            metadata = file.metadata() or {}
+        text, expected = metadata["state"], metadata["checksum"]
+    except (FileNotFoundError, SafetensorError, KeyError) as error:
         raise ValueError(f"{path}: not a checkpoint ({error})") from None
-    return tensors, state
+    except OSError as error:
+        raise OSError(error.errno or errno.EIO, str(error), str(path)) from error
+    if _checksum(tensors, text) != expected:
+        raise ValueError(f"{path}: not a checkpoint (its checksum is another: it was damaged)")
+    return tensors, json.loads(text)
+
+
+def load_if_whole(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """:func:`load_checkpoint`; None if there is no file, or a damaged one, of which a warning says so.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        return load_checkpoint(path)
+    except ValueError as error:
+        if path.exists():
+            warnings.warn(f"{error}; what it held is trained again", stacklevel=2)
+        return None
 
 
 def check_belongs(path: Path, state: dict[str, Any], *, config: dict[str, Any], fingerprint: str) -> None:
@@ -55,7 +92,7 @@ def check_belongs(path: Path, state: dict[str, Any], *, config: dict[str, Any], 
     if differing:
         raise ValueError(f"{path}: belongs to another configuration; different: {', '.join(differing)}")
     if state["data"] != fingerprint:
-        raise ValueError(f"{path}: belongs to other data; the files of dataset {config['dataset']} have changed")
+        raise StorageError(f"{path}: belongs to other data; the files of dataset {config['dataset']} have changed")
 
 
 def training_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -148,6 +185,15 @@ def load_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: 
             optimizer.state[parameter][key] = value.to(device)
         else:
             optimizer.state[parameter][key] = torch.empty_like(parameter, requires_grad=False).copy_(value)
+
+
+def _checksum(tensors: dict[str, Tensor], text: str) -> str:
+    """crc32: several gigabytes a second, which a disk does not write."""
+    value = zlib.crc32(text.encode())
+    for name, tensor in sorted(tensors.items()):
+        value = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), value)
+        value = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, value)
+    return f"{value:08x}"
 
 
 def _differences(one: dict[str, Any], other: dict[str, Any], prefix: str = "") -> list[str]:

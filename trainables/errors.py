@@ -1,4 +1,4 @@
-"""What ends a trial on every rank alike, so that the workers can go on to the next one."""
+"""What ends a trial on every rank alike, so that the workers can go on to the next one; what is no trial's fault."""
 
 from __future__ import annotations
 
@@ -13,3 +13,25 @@ class NonFiniteError(AgreedError):
 
 class OutOfMemoryError(AgreedError):
     """The configuration does not fit the device."""
+
+
+class FaultError(AgreedError):
+    """Storage or data failed, not what is trained: every other trial would fail alike."""
+
+
+class StorageError(ValueError):
+    """A place that files are written to cannot take them, or data are others than before; one rank's own."""
+
+
+def fault_text(error: BaseException) -> str:
+    """A fault in words: the file, where there is one, and what the system says of it."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
+
+
+def is_fault(error: BaseException) -> bool:
+    """Whether an error is of storage or data: the system's, of a file, or one of the two above."""
+    return isinstance(error, FaultError | StorageError) or (
+        isinstance(error, OSError) and not isinstance(error, ConnectionError | TimeoutError | ChildProcessError)
+    )

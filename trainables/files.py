@@ -36,18 +36,42 @@ def replacing(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    temporary.touch(exist_ok=False)
-    mode = stat.S_IMODE(temporary.stat().st_mode)
     try:
+        temporary.touch(exist_ok=False)
+        mode = stat.S_IMODE(temporary.stat().st_mode)
         yield temporary
         os.chmod(temporary, mode)  # a writer may have put a file of its own there, readable for us alone
         _sync(temporary, os.O_RDWR)
         os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):  # of a disk that is gone, say
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None and error.filename in (None, str(temporary)):
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error  # a write does not name its file
         raise
     with contextlib.suppress(OSError):  # not every file system does that for a folder
         _sync(path.parent, os.O_RDONLY)
+
+
+def append(path: str | Path, data: bytes) -> None:
+    """Adds ``data`` to the end of a file that is there: all of it is on disk when this returns, or none is in the file.
+
+    Raises:
+        OSError: the file cannot be written; it is as it was.
+    """
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND)
+    try:
+        size = os.fstat(handle).st_size
+        try:
+            left = memoryview(data)
+            while left:  # a full disk takes a part
+                left = left[os.write(handle, left) :]
+            os.fsync(handle)
+        except OSError as error:
+            os.ftruncate(handle, size)
+            raise OSError(error.errno, os.strerror(error.errno or 0), str(path)) from None
+    finally:
+        os.close(handle)
 
 
 def checksum(path: Path) -> str:

@@ -25,6 +25,7 @@ from trainables.checkpoint import (
     LAST,
     check_belongs,
     load_checkpoint,
+    load_if_whole,
     load_model,
     load_training,
     model_tensors,
@@ -188,13 +189,13 @@ def _short_epoch(state: State) -> None:
 
 def _restore(state: State, checkpoint: str) -> None:
     path = state.folder / checkpoint
-    if checkpoint == LAST:
-        if state.ranks.rank == 0:
-            for stale in state.folder.glob(".*.tmp"):  # of a process that was killed while it wrote
-                stale.unlink(missing_ok=True)
-        if not path.exists():
-            return
-    tensors, saved = load_checkpoint(path)
+    if checkpoint == LAST and state.ranks.rank == 0:
+        for stale in state.folder.glob(".*.tmp"):  # of a process that was killed while it wrote
+            stale.unlink(missing_ok=True)
+    found = load_if_whole(path) if checkpoint == LAST else load_checkpoint(path)
+    if found is None:
+        return
+    tensors, saved = found
     check_belongs(path, saved, config=state.config.to_dict(), fingerprint=state.data.fingerprint)
     if checkpoint == BEST:
         load_model(state.model, tensors)

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar
 import torch
 import torch.distributed
 
-from trainables.errors import AgreedError, OutOfMemoryError
+from trainables.errors import AgreedError, FaultError, OutOfMemoryError, is_fault
 
 T = TypeVar("T")
 
@@ -49,9 +49,14 @@ class Ranks:
                 raise error
             return
         mine = None if error is None else f"{type(error).__name__}: {error}"
-        for rank, (text, is_memory) in enumerate(self.gather((mine, isinstance(error, torch.cuda.OutOfMemoryError)))):
+        kind = AgreedError
+        if error is not None and is_fault(error):
+            kind = FaultError
+        elif isinstance(error, torch.cuda.OutOfMemoryError):
+            kind = OutOfMemoryError
+        for rank, (text, of_kind) in enumerate(self.gather((mine, kind))):
             if text is not None:
-                raise (OutOfMemoryError if is_memory else AgreedError)(f"rank {rank}: {text}") from error
+                raise of_kind(f"rank {rank}: {text}") from error
 
     def check_same(self, value: object, *, name: str, where: str) -> None:
         """Returns if every rank has the same ``value``, which ``name`` says what it is and ``where`` what of.

@@ -193,7 +193,8 @@ def _follow(ending: Ending, address: str | None) -> None:
 
 def _show_end(ending: Ending) -> None:
     folder = ending.folder
-    _print_trials(_trials(folder.root), folder.root, title=f"study {folder.name}")
+    if folder.spec.is_file():  # its storage may be gone
+        _print_trials(_trials(folder.root), folder.root, title=f"study {folder.name}")
     if ending.error is not None:
         typer.echo(f"mmtune: {ending.error}", err=True)
     if ending.is_complete:
@@ -244,11 +245,12 @@ def status(study: StudyName) -> None:
     """How far a study is, while it runs or after its process died."""
     from analysis.studies import load_studies, study_cost
     from mmtune.filling import read_fillings
-    from mmtune.records import is_finished, read_json
+    from mmtune.info import read_info
+    from mmtune.records import is_finished
     from mmtune.study.lock import lock_owner
 
     folder = open_study(find_study(study))
-    owner, info, cost = lock_owner(folder), read_json(folder.info), study_cost(folder.root)
+    owner, info, cost = lock_owner(folder), read_info(folder.info), study_cost(folder.root)
     total = info["budget"]["trials"]
     states = ", ".join(f"{state.lower()} {count}" for state, count in cost.states.items())
     is_done = owner is None and is_finished(info, cost.states)

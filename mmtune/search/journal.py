@@ -22,7 +22,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from mmtune import records
-from trainables.files import write_atomic
+from trainables.files import append, write_atomic
 
 _RETRY_OF = "retry_of"  # user attribute: the trial whose parameters are tried again
 
@@ -35,6 +35,17 @@ class _HeldLock:
 
     def release(self) -> None:
         pass
+
+
+class _File(JournalFileBackend):
+    """A journal whose lines are there whole or not at all: Optuna cannot read past half a line."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path), lock_obj=_HeldLock())  # pyright: ignore[reportArgumentType]
+        self._path = path
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        append(self._path, "".join(f"{json.dumps(log, separators=(',', ':'))}\n" for log in logs).encode())
 
 
 class _Memory(BaseJournalBackend):
@@ -91,7 +102,7 @@ class Journal:
             backend = _Memory()
         else:
             records.drop_torn_line(path)
-            backend = JournalFileBackend(str(path), lock_obj=_HeldLock())  # pyright: ignore[reportArgumentType]
+            backend = _File(path)
         self._storage = _Storage(backend)
         ways = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
         directions = [ways[mode] for _, mode in objectives]

@@ -66,6 +66,7 @@ class StudySearcher(Searcher):
         is_spent: whether a time budget is used up.
         seconds_left: device-seconds until it is; None without one.
         on_end: called with a trial id and its ticket after it was recorded as over or paused.
+        on_fault: called instead when storage or data failed, with what did; the trial is left as it is.
     """
 
     def __init__(
@@ -79,10 +80,11 @@ class StudySearcher(Searcher):
         is_spent: Callable[[], bool],
         seconds_left: Callable[[], float | None],
         on_end: Callable[[str, str], None],
+        on_fault: Callable[[str, str, str], None],
     ) -> None:
         super().__init__(metric="value", mode=spec.objectives[0].mode)
         self._spec, self._journal, self._ledger, self._trials = spec, journal, ledger, ledger.trials
-        self._job, self._is_spent, self._on_end = job, is_spent, on_end
+        self._job, self._is_spent, self._on_end, self._on_fault = job, is_spent, on_end, on_fault
         self._rules, self._seconds_left = rules, seconds_left
         self._live: dict[str, tuple[optuna.Trial, str]] = {}  # Tune's trial id -> Optuna trial and ticket
         self._members = Members(
@@ -133,6 +135,9 @@ class StudySearcher(Searcher):
         end = {key.removeprefix("end/"): value for key, value in (result or {}).items() if key.startswith("end/")}
         record = self._trials[name]
         message = end.get("error")
+        if end.get("is_fault"):
+            self._on_fault(name, ticket, str(message))  # cut short: the next session goes on with it
+            return
         if error:
             state, message = records.FAILED, message or "the trial's process died"
         elif end:

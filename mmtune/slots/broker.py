@@ -59,6 +59,7 @@ class Broker:
         self._served: collections.Counter[str] = collections.Counter()
         self._changed = asyncio.Condition()
         self._closing = False
+        self._said: list[str] = []  # for the person who watches
 
     # --- trial actors -------------------------------------------------------------------------------
     async def submit(self, trial: str, payload: TrialJob | CacheJob) -> None:
@@ -151,6 +152,11 @@ class Broker:
         """The job made something for the cache, or waited for another: that is the study's time, not the trial's."""
         self._holds.filled(slot, what, rows, seconds, device)
 
+    async def tell(self, trial: str, text: str) -> None:
+        """A line of a job's worker for the person who watches."""
+        job = self._jobs.get(trial)
+        self._said.append(text if job is None else f"{_name(job)}: {text}")
+
     # --- driver -------------------------------------------------------------------------------------
     async def slot_died(self, slot: str, why: str) -> int:
         """Puts the slot's job back; how many jobs the slot has been given so far."""
@@ -172,8 +178,10 @@ class Broker:
         async with self._changed:
             self._changed.notify_all()
 
-    async def ping(self) -> None:
-        """Answers as long as the broker lives."""
+    async def said(self) -> list[str]:
+        """What happened since this was asked last, a line each; answers as long as the broker lives."""
+        said, self._said = self._said, []
+        return said
 
     def _requeue(self, slot: str, why: str) -> None:
         trial = self._busy.pop(slot)
@@ -192,6 +200,12 @@ class Broker:
             job.event.set()
         else:
             self._queue.appendleft(trial)
+            going_on = f"it goes on after epoch {job.acked_epoch}" if "trial" in job.payload else "it is filled again"
+            self._said.append(f"{_name(job)}: {why}; {going_on} (retry {job.attempt} of {self._max_retries})")
 
     def _forget(self, trial: str) -> None:
         self._jobs.pop(trial, None)
+
+
+def _name(job: _Job) -> str:
+    return job.payload["trial"] if "trial" in job.payload else "a cache"

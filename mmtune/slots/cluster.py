@@ -104,11 +104,20 @@ def ray_session(address: str | None) -> Iterator[None]:
         except (ConnectionError, RaySystemError, RuntimeError) as error:
             raise ValueError(f"no Ray cluster answers at '{address}': {str(error).splitlines()[0]}") from None
         quiet()
+        _hide_token()
         yield
     finally:
         ray.shutdown()
         if own is not None:
             shutil.rmtree(own, ignore_errors=True)
+
+
+def _hide_token() -> None:
+    """Ray writes the token of its clusters for everybody to read; whoever has it may run code here."""
+    token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    with contextlib.suppress(OSError):  # there is none, or it is another's
+        if token.stat().st_mode & 0o077:
+            token.chmod(0o600)
 
 
 def starts_local(address: str | None) -> bool:

@@ -41,6 +41,7 @@ class End(TypedDict, total=False):
     facts: dict[str, Any]  # records.TRIAL_FACTS, and metrics of the test split where it was looked at
     error: str
     traceback: str
+    is_fault: bool  # of storage or data, not of the trial: it goes on when they are well
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import pickle
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,6 +58,7 @@ class SlotPool:
         shape: resources of each.
         storage: folder for Ray Train's own small files.
         filling: folder for what workers say of the caches that they fill.
+        say: receives a line on what happens to workers.
         max_retries: how often a trial whose workers die is tried again.
         env: environment variables for the workers.
     """
@@ -69,10 +70,12 @@ class SlotPool:
         shape: SlotShape,
         storage: Path,
         filling: Path,
+        say: Callable[[str], None],
         max_retries: int = 2,
         env: dict[str, str] | None = None,
     ) -> None:
         self.shape, self.storage, self.filling, self.env = shape, storage, filling, env or {}
+        self._say = say
         self.name = f"mmtune-broker-{uuid.uuid4().hex[:12]}"
         actor = ray.remote(Broker).options(name=self.name, num_cpus=0, max_concurrency=10_000)
         slots = [f"slot-{index}" for index in range(count)]
@@ -121,14 +124,21 @@ class SlotPool:
             thread.join(max(0.1, deadline - time.monotonic()))
         spent = self.spent(is_last=True)
         with contextlib.suppress(RayError):
+            self._hear(timeout=5)
+        with contextlib.suppress(RayError):
             ray.kill(self.broker)  # pyright: ignore[reportArgumentType]
         return spent
+
+    def _hear(self, timeout: float | None = None) -> None:
+        lines: list[str] = ray.get(self.broker.said.remote(), timeout=timeout)  # pyright: ignore[reportAssignmentType]
+        for line in lines:
+            self._say(line)
 
     def _watch(self) -> None:
         """Notices that the broker is gone (killed for memory, say): without it nothing moves."""
         while not self._closing.wait(2.0):
             try:
-                ray.get(self.broker.ping.remote())
+                self._hear()
             except RayError as error:
                 if not self._closing.is_set():
                     self.lost = f"the broker between trials and workers died: {str(error).strip().splitlines()[0]}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import traceback
+import warnings
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -76,8 +77,14 @@ def _obey(order: Order, ranks: Ranks, broker: ActorHandle) -> End:
             name = device_name(ranks.device)
             ray.get(broker.filled.remote(order.slot, filling.what, filling.rows, filling.seconds, name))
 
+    def pass_on(message: Warning | str, category: type[Warning], *where: Any) -> None:
+        if category is UserWarning and "trainables" in Path(where[0]).parts:  # ours
+            ray.get(broker.tell.remote(order.trial, str(message)))
+
     job = order.job
-    with booking(hear):
+    with booking(hear), warnings.catch_warnings():
+        if ranks.rank == 0:
+            warnings.showwarning = pass_on
         return _fill_cache(job, ranks) if "requirement" in job else _train(order, job, ranks, broker)
 
 
@@ -96,7 +103,7 @@ def _train(order: Order, job: TrialJob, ranks: Ranks, broker: ActorHandle) -> En
     import ray
 
     from trainables.config import TrialConfig
-    from trainables.errors import AgreedError, OutOfMemoryError
+    from trainables.errors import AgreedError, OutOfMemoryError, fault_text, is_fault
     from trainables.loop import train
     from trainables.ranks import is_lost_peer
     from trainables.testing import test_once
@@ -119,11 +126,25 @@ def _train(order: Order, job: TrialJob, ranks: Ranks, broker: ActorHandle) -> En
             raise  # the trial goes on in the next group
         text = f"{type(error).__name__}: {error}"
         end: End = {"state": records.FAILED, "error": text, "traceback": traceback.format_exc()}
+        if is_fault(error) or not _can_read_data(job):
+            end["error"], end["is_fault"] = fault_text(error), True
         is_agreed = isinstance(error, AgreedError) or ranks.world == 1
         if is_agreed and _device_is_well(ranks.device):
             return end
         ray.get(broker.finish.remote(order.slot, order.trial, order.attempt, end))
         raise
+
+
+def _can_read_data(job: TrialJob) -> bool:
+    """False once the dataset, which could be read when the study began, cannot: that is no trial's fault."""
+    from trainables.config import TrialConfig
+    from trainables.data.reading.dataset import DatasetRef, load_table
+
+    try:
+        load_table(DatasetRef.of(TrialConfig(**job["config"])))  # kept for the process, once it was read
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _device_is_well(device: torch.device) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import mmtune
 from mmtune import records
+from mmtune.info import FORMAT
 from mmtune.records import StudyFolder
 from mmtune.spec.search_spec import SearchSpec
 from trainables.files import write_atomic
@@ -46,6 +47,7 @@ def create_study(spec: SearchSpec, *, storage: str | Path, data_dir: str | None 
     """
     folder = new_folder(spec, storage)
     info = {
+        "format": FORMAT,
         "study": spec.study,
         "mmtune": mmtune.__version__,
         "python": platform.python_version(),

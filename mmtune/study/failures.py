@@ -1,4 +1,4 @@
-"""When failures are the study's own: every trial failed, or the same error came in several trials in a row."""
+"""When failures are the study's own: every trial failed, the same error came again and again, or storage failed."""
 
 from __future__ import annotations
 
@@ -8,8 +8,18 @@ from collections.abc import Collection, Iterable
 
 from mmtune import records
 from mmtune.search.trials import TrialRecord
+from trainables.errors import fault_text, is_fault
 
 _DIVERGED = "NonFiniteError"  # of the params, as a full memory is: no reason to think that the next will fail too
+
+
+def fault_in(error: BaseException | None) -> str | None:
+    """What failed beside the study, of an error or of those that it was raised from; None of any other."""
+    while error is not None:
+        if is_fault(error):
+            return fault_text(error)
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def all_failed(trials: Iterable[TrialRecord]) -> bool:

@@ -169,6 +169,7 @@ class Ledger:
         for row in rows:
             metrics |= dict.fromkeys(key for key in row if key.startswith(("val_", records.TEST)))
         columns = [*records.TRIAL_COLUMNS, *self.params, *metrics, *_COST_COLUMNS, *_LAST_COLUMNS]
+        records.check_there(self.folder.root)
         write_atomic(self.folder.trials, records.csv_text(columns, rows))
 
 

@@ -12,12 +12,13 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mmtune import records
+from mmtune.info import read_info
 from mmtune.records import StudyFolder
 from mmtune.slots.cluster import cluster_nodes, local_nodes, nodes_of, quiet, ray_session, starts_local
 from mmtune.spec.confirm import confirming_name
@@ -109,7 +110,7 @@ def run_study(
     """
     began = time.monotonic()
     with study_lock(folder):
-        info = records.read_json(folder.info)
+        info = read_info(folder.info)
         spec = load_spec(folder.spec)
         if overrides:
             spec = extended(folder, spec, overrides)
@@ -137,7 +138,8 @@ def run_study(
             records.write_json(folder.info, info)
             session = Session(folder, spec, info, slots=slots, interrupted=interrupted, began=began, say=say)
             ending = session.run(run_tuner)
-        session.close_books()
+        with suppress(OSError):  # the session has said so, and what it took until then is there
+            session.close_books()
         return ending
 
 

@@ -16,7 +16,7 @@ from mmtune.slots.requirements import requirements_of
 from mmtune.space.optuna_names import to_optuna
 from mmtune.spec.search_spec import SearchSpec
 from mmtune.study.budget import Account
-from mmtune.study.failures import all_failed, cause, equal_failures, to_retry
+from mmtune.study.failures import all_failed, cause, equal_failures, fault_in, to_retry
 from mmtune.study.keeping import Collector
 from mmtune.study.ledger import Ledger
 from mmtune.study.screen import Screen
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mmtune.search.journal import Journal
     from trainables.data.requirements import Requirement
 
+_PAUSED = "paused, by no fault of a trial: "
 _MAX_CRASHES = 3  # Tuners in a row that ended with an exception and without a new report
 
 
@@ -111,8 +112,8 @@ class Session:
                 error = f"no trial succeeded, {len(trials)} failed: {cause(trials)}"
             self._info["sessions"][-1]["error"] = error
         finally:
-            self.ledger.close()
-            self.close_books()
+            unwritten = self._close()
+        error = error or unwritten
         is_interrupted = self.interrupted.is_set()
         trials = self.ledger.trials
         is_complete = error is None and not is_interrupted and not trials.unfinished() and not trials.paused()
@@ -129,6 +130,7 @@ class Session:
         self.book_idle()
         entry = self._info["sessions"][-1]
         entry |= {"seconds": self.account.session_seconds(), "idle_device_seconds": self._idle}
+        records.check_there(self.folder.spec)
         records.write_json(self.folder.info, self._info)
 
     def pool_closed(self, spent: Spent | None) -> None:
@@ -148,6 +150,10 @@ class Session:
         self._collector.trial_ended(trial)
         self._look_at_failures()
 
+    def pause(self, what: str) -> None:
+        """Notes ``failure``: storage or data failed, and every other trial would fail alike."""
+        self.failure = self.failure or f"{_PAUSED}{what}"
+
     def _look_at_failures(self) -> None:
         """Notes ``failure`` once the trials that ended last all failed with one error."""
         most, retried = self.spec.resources.max_equal_failures, self._info["retried"]
@@ -160,6 +166,7 @@ class Session:
 
     def job(self, trial: str, params: dict[str, Any]) -> TrialJob:
         """What a slot's workers get; writes the trial's config.yaml."""
+        records.check_there(self.folder.spec)
         config = self.spec.trial_config(params, self._data_dir).to_dict()
         folder = self.folder.trial(trial)
         write_atomic(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
@@ -219,6 +226,17 @@ class Session:
             text += f"; going on with {going_on}"
         return text
 
+    def _close(self) -> str | None:
+        """Closes every file; what could not be written, or None."""
+        try:
+            try:
+                self.ledger.close()
+            finally:
+                self.close_books()
+        except OSError as error:
+            return f"{_PAUSED}{fault_in(error)}"
+        return None
+
     def _tune(self, journal: Journal, tune: Callable[[Session, Journal], str | None]) -> str | None:
         """Tuner after Tuner, should one fall; why the study could not go on, or None."""
         crashes, epochs_before = 0, -1
@@ -226,6 +244,8 @@ class Session:
             try:
                 return tune(self, journal)
             except Exception as failure:  # Tune itself fell (its actors can be killed for memory): go on
+                if fault := fault_in(failure):
+                    return self.failure or f"{_PAUSED}{fault}"
                 epochs = sum(trial.epoch for trial in self.ledger.trials.values())
                 crashes = crashes + 1 if epochs == epochs_before else 1
                 epochs_before = epochs

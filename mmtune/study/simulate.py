@@ -250,6 +250,7 @@ class _Replay:
             is_spent=self.is_spent,
             seconds_left=lambda: self.seconds - self.spent,
             on_end=lambda trial, ticket: None,
+            on_fault=lambda trial, ticket, what: None,
         )
         self.search = Simulated()
 

@@ -6,7 +6,9 @@ parameter that it searches, conditional ones too, and each metric and cost of it
 
 from __future__ import annotations
 
+import contextlib
 import math
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,12 +17,11 @@ from mmtune import records
 from mmtune.space.domains import Categorical
 
 if TYPE_CHECKING:
-    from tensorboardX import SummaryWriter
-
     from mmtune.search.trials import TrialRecord
     from mmtune.space.space import Space
 
 Kind = Literal["number", "flag", "word"]
+_FLUSH_SECONDS = 5.0
 _EXAMPLES: dict[Kind, float | bool | str] = {"number": 0.0, "flag": False, "word": ""}
 
 
@@ -48,19 +49,20 @@ class EventFiles:
 
     def __init__(self, root: Path, params: Mapping[str, Kind]) -> None:
         self._root, self._params = root, params
-        self._writers: dict[str, SummaryWriter] = {}
+        self._files: dict[str, _EventFile] = {}
         self._has_summary = any(root.glob("events.*"))
 
     def add(self, record: TrialRecord, row: Mapping[str, Any]) -> None:
         """One epoch's numbers as scalars, and the trial's cost so far."""
         if not self._has_summary:
             self._summarise(row)
-        writer = self._writer(record.trial)
+        file = self._file(record.trial)
         for key, value in row.items():
             if _is_number(value) and key != "epoch":
                 grouped = key.replace("_", "/", 1) if key.startswith(("train_", "val_", "uda_")) else key
-                writer.add_scalar(grouped, value, row["epoch"])
-        writer.add_scalar("total/device_seconds", record.total("device_seconds"), row["epoch"])
+                file.scalar(grouped, value, row["epoch"])
+        file.scalar("total/device_seconds", record.total("device_seconds"), row["epoch"])
+        file.flush_sometimes()
 
     def end(self, record: TrialRecord, *, metric: str, mode: str) -> None:
         """HParams of a trial that is over, in the trial's own run, so that the tab and the curves share a name."""
@@ -72,47 +74,77 @@ class EventFiles:
         metrics |= {f"peak/{key}": record.peak(key) for key in records.PEAKS}
         metrics |= {f"cost/{key}": value for key, value in record.facts.items()}
         params = {key: _value(value, self._params.get(key)) for key, value in record.params.items()}
-        writer = self._writer(record.trial)
-        assert writer.file_writer is not None  # it is until close()
+        file = self._file(record.trial)
         for summary in hparams({**params, "state": record.state}, {})[1:]:  # without an experiment of its own
-            writer.file_writer.add_summary(summary)
+            file.add(summary)
         for key, value in metrics.items():
             if _is_number(value) and math.isfinite(value):
-                writer.add_scalar(key, value, record.epoch)
-        writer.close()
-        del self._writers[record.trial]
+                file.scalar(key, value, record.epoch)
+        file.close()
+        del self._files[record.trial]
 
     def pause(self, record: TrialRecord) -> None:
         """Closes the file of a trial that goes on later, or never; another is begun if it does."""
-        writer = self._writers.pop(record.trial, None)
-        if writer is not None:
-            writer.close()
+        file = self._files.pop(record.trial, None)
+        if file is not None:
+            file.close()
 
     def close(self) -> None:
         """Flushes and closes every file."""
-        for writer in self._writers.values():
-            writer.close()
-        self._writers.clear()
+        while self._files:
+            self._files.popitem()[1].close()
 
     def _summarise(self, row: Mapping[str, Any]) -> None:
         """Writes the study's experiment summary, once: what is searched, and the metrics that a first row names."""
-        from tensorboardX import SummaryWriter
         from tensorboardX.summary import hparams
 
         metrics = [f"best/{key}" for key, value in row.items() if key.startswith("val_") and _is_number(value)]
         metrics += [f"total/{key}" for key in records.SUMS] + [f"cost/{key}" for key in records.TRIAL_FACTS]
         params = {key: _EXAMPLES[kind] for key, kind in self._params.items()}
-        with SummaryWriter(str(self._root)) as writer:
-            assert writer.file_writer is not None
-            writer.file_writer.add_summary(hparams({**params, "state": ""}, dict.fromkeys(metrics, 0))[0])
+        file = _EventFile(self._root)
+        file.add(hparams({**params, "state": ""}, dict.fromkeys(metrics, 0))[0])
+        file.close()
         self._has_summary = True
 
-    def _writer(self, trial: str) -> SummaryWriter:
-        if trial not in self._writers:
-            from tensorboardX import SummaryWriter
+    def _file(self, trial: str) -> _EventFile:
+        if trial not in self._files:
+            self._files[trial] = _EventFile(self._root / trial)
+        return self._files[trial]
 
-            self._writers[trial] = SummaryWriter(str(self._root / trial), flush_secs=5)
-        return self._writers[trial]
+
+class _EventFile:
+    """A new event file in ``folder``. tensorboardX's own writes in a thread, and waits for ever behind a full disk."""
+
+    def __init__(self, folder: Path) -> None:
+        from tensorboardX.event_file_writer import EventsWriter
+
+        folder.mkdir(parents=True, exist_ok=True)
+        self._events, self._flushed = EventsWriter(str(folder / "events")), time.monotonic()
+        self._is_closed = False
+
+    def scalar(self, name: str, value: float, step: int) -> None:
+        from tensorboardX.summary import scalar
+
+        self.add(scalar(name, value), step)
+
+    def add(self, summary: object, step: int | None = None) -> None:
+        from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
+
+        self._events.write_event(Event(summary=summary, wall_time=time.time(), step=step))
+
+    def flush_sometimes(self) -> None:
+        if time.monotonic() - self._flushed > _FLUSH_SECONDS:
+            self._events.flush()
+            self._flushed = time.monotonic()
+
+    def close(self) -> None:
+        if not self._is_closed:
+            self._is_closed = True
+            self._events.close()
+
+    def __del__(self) -> None:
+        with contextlib.suppress(OSError):  # which has been said
+            self.close()
 
 
 def _is_number(value: object) -> bool:

@@ -38,6 +38,10 @@ def run_tuner(session: Session, journal: Journal) -> str | None:
         pool.forget(ticket)
         session.trial_ended(trial)
 
+    def failed_beside(trial: str, ticket: str, what: str) -> None:
+        pool.forget(ticket)
+        session.pause(f"{trial}: {what}")
+
     try:
         pool.prepare(session.requirements())
         searcher = StudySearcher(
@@ -49,6 +53,7 @@ def run_tuner(session: Session, journal: Journal) -> str | None:
             is_spent=lambda: session.failure is not None or session.account.is_spent(),
             seconds_left=session.seconds_left,
             on_end=ended,
+            on_fault=failed_beside,
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -77,6 +82,7 @@ def _pool(session: Session) -> SlotPool:
         ),
         storage=session.folder.tune / "slots",
         filling=session.folder.filling,
+        say=session.screen.say,
         max_retries=wanted.max_trial_retries,
         env={key: os.environ[key] for key in _ENVIRONMENT if key in os.environ},
     )

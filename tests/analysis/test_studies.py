@@ -151,9 +151,11 @@ def test_wrong_folders_are_named(studies, tmp_path: Path):
     with pytest.raises(ValueError, match="empty: no trial has reported"):
         load_reports(empty)
     assert study_cost(empty).device_hours == 0
+    info = (empty / "study.json").read_text()
     (empty / "study.json").write_text("{")
     with pytest.raises(ValueError, match=r"study\.json: not valid JSON"):
         objectives(empty)
+    (empty / "study.json").write_text(info)
     (empty / "spec.yaml").write_text("a: [")
     with pytest.raises(ValueError, match=r"spec\.yaml: not valid YAML"):
         choose_objective(empty)

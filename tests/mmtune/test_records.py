@@ -141,6 +141,26 @@ def test_each_row_is_on_disk_when_append_returns(tmp_path):
     assert [row["epoch"] for row in records.read_rows(tmp_path / "x.csv")] == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.parametrize(
+    "data", [b",,\n,,\n", b"a,b\n1,2\n", b"\x89PNG\r\n\x1a\n", b"trial,epoch\n\x00,1\n\xff\n", b"a" * 2**18 + b"\n1\n"]
+)
+def test_a_table_that_is_none_is_named(tmp_path, data):
+    for name in ("reports.csv", "trials.csv"):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(ValueError, match=f"{tmp_path / name}: is damaged"):
+            records.read_csv(tmp_path / name)
+
+
+def test_rows_that_do_not_say_what_they_are_of_are_left_out(tmp_path):
+    rows = [",,", "t0000,1,.5", "t0000,x,.5", "x,2,.5", "t0000,3,.a", "t0001,1,", ""]
+    (tmp_path / "reports.csv").write_text("\n".join(["trial,epoch,val_loss", *rows]))
+    assert [(row["trial"], row["epoch"]) for row in records.read_csv(tmp_path / "reports.csv")] == [
+        ("t0000", "1"), ("t0001", "1"),
+    ]  # fmt: skip
+    (tmp_path / "trials.csv").write_text("trial,state\n,\nt0000,COMPLETE\nt0001,NONE\n")
+    assert [row["trial"] for row in records.read_csv(tmp_path / "trials.csv")] == ["t0000"]
+
+
 # --- folders ------------------------------------------------------------------------------------------
 def test_open_study(tmp_path):
     with pytest.raises(ValueError, match="nowhere: no such study folder"):

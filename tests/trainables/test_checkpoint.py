@@ -7,6 +7,7 @@ from torch import nn
 
 from trainables.checkpoint import (
     load_checkpoint,
+    load_if_whole,
     load_model,
     load_optimizer,
     model_tensors,
@@ -50,6 +51,31 @@ def test_files_that_are_no_checkpoint_are_named(tmp_path):
         write()
         with pytest.raises(ValueError, match="last.safetensors: not a checkpoint"):
             load_checkpoint(path)
+
+
+def test_a_damaged_checkpoint_is_no_checkpoint(tmp_path):
+    path = tmp_path / "last.safetensors"
+    assert load_if_whole(path) is None
+    save_checkpoint(path, {"b": torch.zeros(0), "a": torch.arange(40.0).bfloat16(), "c": torch.tensor(True)}, {"x": 1})
+    whole = path.read_bytes()
+    assert load_if_whole(path)[1] == {"x": 1}
+    damaged = [whole[: len(whole) // 2], whole[:-1], bytes(len(whole)), b"", whole[:-8] + bytes(8)]
+    damaged += [whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :] for at in range(len(whole))]
+    for data in damaged:
+        path.write_bytes(data)
+        try:
+            read = load_checkpoint(path)
+        except ValueError as error:
+            assert str(error).startswith(f"{path}: not a checkpoint (")
+            with pytest.warns(UserWarning, match="; what it held is trained again"):
+                assert load_if_whole(path) is None
+        else:  # the space behind the header
+            assert read[1] == {"x": 1} and read[0]["a"].equal(torch.arange(40.0).bfloat16())
+            assert data.replace(b"!", b" ") == whole
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(OSError, match=str(path)):
+        load_if_whole(path)
 
 
 def model_with(*, is_locked):

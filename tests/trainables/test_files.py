@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import signal
 import subprocess
 import sys
 
 import pytest
 
-from trainables.files import checksum, file_hash, replacing, write_atomic
+from trainables.files import append, checksum, file_hash, replacing, write_atomic
 
 
 def names(folder):
@@ -65,6 +67,36 @@ def test_a_kill_leaves_the_old_file(tmp_path):
     )
     assert subprocess.run([sys.executable, "-c", code, str(path)]).returncode == -signal.SIGKILL
     assert path.read_text() == "old" and len(list(tmp_path.glob(".x.*.tmp"))) == 1
+
+
+@contextlib.contextmanager
+def no_file_above(size):
+    """As on a full disk: a write is cut short, the next one fails."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_what_cannot_be_appended_whole_is_taken_back(tmp_path):
+    path, old = tmp_path / "x", b"a" * 2**20 + b"\n"
+    path.write_bytes(old)
+    with no_file_above(len(old) + 10), pytest.raises(OSError, match="File too large") as caught:
+        append(path, b"b" * 11)
+    assert path.read_bytes() == old and caught.value.filename == str(path)
+    append(path, b"c\n")
+    assert path.read_bytes() == old + b"c\n"
+    with pytest.raises(FileNotFoundError):
+        append(tmp_path / "none", b"c")
+    assert names(tmp_path) == ["x"]
+
+
+def test_a_write_that_fails_names_its_file(tmp_path):
+    with no_file_above(2**20), pytest.raises(OSError, match="File too large") as caught:
+        write_atomic(tmp_path / "x", b"a" * (2**20 + 1))
+    assert caught.value.filename == str(tmp_path / "x") and not names(tmp_path)
 
 
 def test_hashes_follow_the_bytes(tmp_path):

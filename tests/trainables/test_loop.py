@@ -69,6 +69,26 @@ def test_a_resumed_trial_is_the_uninterrupted_one_to_the_last_digit(name, toy, r
     assert not list(folders[name].glob(".*"))  # no half-written file is left
 
 
+@pytest.mark.slow
+def test_what_a_damaged_checkpoint_held_is_trained_again_to_the_last_digit(toy, unmeasured, tmp_path):
+    config, rows = exact_config(toy, "late"), []
+    straight = loop.train(config, folder=tmp_path / "straight", ranks=Ranks())
+    loop.train(config, folder=tmp_path / "hit", report=lambda row: row["epoch"] == 2, ranks=Ranks())
+    last = tmp_path / "hit" / LAST
+    last.write_bytes(last.read_bytes()[:-1000] + bytes(1000))
+
+    def report(row):
+        rows.append(row)
+        return False
+
+    with pytest.warns(UserWarning, match="last.safetensors: not a checkpoint .* trained again"):
+        again = loop.train(config, folder=tmp_path / "hit", ranks=Ranks(), report=report, known_epoch=2)
+    assert unmeasured(again.reports) == unmeasured(straight.reports) == unmeasured(rows)
+    for file in (LAST, BEST):
+        ours, theirs = (load_checkpoint(tmp_path / run / file)[0] for run in ("straight", "hit"))
+        assert ours.keys() == theirs.keys() and all(ours[name].equal(theirs[name]) for name in ours)
+
+
 def test_a_single_rank_keeps_its_own_error(toy, tmp_path):
     known = "objective 'val_rmse' does not exist for a multiclass task. Known: val_accuracy, .*, val_loss"
     with pytest.raises(ValueError, match=known):

@@ -62,4 +62,4 @@ def _save_hub_model(name: str, folder: Path, modalities: Collection[str]) -> Non
         from transformers import AutoImageProcessor
 
         with load_errors(f"image processor of '{name}'"):
-            AutoImageProcessor.from_pretrained(name).save_pretrained(folder)
+            AutoImageProcessor.from_pretrained(name, trust_remote_code=False).save_pretrained(folder)

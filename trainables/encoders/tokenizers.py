@@ -24,7 +24,8 @@ def load_tokenizer(name: str, *, texts: list[str]) -> Any:
 
     path = find_weights(name)
     with load_errors(f"tokenizer of '{name}'"):
-        tokenizer = AutoTokenizer.from_pretrained(str(path or name), local_files_only=path is not None)
+        is_local = path is not None
+        tokenizer = AutoTokenizer.from_pretrained(str(path or name), local_files_only=is_local, trust_remote_code=False)
     if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):  # transformers makes one up without files
         raise ValueError(f"tokenizer of '{name}' cannot be loaded: it has no vocabulary")
     return tokenizer

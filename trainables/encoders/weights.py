@@ -130,7 +130,9 @@ def load_config(name: str) -> Any:
 
     path = find_weights(name)
     with load_errors(f"encoder '{name}'"):
-        return AutoConfig.from_pretrained(str(path or name), local_files_only=path is not None)
+        return AutoConfig.from_pretrained(
+            str(path or name), local_files_only=path is not None, trust_remote_code=False
+        )
 
 
 def load_model(name: str, auto_class: Any = None, *, seed: int = 0) -> Any:
@@ -188,8 +190,9 @@ def shared_model(name: str, auto_class: Any) -> tuple[nn.Module, bool]:
     path = find_weights(name)
     with load_errors(f"encoder '{name}'"):
         model, problems = (auto_class or _auto_model()).from_pretrained(
-            str(path or name), local_files_only=path is not None, output_loading_info=True, dtype=torch.float32
-        )
+            str(path or name), local_files_only=path is not None, output_loading_info=True, dtype=torch.float32,
+            trust_remote_code=False,
+        )  # fmt: skip
     missing = sorted(problems["missing_keys"])
     required = [key for key in missing if not key.startswith("pooler.")]
     if required:
@@ -216,5 +219,5 @@ def image_normalisation(name: str) -> tuple[list[float], list[float]]:
     else:
         from transformers import AutoImageProcessor
 
-        values = AutoImageProcessor.from_pretrained(name).to_dict()
+        values = AutoImageProcessor.from_pretrained(name, trust_remote_code=False).to_dict()
     return values.get("image_mean") or [0.5] * 3, values.get("image_std") or [0.5] * 3

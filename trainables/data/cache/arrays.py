@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,18 @@ def open_shared(folder: Path, name: str) -> np.ndarray | Shared:
     values = np.load(folder / f"{name}.npy", mmap_mode="r")
     index = folder / "index.npy"
     return Shared(values, np.load(index)) if index.exists() else values
+
+
+def new_array(path: Path, *, dtype: type[np.generic], shape: tuple[int, ...]) -> np.memmap[Any, Any]:
+    """A memory-mapped .npy file, zeros, with its room on the disk: a full one would kill who writes to a map.
+
+    Raises:
+        OSError: there is not that much room.
+    """
+    out = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    with path.open("rb+") as file:
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return out
 
 
 class NpyWriter:

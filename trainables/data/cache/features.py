@@ -17,7 +17,7 @@ import torch
 
 from trainables.augment.views import ImageView, TextView
 from trainables.batch import Batch
-from trainables.data.cache.arrays import Ragged, Shared, forget_pages, open_shared
+from trainables.data.cache.arrays import Ragged, Shared, forget_pages, new_array, open_shared
 from trainables.data.cache.identity import dataset_key
 from trainables.data.cache.images import images_key, prepare_images
 from trainables.data.cache.progress import tell
@@ -229,7 +229,7 @@ class FeatureJob:
                     num_rows = len(self._source.values)
                     np.save(folder / "index.npy", self._source.index)
                 shape = (num_rows, *values.shape[1:])
-                out = np.lib.format.open_memmap(folder / "values.npy", mode="w+", dtype=np.float16, shape=shape)
+                out = new_array(folder / "values.npy", dtype=np.float16, shape=shape)
             if offsets is None or lengths is None:
                 out[rows] = values
             else:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from trainables.augment.views import ImageView
-from trainables.data.cache.arrays import Shared, forget_pages, open_shared
+from trainables.data.cache.arrays import Shared, forget_pages, new_array, open_shared
 from trainables.data.cache.identity import dataset_key
 from trainables.data.cache.progress import tell
 from trainables.data.cache.static import augmented_images, view_key
@@ -60,7 +60,7 @@ def prepare_images(
             if len(first) < len(images):
                 units, index = first, which
         shape = (len(units), 3, size, size)
-        out = np.lib.format.open_memmap(folder / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
+        out = new_array(folder / "images.npy", dtype=np.uint8, shape=shape)
 
         broken: list[str] = []
 

@@ -9,6 +9,7 @@ whenever one has another size or time than it had then; a damaged folder is buil
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -25,6 +26,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from trainables.data.cache.books import SHORTEST_WAIT, book_made, book_use, book_wait, booking, making
+from trainables.errors import StorageError
 from trainables.files import checksum, write_atomic
 
 FORMAT = 5  # raise when what a builder writes changes
@@ -91,7 +93,7 @@ def _build(kind: str, key: Mapping[str, Any], build: Build, *, waits: bool) -> P
         with _cache_errors():
             temporary.mkdir()
         try:
-            with making() as made, booking() as book:
+            with making() as made, booking() as book, _cache_errors(of_source=True):
                 facts = build(temporary)
                 sums = {file.name: checksum(file) for file in sorted(temporary.iterdir())}
                 content = {"key": {"format": FORMAT, **key}, "checksums": sums, "seconds": made.seconds, **facts}
@@ -119,12 +121,15 @@ def folder_of(kind: str, key: Mapping[str, Any]) -> Path:
 
 
 @contextmanager
-def _cache_errors() -> Iterator[None]:
+def _cache_errors(*, of_source: bool = False) -> Iterator[None]:
+    """Says of errors that they are the cache's; with ``of_source`` some are of what it is made from, and stay."""
     try:
         yield
     except OSError as error:
+        if of_source and error.errno not in (None, errno.ENOSPC, errno.EDQUOT, errno.EROFS):  # None: numpy cut short
+            raise
         reason = error.strerror or error
-        raise ValueError(f"cache folder {cache_root()} cannot be written ({reason}); set MMTUNE_CACHE") from None
+        raise StorageError(f"cache folder {cache_root()} cannot be written ({reason}); set MMTUNE_CACHE") from None
 
 
 def meta(folder: Path) -> dict[str, Any]:

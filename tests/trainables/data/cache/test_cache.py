@@ -85,9 +85,8 @@ def test_a_read_only_cache_is_one_clear_error_and_still_serves_what_it_holds():
         log.touch()
         log.chmod(0o666)
         _, error = start(cache, log, seconds=0, unprivileged="yes").communicate(timeout=30)
-        assert error.strip().splitlines()[-1] == (
-            f"ValueError: cache folder {cache} cannot be written (Permission denied); set MMTUNE_CACHE"
-        )
+        said = f"cache folder {cache} cannot be written (Permission denied); set MMTUNE_CACHE"
+        assert error.strip().splitlines()[-1] == f"trainables.errors.StorageError: {said}"
         cache.chmod(0o755)
         start(cache, log, seconds=0).communicate(timeout=30)
         for path in (cache, cache / "things"):

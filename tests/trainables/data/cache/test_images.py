@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from trainables.augment.views import ImageView
-from trainables.data.cache.arrays import Shared
+from trainables.data.cache.arrays import Shared, new_array
 from trainables.data.cache.features import FeatureJob
 from trainables.data.cache.images import images_key, prepare_images
 from trainables.data.reading.dataset import DatasetRef, load_table
@@ -121,3 +121,10 @@ def test_rows_share_the_picture_that_they_share(cache, tmp_path):
     with torch.no_grad():
         _, pooled = encoder(torch.from_numpy(images[np.arange(5)]))
     np.testing.assert_allclose(features[np.arange(5)].astype(np.float32), pooled.numpy(), rtol=2e-3, atol=2e-3)
+
+
+def test_a_memory_map_has_its_room_before_it_is_written_to(tmp_path):
+    out = new_array(tmp_path / "x.npy", dtype=np.uint8, shape=(1000, 1000))
+    assert (tmp_path / "x.npy").stat().st_blocks * 512 >= 10**6  # a hole that finds no room later kills the process
+    out[:] = 3
+    assert np.load(tmp_path / "x.npy", mmap_mode="r").sum() == 3 * 10**6
