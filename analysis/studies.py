@@ -180,7 +180,7 @@ def study_folders(paths: Paths) -> dict[str, records.StudyFolder]:
 
 def _trial_rows(folder: records.StudyFolder) -> tuple[dict[str, Any], ...]:
     """What is known of each trial, in the order of their numbers; not to be changed."""
-    files = (folder.trials, folder.reports, folder.spec, folder.info)
+    files = (folder.trials, folder.changes, folder.reports, folder.spec, folder.info)
     return _read_trials(folder, tuple(map(stamp, files)))
 
 
@@ -188,7 +188,7 @@ def _trial_rows(folder: records.StudyFolder) -> tuple[dict[str, Any], ...]:
 def _read_trials(folder: records.StudyFolder, of: tuple[tuple[int, int] | None, ...]) -> tuple[dict[str, Any], ...]:
     metric, mode = _objectives(folder)[0]
     family = _spec(folder).get("family")
-    ended = {row["trial"]: row for row in read_rows(folder.trials)}
+    ended = records.newest(read_rows(folder.trials), read_rows(folder.changes))
     reports = Reported(read_reports(folder.reports), metric, mode)
     rows = []
     for trial in dict.fromkeys([*ended, *reports.trials]):

@@ -170,7 +170,8 @@ def write_study(spec: SearchSpec, storage: Path, trials: int) -> StudyFolder:
         record.ended = records.now() if record.is_over else None
         record.facts = dict.fromkeys(records.TRIAL_FACTS, 1.0)
         lines.append(ledger.row(record))
-    write_atomic(folder.trials, records.csv_text(list(lines[0]), lines))
+    columns = dict.fromkeys(name for line in lines for name in line)
+    write_atomic(folder.trials, records.csv_text(list(columns), lines))
     for name in drawn:
         config = spec.trial_config(drawn[name]).to_dict()
         records.write_json(folder.trial(name) / "config.yaml", config)  # JSON is YAML, and quicker to write

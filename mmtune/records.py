@@ -7,6 +7,7 @@ The folder is the API between running (``mmtune``) and reading (``analysis``)::
       study.json     versions, git commit, argv, start (UTC), seeds
       reports.csv    append-only, one row per (trial, epoch)
       trials.csv     one row a trial, replaced atomically
+      changes.csv    append-only, rows of trials.csv that are newer than it; gone when trials.csv has them
       caches.csv     append-only, one row for each thing that filled the cache
       tested.csv     append-only, one row each time that `mmtune test` looked at the test split
       optuna.log     Optuna JournalStorage
@@ -28,12 +29,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from mmtune.info import read_info
 from trainables.clock import PARTS
 from trainables.files import append, write_atomic
 
+Row = TypeVar("Row", bound=Mapping[str, Any])
 STORAGE = "studies"  # where study folders are looked for, and made, unless a user says otherwise
 
 # --- trial states -----------------------------------------------------------------------------
@@ -77,7 +79,8 @@ TESTED = "tested.csv"
 NULL = "null"  # a parameter whose value is null; one that a trial does not have is an empty cell
 PEAKS = ("peak_memory_gib", "reserved_memory_gib")  # so far in reports.csv, the most in trials.csv
 _NEEDED = {  # columns by the file's name
-    "reports.csv": {"epoch"}, "trials.csv": {"trial", "state"}, "caches.csv": {"trial", "device_seconds"},
+    "reports.csv": {"epoch"}, "trials.csv": {"trial", "state"}, "changes.csv": {"trial", "state"},
+    "caches.csv": {"trial", "device_seconds"},
 }  # fmt: skip
 _NUMBERS = frozenset((*SUMS, ALONE, *PEAKS, "epochs", "best_epoch", "until_epoch", "seconds", "samples_per_second"))
 _TRIAL = re.compile(r"t\d{4,}")
@@ -137,6 +140,10 @@ class StudyFolder:
     @property
     def trials(self) -> Path:
         return self.root / "trials.csv"
+
+    @property
+    def changes(self) -> Path:
+        return self.root / "changes.csv"
 
     @property
     def caches(self) -> Path:
@@ -322,6 +329,16 @@ def _is_sound(row: Mapping[str, str]) -> bool:
         return any([cell and (not is_number_column(name) or math.isfinite(float(cell))) for name, cell in row.items()])
     except ValueError:
         return False
+
+
+def read_trials(folder: StudyFolder) -> list[dict[str, str]]:
+    """The last row of each trial as text, from trials.csv and what changed since it was written."""
+    return list(newest(read_csv(folder.trials), read_csv(folder.changes)).values())
+
+
+def newest(trials: Iterable[Row], changes: Iterable[Row]) -> dict[str, Row]:
+    """The last row of each trial by its id, from the rows of trials.csv and of changes.csv."""
+    return {row["trial"]: row for rows in (trials, changes) for row in rows}
 
 
 def parse_cell(text: str) -> Any:

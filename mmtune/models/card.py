@@ -187,9 +187,9 @@ def _cost(ref: ModelRef, trained: Trained) -> str:
 def _spent(ref: ModelRef) -> float | None:
     """The device-seconds of the trial, or of its training by itself; None where neither is told."""
     if ref.study is not None:
-        for row in records.read_rows(records.StudyFolder(ref.study).trials):
+        for row in records.read_trials(records.StudyFolder(ref.study)):
             if row["trial"] == ref.trial:
-                return row.get("device_seconds")
+                return records.parse_cell(row.get("device_seconds", ""))
     reports = records.read_rows(ref.folder / "reports.csv")
     return sum(row.get("device_seconds") or 0.0 for row in reports) if reports else None
 

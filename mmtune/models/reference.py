@@ -72,7 +72,7 @@ def _best_of(path: Path) -> ModelRef:
 
 def _of_study(path: Path, trial: str) -> ModelRef:
     folder = records.open_study(path)
-    known = [row["trial"] for row in records.read_csv(folder.trials)]
+    known = [row["trial"] for row in records.read_trials(folder)]
     if trial not in known:
         raise ValueError(f"{path}: trial {unknown(trial, known)}" if known else f"{path}: no trial yet")
     return ModelRef(folder.trial(trial), folder.root, trial)

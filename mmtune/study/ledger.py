@@ -1,12 +1,13 @@
 """The ledger of a study: what is known of its trials, kept in reports.csv, trials.csv and TensorBoard as it happens.
 
 It is rebuilt from reports.csv and trials.csv on resume; a report that it already has is left out, so no
-(trial, epoch) is ever written twice.
+(trial, epoch) is ever written twice. trials.csv is written whole, which takes the longer the more trials there are: so
+in a large study changed rows go to changes.csv first, and trials.csv has them once they are a twentieth of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mmtune import records
@@ -19,6 +20,7 @@ from trainables.files import write_atomic
 
 _TIME_COLUMNS = (*records.SUMS, records.ALONE)
 _COST_COLUMNS = (*_TIME_COLUMNS, records.DEVICE, "samples_per_second", *records.PEAKS, *records.TRIAL_FACTS)
+_ROWS_A_CHANGE = 20  # of trials.csv are written anew for each row that has changed, or fewer
 _LAST_COLUMNS = ("until_epoch", "error", "started", "ended")
 
 
@@ -48,13 +50,19 @@ class Ledger:
         self._csv = records.CsvAppender(folder.reports)
         self._caches = records.CsvAppender(folder.caches)
         self._events = EventFiles(folder.tensorboard, params)
+        self._changes = records.CsvAppender(folder.changes)
+        self._num_changes = 0  # since trials.csv was written
+        self._columns: list[str] = []  # of trials.csv
+        self._lines: dict[str, str] = {}  # of trials.csv by trial, as long as they have not changed
         self._load()
+        if folder.changes.exists():  # of a session that was killed
+            self._write_trials()
 
     def start(self, trial: str, params: Mapping[str, Any], *, until: int | None = None) -> TrialRecord:
         """A trial begins, or goes on from where it was paused or cut short, up to the epoch ``until``."""
         record = self.trials.start(trial, dict(params), until=until)
         record.started = record.started or records.now()
-        self._write_trials()
+        self._write(trial)
         return record
 
     def add(self, trial: str, row: Mapping[str, Any]) -> bool:
@@ -66,10 +74,11 @@ class Ledger:
         facts = {key: row.pop(key) for key in records.TRIAL_FACTS if key in row}
         record.facts |= facts
         self._csv.append({"trial": trial, "time": records.now(), **row})
-        record.rows.append(row)
+        record.add(row)
+        self._lines.pop(trial, None)
         self._events.add(record, row)
         if facts:  # which reports.csv does not have
-            self._write_trials()
+            self._write(trial)
         return True
 
     def pause(self, trial: str) -> None:
@@ -77,7 +86,7 @@ class Ledger:
         record = self.trials[trial]
         record.state = records.PAUSED
         self._events.pause(record)
-        self._write_trials()
+        self._write(trial)
 
     def end(
         self,
@@ -96,14 +105,14 @@ class Ledger:
             record.error = error.strip().splitlines()[0] if error.strip() else "unknown error"
             write_atomic(self.folder.trial(trial) / "error.txt", (traceback or error) + "\n")
         self._events.end(record, metric=self.trials.metric, mode=self.trials.mode)
-        self._write_trials()
+        self._write(trial)
 
     def reopen(self, trial: str) -> None:
         """A trial that failed goes on as one that was cut short."""
         record = self.trials[trial]
         record.state, record.error, record.ended = records.RUNNING, None, None
         (self.folder.trial(trial) / "error.txt").unlink(missing_ok=True)
-        self._write_trials()
+        self._write(trial)
 
     def book(self, spent: Spent) -> None:
         """What the slots' time went into beside reports."""
@@ -111,11 +120,8 @@ class Ledger:
             self._caches.append(filling)
             self.trials.cache_device_seconds += filling["device_seconds"]
         for trial, times in spent.unreported:
-            unreported = self.trials[trial].unreported
-            for column, seconds in times.items():
-                unreported[column] = unreported.get(column, 0.0) + seconds
-        if spent.unreported:
-            self._write_trials()
+            self.trials[trial].hold(times)
+            self._write(trial)
 
     def row(self, trial: TrialRecord) -> dict[str, Any]:
         """A trial's line of trials.csv: parameters, metrics at its best epoch, costs, how it ended."""
@@ -141,11 +147,14 @@ class Ledger:
         }
 
     def close(self) -> None:
-        """Flushes and closes the TensorBoard files."""
+        """Flushes and closes the TensorBoard files; trials.csv has all."""
         self._events.close()
+        if self._num_changes:
+            self._write_trials()
 
     def _load(self) -> None:
-        rows = records.read_rows(self.folder.trials)
+        cells = records.read_trials(self.folder)
+        rows = [{key: records.parse_cell(text) for key, text in row.items()} for row in cells]
         for row in rows:
             trial = TrialRecord(row["trial"], row["state"])
             given = {key: row[key] for key in self.params if row.get(key) is not None}
@@ -156,21 +165,43 @@ class Ledger:
             trial.error, trial.started, trial.ended = row.get("error"), row.get("started"), row.get("ended")
             self.trials[trial.trial] = trial
         for row in records.read_rows(self.folder.reports):
-            trial = self.trials.setdefault(row["trial"], TrialRecord(row["trial"], records.RUNNING))
-            trial.rows.append({key: value for key, value in row.items() if key not in ("trial", "time")})
+            if row["trial"] not in self.trials:
+                self.trials[row["trial"]] = TrialRecord(row["trial"], records.RUNNING)
+            self.trials[row["trial"]].add({key: value for key, value in row.items() if key not in ("trial", "time")})
         for row in rows:
             self.trials[row["trial"]].unreported = records.unreported(row, self.trials[row["trial"]].rows)
         fillings = records.read_rows(self.folder.caches)
         self.trials.cache_device_seconds = sum(filling["device_seconds"] for filling in fillings)
 
+    def _write(self, trial: str) -> None:
+        """A trial's row has changed: it is on disk when this returns."""
+        self._lines.pop(trial, None)
+        self._num_changes += 1
+        if self._num_changes * _ROWS_A_CHANGE >= len(self.trials):
+            self._write_trials()
+        else:
+            records.check_there(self.folder.root)
+            self._changes.append(self.row(self.trials[trial]))
+
     def _write_trials(self) -> None:
-        rows = [self.row(self.trials[name]) for name in sorted(self.trials)]
-        metrics: dict[str, None] = {}
-        for row in rows:
-            metrics |= dict.fromkeys(key for key in row if key.startswith(("val_", records.TEST)))
-        columns = [*records.TRIAL_COLUMNS, *self.params, *metrics, *_COST_COLUMNS, *_LAST_COLUMNS]
+        names = sorted(self.trials)
+        rows = {name: self.row(self.trials[name]) for name in names if name not in self._lines}
+        known = set(self._columns)
+        if not self._columns or _metrics(rows.values()).keys() - known:
+            rows = {name: self.row(self.trials[name]) for name in names}
+            metrics = _metrics(rows.values())
+            self._columns = [*records.TRIAL_COLUMNS, *self.params, *metrics, *_COST_COLUMNS, *_LAST_COLUMNS]
+        header, *lines = records.csv_text(self._columns, list(rows.values())).splitlines(keepends=True)
+        self._lines |= dict(zip(rows, lines, strict=True))
         records.check_there(self.folder.root)
-        write_atomic(self.folder.trials, records.csv_text(columns, rows))
+        write_atomic(self.folder.trials, "".join([header, *(self._lines[name] for name in names)]))
+        self.folder.changes.unlink(missing_ok=True)  # a kill before this leaves rows there that trials.csv has too
+        self._changes, self._num_changes = records.CsvAppender(self.folder.changes), 0
+
+
+def _metrics(rows: Iterable[Mapping[str, Any]]) -> dict[str, None]:
+    """The columns of metrics that rows of trials.csv have, in their order."""
+    return dict.fromkeys(key for row in rows for key in row if key.startswith(("val_", records.TEST)))
 
 
 def open_ledger(folder: StudyFolder, spec: SearchSpec, info: Mapping[str, Any]) -> Ledger:

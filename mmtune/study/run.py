@@ -152,5 +152,5 @@ def _retry_failed(folder: StudyFolder, spec: SearchSpec, info: dict[str, Any], s
 
 def _is_finished(folder: StudyFolder, info: dict[str, Any]) -> bool:
     """Whether the ledger says that nothing is left to do: no reason to start Ray."""
-    states = Counter(row["state"] for row in records.read_csv(folder.trials))
+    states = Counter(row["state"] for row in records.read_trials(folder))
     return records.is_finished(info, states)

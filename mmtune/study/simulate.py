@@ -80,7 +80,7 @@ def recordings_of(folder: StudyFolder, spec: SearchSpec) -> list[Recording]:
     for row in records.read_rows(folder.reports):
         reports.setdefault(row["trial"], {}).setdefault(row["epoch"], row)  # of an epoch trained twice the first counts
     found = []
-    for cells in sorted(records.read_csv(folder.trials), key=lambda cells: records.trial_number(cells["trial"])):
+    for cells in sorted(records.read_trials(folder), key=lambda cells: records.trial_number(cells["trial"])):
         rows = [row for _, row in sorted(reports.get(cells["trial"], {}).items())]
         if rows:
             found.append(
@@ -307,7 +307,7 @@ class _Replay:
         cost = self._cost(name)
         self.spent += cost
         value = recording.values[min(record.epoch, len(recording.values) - 1)]
-        record.rows.append({"epoch": record.epoch + 1, self.trials.metric: value, "device_seconds": cost})
+        record.add({"epoch": record.epoch + 1, self.trials.metric: value, "device_seconds": cost})
         result: dict[str, Any] = {"epoch": record.epoch, "value": math.nan if value is None else value}
         tune = SimpleNamespace(trial_id=job_id, config={"trial": name})
         decision = self.scheduler.on_trial_result(None, tune, result)  # pyright: ignore[reportArgumentType]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mmtune.study.session import Session
 
 _ENVIRONMENT = ("MMTUNE_CACHE", "HF_HUB_OFFLINE")  # handed on to the workers
+_BOOK_SECONDS = 1.0  # between two questions to the broker where the time went
 _NO_LIMIT = 10**7  # times that a trial is handed out: the searcher ends it
 
 
@@ -128,12 +129,15 @@ class _Reports(tune.Callback):
 
     def __init__(self, pool: SlotPool, session: Session) -> None:
         self._pool, self._session = pool, session
+        self._booked = 0.0  # when, by time.monotonic
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: object
     ) -> None:
-        self._session.book(self._pool.spent())
-        row = result.get("row")
+        if time.monotonic() - self._booked >= _BOOK_SECONDS:
+            self._session.book(self._pool.spent())
+            self._booked = time.monotonic()
+        row = result.pop("row", None)  # Tune keeps a trial's last result, and snapshots would hold every row
         if row is None:
             return
         name, ledger = trial.config["trial"], self._session.ledger

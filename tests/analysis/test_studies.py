@@ -92,6 +92,16 @@ def test_study_killed_before_its_first_trials_csv(studies):
     assert study_cost(path).device_hours == pytest.approx(10 / 3600)
 
 
+def test_rows_that_changed_since_trials_csv_was_written_count(studies):
+    path = studies.of(*(studies.trial(number, state="RUNNING") for number in (0, 1)))
+    columns = records.csv_text(["trial", "state", "epochs", "device_seconds"], [])
+    (path / "changes.csv").write_text(
+        f"{columns}t0001,PAUSED,3,30.0\nt0002,RUNNING,,\nt0001,COMPLETE,3,31.0\nt0002,FAI"
+    )
+    assert load_studies(path)["state"].tolist() == ["RUNNING", "COMPLETE", "RUNNING"]
+    assert study_cost(path).device_hours == pytest.approx(61 / 3600)
+
+
 def test_cost_counts_every_state(studies):
     states = ["COMPLETE", "PRUNED", "FAILED", "INFEASIBLE"]
     path = studies.write("demo", [studies.trial(n, state=state) for n, state in enumerate(states)])

@@ -1,6 +1,9 @@
 """The ledger: what it writes can be read back, and nothing is written twice."""
 
 import csv
+import random
+
+import pytest
 
 from mmtune import records
 from mmtune.records import StudyFolder
@@ -87,6 +90,53 @@ def test_a_report_is_written_once(tmp_path):
     assert not again.add("t0000", row(1, 0.4))
     assert again.add("t0000", row(2, 0.5))
     assert [line["epoch"] for line in records.read_csv(tmp_path / "reports.csv")] == ["1", "2"]
+
+
+def lines(ledger):
+    rows = {name: ledger.row(record) for name, record in ledger.trials.items()}
+    return {name: {key: cell for key, cell in row.items() if cell is not None} for name, row in rows.items()}
+
+
+@pytest.mark.slow
+def test_a_large_study_writes_what_changed_and_loses_nothing_to_a_kill(tmp_path):
+    """A killed process at any moment: what is on disk says of every trial what the ledger knew."""
+    ledger, rng, wholes, big = make(tmp_path), random.Random(5), set(), 100
+    folder = StudyFolder(tmp_path)
+    for step in range(330):
+        name = records.trial_id(step if step < big else rng.randrange(big))
+        record = ledger.trials.get(name)
+        if record is None or record.state == records.PAUSED:
+            ledger.start(
+                name, {"family": "text", "optim.lr": rng.choice([None, rng.random()])}, until=rng.randint(1, 3)
+            )
+        elif record.state == records.RUNNING and record.epoch < 3 and rng.random() < 0.7:
+            ledger.add(
+                name, row(record.epoch + 1, rng.random(), **{f"val_{'xyz'[step // 150]}": 1.0}, num_parameters=step)
+            )
+        elif record.state == records.RUNNING and step % 2:
+            ledger.pause(name)
+        elif record.state == records.RUNNING:
+            ledger.end(name, records.FAILED, error="a, b\nc")
+        else:
+            ledger.book(Spent([], [(name, times(rng.randint(1, 9) / 8))], idle=0.0))
+        wholes.add((tmp_path / "trials.csv").stat().st_mtime_ns)
+        if step % 50 == 7 or step > 325:
+            known = lines(ledger)
+            if step % 2:  # the ledger that is killed while it writes, and the one that reads what it left
+                with folder.changes.open("a") as file:
+                    file.write("t0001,RUNN")
+                ledger = make(tmp_path)
+            assert lines(ledger) == known
+            told = {line["trial"]: line for line in records.read_trials(folder)}
+            assert all(told[name]["state"] == line["state"] for name, line in known.items())
+    assert len(wholes) < 120  # of 330 changes
+    left = (tmp_path / "changes.csv").read_bytes() if folder.changes.exists() else b""
+    known = lines(ledger)
+    ledger.close()
+    assert not folder.changes.exists() and len(records.read_csv(folder.trials)) == big
+    folder.changes.write_bytes(left)  # killed between the two
+    assert lines(make(tmp_path)) == known
+    assert not folder.changes.exists()
 
 
 def times(seconds):
