@@ -100,6 +100,18 @@ def classes_left_out(logits: Array, labels: Array, task: Task) -> dict[str, int]
     return {row.name: int((~row.classes(split)).sum()) for row in metrics_of(task) if row.classes is not None}
 
 
+def metric_value(name: str, logits: Array, labels: Array, task: Task) -> float:
+    """One metric by its name without prefix; see :func:`compute_metrics`.
+
+    Raises:
+        ValueError: a name that this kind of task does not have, no rows, or an output that is not finite.
+    """
+    known = {row.name: row.function for row in metrics_of(task) if row.function is not None}
+    if name not in known:
+        raise ValueError(f"metric '{name}' does not exist for a {task.kind} task. Known: {', '.join(known)}")
+    return known[name](_checked_split(logits, labels, task))
+
+
 def tuning_metric(name: str, logits: Array, labels: Array, task: Task) -> float:
     """One metric in [0, 1] where more is better: M^T of dynamic lambda.
 
@@ -114,10 +126,7 @@ def tuning_metric(name: str, logits: Array, labels: Array, task: Task) -> float:
     Raises:
         ValueError: a name that this kind of task does not have, no rows, or an output that is not finite.
     """
-    known = {row.name: row.function for row in metrics_of(task) if row.function is not None}
-    if name not in known:
-        raise ValueError(f"metric '{name}' does not exist for a {task.kind} task. Known: {', '.join(known)}")
-    value = known[name](_checked_split(logits, labels, task))
+    value = metric_value(name, logits, labels, task)
     return 1 / (1 + value) if metric_mode(name) == "min" else value
 
 

@@ -96,6 +96,12 @@ class ModelFacts:
     columns: Columns = Columns()
     versions: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """What it reads, of 'text', 'image', 'numeric', 'categorical' and 'graph'."""
+        others = {"numeric": self.numeric, "categorical": self.categorical, "graph": self.num_nodes is not None}
+        return (*sorted(self.encoders, reverse=True), *(name for name, has_any in others.items() if has_any))
+
 
 def write_facts(folder: Path, facts: ModelFacts) -> None:
     """Writes ``model.json``, as a whole."""

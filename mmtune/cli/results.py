@@ -50,6 +50,62 @@ def pareto(studies: Studies, metric: Metric = None, cost: Cost = "device_seconds
     typer.echo(cost_note(table, name, cost))
 
 
+@app.command("compare", epilog="Example: mmtune compare studies/demo-openclipart --out compare")
+def compare_verb(
+    studies: Studies,
+    modality: Annotated[
+        str, typer.Option("--modality", help="Whether it helps: text, image, numeric, categorical or graph.")
+    ] = "image",
+    metric: Metric = None,
+    split: Annotated[
+        str, typer.Option("--split", help="val, or one that `mmtune test` has written for the best trials.")
+    ] = "val",
+    budget: Annotated[
+        str, typer.Option("--budget", help="equal: each group has what the cheapest took; all: whatever it had.")
+    ] = "equal",
+    worth: Annotated[float, typer.Option("--worth", min=0, help="The smallest gain that matters.")] = 0.01,
+    emap: Annotated[
+        bool, typer.Option("--emap", help="Also whether the modalities interact or add up: 40,000 more forwards.")
+    ] = False,
+    out: Annotated[
+        str | None, typer.Option("--out", metavar="DIR", help="Writes the tables and compare.json there.")
+    ] = None,
+) -> None:
+    """Does a modality help: the best with it against the best without, on the same samples at equal budget."""
+    from dataclasses import replace
+
+    from analysis.compare import WITH, compare
+    from analysis.compared import candidate_table, write_comparison
+    from analysis.studies import study_folders
+    from analysis.tables import shown
+    from analysis.verdict import answer
+    from trainables.messages import unknown
+
+    if budget not in ("equal", "all"):
+        raise ValueError(f"--budget: {unknown(budget, ('equal', 'all'))}")
+    paths = [find_study(study) for study in studies]
+    found = compare(
+        paths, modality=modality, metric=metric, split=split, is_equal_budget=budget == "equal", worth=worth
+    )
+    if emap:
+        from mmtune.models.emap import interaction
+        from mmtune.models.reference import find_model
+
+        row = found.candidates[WITH].row
+        folder = study_folders(paths)[str(row.at["study"])].trial(str(row.at["trial"]))
+        lost = interaction(find_model(folder), modality=modality, split=split, metric=found.metric)
+        found = replace(found, interaction=lost)
+    table, said = candidate_table(found), answer(found)
+    names = {name: f"val_{name}" if name == found.metric else name for name in table}
+    rows = [[shown(known, row[name]) for name, known in names.items()] for _, row in table.iterrows()]
+    print_table([*table.columns], rows)
+    for line in said:
+        typer.echo(line)
+    if out is not None:
+        write_comparison(Path(out), found, said)
+        typer.echo(f"written: {out}")
+
+
 @app.command("report", epilog="Example: mmtune report studies/demo-openclipart")
 def report(
     studies: Studies,

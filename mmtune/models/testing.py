@@ -164,7 +164,7 @@ def _changes(trained: Trained, without: Sequence[str], protocol: str) -> dict[st
 
 
 def _write_answers(path: Path, trained: Trained, found: Answers) -> None:
-    """A row a sample: id, label, prediction, probabilities."""
+    """A row a sample: id, label, prediction, probabilities, logits."""
     import pyarrow
     import pyarrow.parquet
 
@@ -173,6 +173,7 @@ def _write_answers(path: Path, trained: Trained, found: Answers) -> None:
     task = trained.task
     scores = found.logits[:, 0] if task.kind == "regression" else trained.scores(found.logits)
     columns = {"id": found.ids, "label": label_column(task, found.labels), **output_columns(task, scores)}
+    columns["logits"] = [*found.logits]
     with replacing(path) as temporary:
         pyarrow.parquet.write_table(pyarrow.table(columns), temporary)
 

@@ -1,0 +1,254 @@
+"""Does a modality help: the best model with it against the best without, on the same samples, at equal budget.
+
+The best trials are chosen by the validation metric among those that a group could afford: each group has as many
+device-seconds as the group that took least, its trials in the order in which they started. N samples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.best import best_trial, numbers, usable_trials
+from analysis.paired import Difference, Outputs, is_right, mcnemar, paired_difference, samples_needed
+from analysis.studies import Paths, choose_objective, load_studies, study_folders
+from mmtune import records
+from trainables.messages import unknown
+from trainables.metrics import metric_value
+from trainables.modelfolder import FACTS, ModelFacts, read_facts
+from trainables.task import Task
+
+MODALITIES = ("text", "image", "numeric", "categorical", "graph")
+WITH, WITHOUT, ALONE = "with", "without", "alone"
+ROLES = (WITHOUT, ALONE, WITH)
+WORTH = 0.01  # of the metric: a smaller gain changes nothing
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """The best trial of a group.
+
+    Attributes:
+        role: 'without' the modality, with it 'alone', or 'with' it beside others.
+        row: of :func:`analysis.studies.load_studies`.
+        modalities: that it reads.
+        task: what it predicts.
+        outputs: on the samples that all candidates have.
+        value: the metric on them.
+        trials: of its group, of which so many were within the budget.
+        spent: device-seconds of these.
+    """
+
+    role: str
+    row: pd.Series
+    modalities: tuple[str, ...]
+    task: Task
+    outputs: Outputs
+    value: float
+    trials: int
+    spent: float
+
+    @property
+    def name(self) -> str:
+        """'demo-openclipart/t0007'."""
+        return f"{self.row['study']}/{self.row['trial']}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a modality brings.
+
+    Attributes:
+        modality: which.
+        metric: by its name without prefix.
+        split: of the samples.
+        ids: N, that all candidates have.
+        candidates: by role; 'alone' where there is one.
+        gain: of 'with' over 'without'.
+        over_alone: of 'with' over 'alone'.
+        p_value: of McNemar's test between 'with' and 'without'; None of a regression.
+        needed: samples after which the interval of the gain would leave 0 out; None where there is no gain.
+        budget: device-seconds that each group had; None: all of its own.
+        worth: the smallest gain that matters.
+        interaction: of the model with the modality, its metric less that of its additive projection (EMAP).
+    """
+
+    modality: str
+    metric: str
+    split: str
+    ids: list[str]
+    candidates: dict[str, Candidate]
+    gain: Difference
+    over_alone: Difference | None
+    p_value: float | None
+    needed: int | None
+    budget: float | None
+    worth: float = WORTH
+    interaction: Difference | None = None
+
+
+def compare(
+    paths: Paths,
+    *,
+    modality: str = "image",
+    metric: str | None = None,
+    split: str = "val",
+    is_equal_budget: bool = True,
+    worth: float = WORTH,
+) -> Comparison:
+    """Compares the best trial that reads a modality beside others with the best that does not read it.
+
+    Args:
+        paths: one study or several on the same data.
+        modality: of 'text', 'image', 'numeric', 'categorical' and 'graph'.
+        metric: 'val_accuracy', ...; None takes the studies' first objective.
+        split: 'val', whose predictions every trial has, or another that `mmtune test` has written.
+        is_equal_budget: whether each group may only have what the cheapest took; else all its trials count.
+        worth: the smallest gain of the metric that matters.
+
+    Raises:
+        ValueError: an unknown modality or metric, groups without a usable trial, or predictions that are not there.
+    """
+    if modality not in MODALITIES:
+        raise ValueError(f"--modality: {unknown(modality, MODALITIES)}")
+    metric, mode = choose_objective(paths, metric)
+    table, folders = load_studies(paths), study_folders(paths)
+    facts = _facts(table, folders)
+    reads = [facts[at].modalities if at in facts else () for at in _places(table)]
+    roles = [_role(read, modality) if read else "" for read in reads]
+    groups = {role: table.loc[[own == role for own in roles]] for role in ROLES}
+    for role in (WITHOUT, WITH):
+        if usable_trials(groups[role], metric).empty:
+            raise ValueError(_lacks(role, modality, reads))
+    wanted = [role for role in ROLES if not usable_trials(groups[role], metric).empty]
+    spent = {role: float(numbers(groups[role], "device_seconds").sum()) for role in wanted}
+    budget = min(spent[role] for role in (WITHOUT, WITH)) if is_equal_budget else None
+    afforded = {role: _afforded(groups[role], metric, budget) for role in wanted}
+    rows = {role: best_trial(afforded[role], metric, mode) for role in wanted}
+    places = {role: (str(row.at["study"]), str(row.at["trial"])) for role, row in rows.items()}
+    tables = {role: _predictions(folders[study].trial(trial), split) for role, (study, trial) in places.items()}
+    ids = _common_ids(tables)
+    name = metric.removeprefix("val_")
+    candidates = {}
+    for role, row in rows.items():
+        known = facts[places[role]]
+        outputs = _outputs(tables[role], ids, known)
+        candidates[role] = Candidate(
+            role, row, known.modalities, known.task, outputs,
+            metric_value(name, outputs.logits, outputs.labels, known.task) if name != "loss" else math.nan,
+            len(afforded[role]), float(numbers(afforded[role], "device_seconds").sum()),
+        )  # fmt: skip
+    return _compared(candidates, ids, modality=modality, metric=name, split=split, budget=budget, worth=worth)
+
+
+def _compared(
+    candidates: dict[str, Candidate],
+    ids: list[str],
+    *,
+    modality: str,
+    metric: str,
+    split: str,
+    budget: float | None,
+    worth: float,
+) -> Comparison:
+    whole, without, alone = candidates[WITH], candidates[WITHOUT], candidates.get(ALONE)
+    task = whole.task
+    if metric == "loss":
+        raise ValueError("--metric: a loss says too little of single samples; compare by another metric")
+    if not all(np.array_equal(one.outputs.labels, whole.outputs.labels) for one in candidates.values()):
+        raise ValueError("the trials have other labels for the same samples; their targets differ")
+    gain = paired_difference(whole.outputs, without.outputs, metric=metric, task=task)
+    right = [is_right(one.outputs, task) for one in (whole, without)]
+    return Comparison(
+        modality=modality,
+        metric=metric,
+        split=split,
+        ids=ids,
+        candidates=candidates,
+        gain=gain,
+        over_alone=None if alone is None else paired_difference(whole.outputs, alone.outputs, metric=metric, task=task),
+        p_value=None if right[0] is None or right[1] is None else mcnemar(right[0], right[1]),
+        needed=samples_needed(gain, len(ids)),
+        budget=budget,
+        worth=worth,
+    )
+
+
+# --- groups -----------------------------------------------------------------------------------------
+def _places(table: pd.DataFrame) -> list[tuple[str, str]]:
+    return [*zip(table["study"].astype(str), table["trial"].astype(str), strict=True)]
+
+
+def _facts(table: pd.DataFrame, folders: Mapping[str, records.StudyFolder]) -> dict[tuple[str, str], ModelFacts]:
+    """Of each trial that left a model, by study and trial."""
+    paths = {(study, trial): folders[study].trial(trial) for study, trial in _places(table)}
+    return {place: read_facts(path) for place, path in paths.items() if (path / FACTS).is_file()}
+
+
+def _role(reads: Sequence[str], modality: str) -> str:
+    if modality not in reads:
+        return WITHOUT
+    return ALONE if len(reads) == 1 else WITH
+
+
+def _lacks(role: str, modality: str, reads: Sequence[Sequence[str]]) -> str:
+    wanted = {WITH: f"reads {modality} beside something else", WITHOUT: f"does without {modality}"}[role]
+    known = sorted({"+".join(read) for read in reads if read})
+    return (
+        f"no finished trial {wanted}: there are {', '.join(known) or 'none with a model'}; "
+        "give the study that has them too: mmtune compare STUDY STUDY"
+    )
+
+
+def _afforded(trials: pd.DataFrame, metric: str, budget: float | None) -> pd.DataFrame:
+    """The trials that started before the budget was spent; at least up to the first usable one."""
+    if budget is None:
+        return trials
+    order = trials.assign(number=trials["trial"].map(records.trial_number)).sort_values(["started", "study", "number"])
+    before = numbers(order, "device_seconds").fillna(0).cumsum() - numbers(order, "device_seconds").fillna(0)
+    inside = order.loc[before < budget]
+    if usable_trials(inside, metric).empty:
+        first = usable_trials(order, metric).index[0]
+        inside = order.loc[: order.index[order.index.get_loc(first)]]
+    return trials.loc[inside.index]
+
+
+# --- predictions ------------------------------------------------------------------------------------
+def _predictions(folder: Path, split: str) -> pd.DataFrame:
+    path = (folder if split == "val" else folder / "tested" / split) / "predictions.parquet"
+    if not path.is_file():
+        trial = f"{folder.parent.parent}/{folder.name}"
+        advice = "" if split == "val" else f"; write it: mmtune test {trial} --split {split}"
+        raise ValueError(f"{path}: missing{advice}")
+    return pd.read_parquet(path)
+
+
+def _common_ids(tables: dict[str, pd.DataFrame]) -> list[str]:
+    """Those of the samples that all have, in the order of the first."""
+    first, *others = tables.values()
+    shared = set(first["id"]).intersection(*(set(table["id"]) for table in others))
+    if not shared:
+        raise ValueError("the trials have no sample in common; they are of other data")
+    return [id for id in first["id"] if id in shared]
+
+
+def _outputs(table: pd.DataFrame, ids: list[str], facts: ModelFacts) -> Outputs:
+    rows = table.set_index("id").loc[ids]
+    return Outputs(_labels(rows["label"].to_list(), facts.task), np.stack(rows["logits"].to_list()))
+
+
+def _labels(values: list[Any], task: Task) -> np.ndarray:
+    """As training writes them (numbers), or as `mmtune test` does (names of classes)."""
+    if task.kind == "regression":
+        return np.array(values, float)
+    if task.kind == "multilabel":
+        is_named = all(isinstance(name, str) for value in values for name in value)
+        return np.array([[name in value for name in task.classes] if is_named else value for value in values], float)
+    number = {name: at for at, name in enumerate(task.classes)}
+    return np.array([number[value] if isinstance(value, str) else value for value in values])
