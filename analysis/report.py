@@ -167,15 +167,17 @@ def _cost_table(paths: Paths) -> Table:
     costs = {study: study_cost(folder.root) for study, folder in study_folders(paths).items()}
     hours = ("device_hours", "cache_hours", "idle_hours")
     header = ["study", "trials", "states", "device_hours", "of which caches", "idle device_hours"]
+    header += ["looks at the test split"]
     rows = [
         [study, str(sum(cost.states.values())), _states(cost.states)]
         + [shown("device_hours", getattr(cost, name)) for name in hours]
+        + [str(cost.test_looks)]
         for study, cost in costs.items()
     ]
     if len(rows) > 1:
         trials = sum(sum(cost.states.values()) for cost in costs.values())
         totals = [math.fsum(getattr(cost, name) for cost in costs.values()) for name in hours]
-        rows.append(["all", str(trials), "", *(shown("device_hours", total) for total in totals)])
+        rows.append(["all", str(trials), "", *(shown("device_hours", total) for total in totals), ""])
     return header, rows
 
 

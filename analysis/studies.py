@@ -40,6 +40,7 @@ class StudyCost:
     idle_hours: float  # device-hours beside them in which slots started, waited and ended; of sessions that ended well
     wall_hours: float  # summed over trials, which run side by side: not the time that passed
     states: dict[str, int]  # number of trials in each state that occurs
+    test_looks: int  # how often its models were evaluated on the test split: by `mmtune test`, or as finalists
 
 
 def load_studies(paths: Paths) -> pd.DataFrame:
@@ -104,7 +105,13 @@ def study_cost(path: str | Path) -> StudyCost:
         idle_hours=idle / 3600,
         wall_hours=hours["wall_seconds"],
         states={state: states[state] for state in records.STATES if states[state]},
+        test_looks=len(records.read_csv(folder.tested)) + sum(any(map(_is_tested, row.items())) for row in rows),
     )
+
+
+def _is_tested(cell: tuple[str, Any]) -> bool:
+    name, value = cell
+    return name.startswith(records.TEST) and value is not None
 
 
 def objectives(path: str | Path) -> list[tuple[str, str]]:

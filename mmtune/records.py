@@ -150,6 +150,10 @@ class StudyFolder:
         return self.root / "caches.csv"
 
     @property
+    def tested(self) -> Path:
+        return self.root / TESTED
+
+    @property
     def optuna_log(self) -> Path:
         return self.root / "optuna.log"
 

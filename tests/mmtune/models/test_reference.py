@@ -63,3 +63,13 @@ def test_what_is_none_is_said_in_one_line(study, tmp_path):
     assert "ended before its first epoch" in said("one/t0002")
     (study / "trials.csv").write_text("trial,state\n")
     assert "no trial yet" in said("one")
+
+
+def test_looks_at_the_test_split_are_part_of_what_a_study_took(study):
+    from analysis.studies import study_cost
+
+    assert study_cost(study).test_looks == 0
+    appender = records.CsvAppender(study / records.TESTED)
+    for _ in range(3):
+        appender.append({"time": records.now(), "model": "one/t0001", "without": ""})
+    assert study_cost(study).test_looks == 3
