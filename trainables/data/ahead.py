@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ Item = TypeVar("Item")
 Made = TypeVar("Made")
 
 
-def ahead(make: Callable[[Item], Made], items: Sequence[Item], *, depth: int) -> Iterator[Made]:
+def ahead(make: Callable[[Item], Made], items: Iterable[Item], *, depth: int) -> Iterator[Made]:
     """``make(item)`` of each item in order; a thread of its own makes up to ``depth`` of them in advance.
 
     What ``make`` raises is raised when its item is asked for.

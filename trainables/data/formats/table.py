@@ -43,8 +43,8 @@ def sources(data_dir: str | None) -> list[Path]:
     Raises:
         ValueError: no folder, no table.yaml, or something wrong with it.
     """
-    root = data_folder(_NAME, data_dir)
-    return [root / "table.yaml", *(path for path, _ in _spec_of(root).files)]
+    spec = table_spec(data_dir)
+    return [data_folder(_NAME, data_dir) / "table.yaml", *(path for path, _ in spec.files)]
 
 
 def read(data_dir: str | None) -> Table:
@@ -55,7 +55,7 @@ def read(data_dir: str | None) -> Table:
             to be, or a group that is in two splits.
     """
     root = data_folder(_NAME, data_dir)
-    spec = _spec_of(root)
+    spec = table_spec(data_dir)
     rows = Rows(_NAME, root, cells=spec.cells, has_local_ids=True)
     picture_column, dialects = _check_columns(root, spec)
     values, categorical = TableValues(rows), {f"categorical {name}": name for name in spec.categorical}
@@ -98,11 +98,22 @@ def read(data_dir: str | None) -> Table:
     )
 
 
-def _spec_of(root: Path) -> TableSpec:
+
+def table_spec(data_dir: str | None, *, needs_labels: bool = True) -> TableSpec:
+    """What the folder's table.yaml says.
+
+    Args:
+        data_dir: the folder.
+        needs_labels: it must name some.
+
+    Raises:
+        ValueError: as for :func:`sources`.
+    """
+    root = data_folder(_NAME, data_dir)
     path = root / "table.yaml"
     if not path.exists():
         raise missing(_NAME, root, "table.yaml", _LAYOUTS)
-    return load_table_spec(path)
+    return load_table_spec(path, needs_labels=needs_labels)
 
 
 # --- files ------------------------------------------------------------------------------------------

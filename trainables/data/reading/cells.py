@@ -6,10 +6,15 @@ accents as one character or two; blanks of another kind or number. What was read
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from trainables.messages import show
 
 # What pandas takes as missing, and other capitals of what is no word.
 NA_VALUES = (
@@ -19,6 +24,7 @@ NA_VALUES = (
 _MAYBE = {"none", "na", "nil", "n.a.", "-", "--", "?", ".", "missing", "#value!", "#ref!", "#div/0!", "#name?"}
 _NUMBER = re.compile(r"([+-]?)(0|[1-9]\d*)?(?:\.(\d*))?", re.ASCII)
 _WHOLE = re.compile(r"(-?(?:0|[1-9]\d*))\.0+", re.ASCII)
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+", re.ASCII)
 _TRUTH = {"true": "1", "false": "0"}
 _SHOWN = 3  # examples in a note
 
@@ -40,6 +46,11 @@ class Cells:
     def is_missing(self, text: str) -> bool:
         """Whether a cell's text means that there is no value."""
         return not text or text in self.na_values or (number_key(text) or text) in self.na_values
+
+    @cached_property
+    def missing_numbers(self) -> frozenset[float]:
+        """Those of the words that are numbers, such as -1."""
+        return frozenset(float(word) for word in self.na_values if number_key(word) is not None)
 
     def id(self, text: str) -> str:
         """An id, or a name that files are joined by, in its plain spelling: accents composed, 7.0 is 7."""
@@ -81,6 +92,44 @@ def value_key(text: str) -> str:
     if number is not None:
         return number
     return text.lower() if text.lower() in _TRUTH else text
+
+
+def read_number(value: Any, cells: Cells) -> tuple[float, str | None]:
+    """A cell as a number, NaN where it has none, and the word that means so.
+
+    Raises:
+        ValueError: it is something else; what it is, to be said of its column.
+    """
+    text = value.strip() if isinstance(value, str) else ""
+    if value is None or (isinstance(value, str) and cells.is_missing(text)):
+        return math.nan, text
+    try:
+        if cells.normalise and value_key(text) in _TRUTH:
+            return float(_TRUTH[value_key(text)]), None
+        number = math.inf if "_" in text else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.inf
+    if number in cells.missing_numbers:
+        return math.nan, f"{number:g}"
+    if math.isinf(number):
+        comma = text.replace(",", ".") if _DECIMAL_COMMA.fullmatch(text) else None
+        raise ValueError(f"is {show(value)}, no number" + (f" (a decimal comma? write {comma})" if comma else ""))
+    return number, None
+
+
+def known_values(known: Collection[str], cells: Cells) -> Callable[[str], str | None]:
+    """A function that finds what a text is a spelling of among known values; None where it is none of them."""
+    exact = {*known}
+    keys = {value_key(name): name for name in known} if cells.normalise else {}
+    has_truth_alone = bool(keys) and {*keys} <= {"0", "1", *_TRUTH}
+
+    def find(text: str) -> str | None:
+        if text in exact or not cells.normalise:
+            return text if text in exact else None
+        key = value_key(text)
+        return keys.get(key) or (keys.get(_TRUTH.get(key, "")) if has_truth_alone else None)
+
+    return find
 
 
 def plain_spellings(counts: Mapping[str, int]) -> dict[str, str]:

@@ -12,7 +12,7 @@ import pyarrow
 import pyarrow.compute
 import pyarrow.parquet
 
-_BATCH = 8192  # rows
+_BATCH, _PICTURES = 8192, 256  # rows at a time, and where each has a picture
 
 
 def open_parquet(path: Path) -> pyarrow.parquet.ParquetFile:
@@ -41,13 +41,32 @@ def parquet_rows(
     row, names = 0, [*columns, *([pictures] if pictures else [])]
     try:
         with open_parquet(path) as file:
-            for batch in file.iter_batches(batch_size=_BATCH if pictures is None else 256, columns=names):
+            for batch in file.iter_batches(batch_size=_BATCH if pictures is None else _PICTURES, columns=names):
                 values = [batch.column(name).to_pylist() for name in columns]
                 if pictures is not None:
                     values.append(_has_bytes(batch.column(pictures)))
                 for fields in zip(*values, strict=True):
                     row += 1
                     yield row, dict(zip(names, fields, strict=True))
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} after row {row}: cannot be read ({_first_line(error)})") from None
+
+
+def parquet_cells(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The same with bytes as they are; fewer rows at a time where a column has them.
+
+    Raises:
+        ValueError: not all of the file can be read.
+    """
+    row = 0
+    try:
+        with open_parquet(path) as file:
+            schema = file.schema_arrow
+            has_pictures = any(holds_pictures(schema.field(name).type) for name in columns)
+            for batch in file.iter_batches(batch_size=_PICTURES if has_pictures else _BATCH, columns=[*columns]):
+                for fields in batch.to_pylist():
+                    row += 1
+                    yield row, fields
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} after row {row}: cannot be read ({_first_line(error)})") from None
 

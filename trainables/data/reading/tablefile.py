@@ -17,7 +17,7 @@
     separator: ";"                    # between the fields of text files
     quote: false                      # quotation marks hold nothing together; or the character that does
 
-Only ``files`` and ``labels`` must be there.
+Only ``files`` must be there, and ``labels`` where a model is to be trained.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from trainables.task import TaskKind
 from trainables.yamltree import Tree
 
 SPLIT_NAMES = {name: name for name in SPLITS} | {"dev": "val", "valid": "val", "validation": "val"}
-_SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".jsonl", ".jsonl.gz")
+SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".jsonl", ".jsonl.gz")
 _KEYS = (
     "files", "text", "image", "labels", "numeric", "categorical", "id", "group", "split", "na_values", "normalise",
     "separator", "quote",
@@ -88,8 +88,12 @@ class TableSpec:
         return {column: key for key, column in reversed(named) if column is not None}
 
 
-def load_table_spec(path: Path) -> TableSpec:
+def load_table_spec(path: Path, *, needs_labels: bool = True) -> TableSpec:
     """What the file says; the files that it names are there, their columns are not looked at.
+
+    Args:
+        path: the file.
+        needs_labels: it must name some.
 
     Raises:
         ValueError: everything that is wrong with it.
@@ -112,7 +116,7 @@ def load_table_spec(path: Path) -> TableSpec:
         files=_files(path.parent, document.get("files"), problems),
         text=_names(document, "text", problems),
         image=_one(document, "image", problems),
-        labels=_labels(document.get("labels"), problems),
+        labels=_labels(document.get("labels"), problems) if needs_labels or "labels" in document else {},
         numeric=_names(document, "numeric", problems),
         categorical=_names(document, "categorical", problems),
         id=_one(document, "id", problems),
@@ -153,8 +157,8 @@ def _files(root: Path, value: Any, problems: list[str]) -> list[tuple[Path, str 
                 problems.append("files: missing" if name is None else f"files: {name!r} is no file name")
             elif (reason := unsafe(name)) is not None:
                 problems.append(f"files: {name!r} {reason}; files must be in the folder of table.yaml")
-            elif not name.lower().endswith(_SUFFIXES):
-                problems.append(f"files: {name!r} ends in none of {', '.join(_SUFFIXES)}")
+            elif not name.lower().endswith(SUFFIXES):
+                problems.append(f"files: {name!r} ends in none of {', '.join(SUFFIXES)}")
             elif not (root / (there := finder.find(name))).is_file():
                 problems.append(f"files: {root / name} is missing")
             else:

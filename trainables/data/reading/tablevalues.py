@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from trainables.data.reading.cells import number_key, value_key
+from trainables.data.reading.cells import read_number
 from trainables.data.reading.fields import show, single_text
 from trainables.data.reading.listtext import holds_objects, list_of
 from trainables.data.reading.rows import MISSING, Rows
@@ -16,9 +15,7 @@ from trainables.data.reading.tablefile import LabelSpec
 _LIST_OF_ONE = "a list where one value is expected, and taken as one text (kind: multilabel reads lists)"
 _LIST = "a text that is a list, read as its items"
 _NO_LIST = "a text that begins with [ and is no list"
-_TRUTH = {"true": 1.0, "false": 0.0}
 _SEPARATORS = ("|", ";", ",", "\t", "/")
-_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+", re.ASCII)
 _OFTEN = 0.2  # of the rows: no chance
 
 
@@ -32,7 +29,6 @@ class TableValues:
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
         self.no_number: dict[str, str] = {}  # column -> the first text that is none, and its place
-        self._missing = {float(word) for word in rows.cells.na_values if number_key(word) is not None}
         self._known: dict[str, str] = {}  # one string for each different label or category
 
     def text(self, row: dict[str, Any], column: str) -> str:
@@ -54,31 +50,14 @@ class TableValues:
 
     def number(self, row: dict[str, Any], column: str, what: str) -> float:
         """NaN where there is none; what is no number is a problem, what means a missing one is counted."""
-        value, cells = row.get(column), self.rows.cells
-        text = value.strip() if isinstance(value, str) else ""
-        if isinstance(value, str) and cells.is_missing(text):
-            if text:
-                self.rows.tally(what, MISSING, text)
-            return math.nan
         try:
-            if value is None:
-                number = math.nan
-            elif cells.normalise and value_key(text) in _TRUTH:
-                number = _TRUTH[value_key(text)]
-            else:
-                number = math.inf if "_" in text else float(value)
-                if number in self._missing:
-                    self.rows.tally(what, MISSING, f"{number:g}")
-                    number = math.nan
-        except (TypeError, ValueError, OverflowError):
-            number = math.inf
-        if math.isinf(number):
-            comma = text.replace(",", ".") if _DECIMAL_COMMA.fullmatch(text) else None
-            hint = f" (a decimal comma? write {comma})" if comma else ""
-            why = f"{column!r} is {show(value)}, no number{hint}: taken as missing"
-            self.rows.note(*self.rows.place, why)
+            number, word = read_number(row.get(column), self.rows.cells)
+        except ValueError as error:
+            self.rows.note(*self.rows.place, f"{column!r} {error}: taken as missing")
             self.no_number.setdefault(column, self.rows.problems[-1])
             return math.nan
+        if word:
+            self.rows.tally(what, MISSING, word)
         return number
 
     def label(self, row: dict[str, Any], name: str, label: LabelSpec) -> Any:
