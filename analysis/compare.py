@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analysis.best import best_trial, numbers, usable_trials
+from analysis.confirm import FINALIST, finalists_of, tested_as
 from analysis.paired import Difference, Outputs, is_right, mcnemar, paired_difference, samples_needed
+from analysis.student import difference_interval
 from analysis.studies import Paths, choose_objective, load_studies, study_folders
 from mmtune import records
 from trainables.messages import unknown
@@ -61,6 +64,21 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class OverSeeds:
+    """What the same two configurations have on the test split, on several seeds.
+
+    Attributes:
+        gain: of the mean with the modality over the mean without, with Welch's interval.
+        seeds: of the configuration with it, and of the one without.
+        needed: seeds of each after which the interval would leave 0 out; None where there is no gain.
+    """
+
+    gain: Difference
+    seeds: tuple[int, int]
+    needed: int | None
+
+
+@dataclass(frozen=True)
 class Comparison:
     """What a modality brings.
 
@@ -76,6 +94,7 @@ class Comparison:
         needed: samples after which the interval of the gain would leave 0 out; None where there is no gain.
         budget: device-seconds that each group had; None: all of its own.
         worth: the smallest gain that matters.
+        over_seeds: of a study that confirms finalists.
         interaction: of the model with the modality, its metric less that of its additive projection (EMAP).
     """
 
@@ -90,7 +109,13 @@ class Comparison:
     needed: int | None
     budget: float | None
     worth: float = WORTH
+    over_seeds: OverSeeds | None = None
     interaction: Difference | None = None
+
+    @property
+    def decisive(self) -> Difference:
+        """The gain that an answer goes by: over seeds where there are several, else over samples."""
+        return self.gain if self.over_seeds is None else self.over_seeds.gain
 
 
 def compare(
@@ -103,6 +128,9 @@ def compare(
     worth: float = WORTH,
 ) -> Comparison:
     """Compares the best trial that reads a modality beside others with the best that does not read it.
+
+    Of a study that confirms finalists (`mmtune confirm`) the best finalists by their mean on validation, over their
+    seeds and on the test split; samples are then those of each one's best trial.
 
     Args:
         paths: one study or several on the same data.
@@ -126,6 +154,10 @@ def compare(
     for role in (WITHOUT, WITH):
         if usable_trials(groups[role], metric).empty:
             raise ValueError(_lacks(role, modality, reads))
+    over_seeds = None
+    if len(finalists_of(table)) == len(table):
+        is_equal_budget, groups = False, {role: _best_finalist(group, metric, mode) for role, group in groups.items()}
+        over_seeds = _over_seeds(groups[WITH], groups[WITHOUT], metric, mode)
     wanted = [role for role in ROLES if not usable_trials(groups[role], metric).empty]
     spent = {role: float(numbers(groups[role], "device_seconds").sum()) for role in wanted}
     budget = min(spent[role] for role in (WITHOUT, WITH)) if is_equal_budget else None
@@ -144,7 +176,8 @@ def compare(
             metric_value(name, outputs.logits, outputs.labels, known.task) if name != "loss" else math.nan,
             len(afforded[role]), float(numbers(afforded[role], "device_seconds").sum()),
         )  # fmt: skip
-    return _compared(candidates, ids, modality=modality, metric=name, split=split, budget=budget, worth=worth)
+    found = _compared(candidates, ids, modality=modality, metric=name, split=split, budget=budget, worth=worth)
+    return replace(found, over_seeds=over_seeds)
 
 
 def _compared(
@@ -217,6 +250,30 @@ def _afforded(trials: pd.DataFrame, metric: str, budget: float | None) -> pd.Dat
         first = usable_trials(order, metric).index[0]
         inside = order.loc[: order.index[order.index.get_loc(first)]]
     return trials.loc[inside.index]
+
+
+def _best_finalist(trials: pd.DataFrame, metric: str, mode: str) -> pd.DataFrame:
+    """The trials of the finalist with the best mean on validation; all if there is none."""
+    usable = usable_trials(trials, metric)
+    if usable.empty:
+        return trials
+    values: dict[str, list[float]] = {}
+    for finalist, value in zip(usable[FINALIST], numbers(usable, metric), strict=True):
+        values.setdefault(str(finalist), []).append(float(value))
+    sign = 1.0 if mode == "max" else -1.0
+    best = max(values, key=lambda finalist: sign * fmean(values[finalist]))
+    return trials.loc[trials[FINALIST] == best]
+
+
+def _over_seeds(one: pd.DataFrame, other: pd.DataFrame, metric: str, mode: str) -> OverSeeds | None:
+    """None before either has two tested trials."""
+    sign = 1.0 if mode == "max" else -1.0
+    ours, theirs = ([sign * value for value in numbers(part, tested_as(metric)).dropna()] for part in (one, other))
+    fewest = min(len(ours), len(theirs))
+    if fewest < 2:
+        return None
+    gain = Difference(fmean(ours) - fmean(theirs), *difference_interval(ours, theirs))
+    return OverSeeds(gain, (len(ours), len(theirs)), samples_needed(gain, fewest))
 
 
 # --- predictions ------------------------------------------------------------------------------------

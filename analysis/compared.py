@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -114,9 +115,10 @@ def _json(found: Comparison, answer: Sequence[str]) -> str:
     candidates = json.loads(str(candidate_table(found).to_json(orient="records")))
     value = {
         "modality": found.modality, "metric": found.metric, "split": found.split, "samples": len(found.ids),
-        "gain": vars(found.gain), "over_alone": None if found.over_alone is None else vars(found.over_alone),
+        "gain": asdict(found.gain), "over_alone": None if found.over_alone is None else asdict(found.over_alone),
         "mcnemar_p": found.p_value, "samples_needed": found.needed, "budget_device_seconds": found.budget,
-        "interaction": None if found.interaction is None else vars(found.interaction),
+        "over_seeds": None if found.over_seeds is None else asdict(found.over_seeds),
+        "interaction": None if found.interaction is None else asdict(found.interaction),
         "candidates": candidates, "answer": [*answer],
     }  # fmt: skip
     return json.dumps(value, indent=2) + "\n"

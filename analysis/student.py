@@ -1,4 +1,4 @@
-"""Means of a few repetitions: Student's t distribution for whole degrees of freedom, intervals, and which mean is best.
+"""Means of a few repetitions: their intervals, their differences, and which mean is best.
 
 What is known of the true mean of n values with mean m and standard deviation s (ddof = 1) is m + s/sqrt(n) T, with T of
 Student's t distribution with n - 1 degrees of freedom: the posterior under the prior 1/sigma² (Gelman et al., Bayesian
@@ -17,39 +17,28 @@ _NODES = 4000  # of an integral over a mean
 _SMALLEST = 1e-12  # of a standard error beside the mean itself: values that are all equal
 
 
-def t_cdf(t: np.ndarray | float, degrees: int) -> np.ndarray:
-    """P(T <= t), as the finite sums for whole degrees of freedom (Abramowitz & Stegun 26.7.3 and 26.7.4)."""
-    angle = np.arctan(np.asarray(t, dtype=float) / math.sqrt(degrees))
-    sine, squared = np.sin(angle), np.cos(angle) ** 2
-    is_odd = degrees % 2
-    total = np.zeros_like(angle)
-    term = np.cos(angle) if is_odd else np.ones_like(angle)
-    for power in range(1 if is_odd else 0, degrees - 1, 2):
-        total = total + term
-        term = term * squared * ((power + 1) / (power + 2))
-    share = 2 / math.pi * (angle + sine * total) if is_odd else sine * total
-    return 0.5 + share / 2
-
-
-def t_quantile(probability: float, degrees: int) -> float:
-    """The t with P(T <= t) = ``probability``, which lies in (0, 1)."""
-    low, high = 0.0, 1.0  # of the angle's tangent, for the half above 0
-    wanted = max(probability, 1 - probability)
-    while t_cdf(high, degrees) < wanted:
-        low, high = high, 2 * high
-    for _ in range(200):
-        middle = (low + high) / 2
-        low, high = (middle, high) if t_cdf(middle, degrees) < wanted else (low, middle)
-    return math.copysign((low + high) / 2, probability - 0.5)
-
-
 def interval(values: Sequence[float], level: float = 0.95) -> tuple[float, float]:
     """The t-interval of the mean of ``values``; nan for fewer than two."""
     if len(values) < 2:
         return math.nan, math.nan
+    from scipy import stats  # half a second
+
     mean, error = _mean_and_error(values)
-    half = t_quantile((1 + level) / 2, len(values) - 1) * error
+    half = float(stats.t.ppf((1 + level) / 2, len(values) - 1)) * error
     return mean - half, mean + half
+
+
+def difference_interval(one: Sequence[float], other: Sequence[float], level: float = 0.95) -> tuple[float, float]:
+    """Welch's t-interval of the difference of two means of independent values; nan where one has fewer than two."""
+    if min(len(one), len(other)) < 2:
+        return math.nan, math.nan
+    from scipy import stats
+
+    (mean, error), (center, scale) = _mean_and_error(one), _mean_and_error(other)
+    total = error**2 + scale**2
+    degrees = total**2 / (error**4 / (len(one) - 1) + scale**4 / (len(other) - 1))
+    half = float(stats.t.ppf((1 + level) / 2, degrees)) * math.sqrt(total)
+    return mean - center - half, mean - center + half
 
 
 def probability_best(groups: Sequence[Sequence[float]], mode: str) -> list[float]:
@@ -62,6 +51,8 @@ def probability_best(groups: Sequence[Sequence[float]], mode: str) -> list[float
         groups: values of each candidate.
         mode: 'max' or 'min'.
     """
+    from scipy import stats
+
     sign = 1.0 if mode == "max" else -1.0
     known = [index for index, values in enumerate(groups) if len(values) > 1]
     found = [math.nan] * len(groups)
@@ -74,7 +65,7 @@ def probability_best(groups: Sequence[Sequence[float]], mode: str) -> list[float
         for other in known:
             if other != index:
                 center, scale = means[other]
-                weights = weights * t_cdf((at - sign * center) / scale, len(groups[other]) - 1)
+                weights = weights * stats.t.cdf((at - sign * center) / scale, len(groups[other]) - 1)
         found[index] = float(weights.sum())
         found[index] /= float((np.cos(angles) ** (degrees - 1)).sum())
     total = sum(found[index] for index in known)

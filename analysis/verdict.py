@@ -28,6 +28,12 @@ def answer(found: Comparison) -> list[str]:
     whole, without = found.candidates[WITH], found.candidates[WITHOUT]
     gain, what = found.gain, found.modality
     lines = [_decision(found)]
+    if found.over_seeds is not None:
+        over, (ours, theirs) = found.over_seeds, found.over_seeds.seeds
+        lines.append(
+            f"gain of {what} over seeds: {_signed(over.gain)} test {found.metric} (means of {ours} and {theirs} seeds, "
+            "each tested once; Welch's interval)"
+        )
     lines.append(
         f"gain of {what}: {_signed(gain)} {found.metric} on {len(found.ids):,} samples of {found.split} "
         f"({whole.name} {whole.row['family']} {whole.value:.4f}, {without.name} {without.row['family']} "
@@ -45,7 +51,7 @@ def answer(found: Comparison) -> list[str]:
     lines.append(f"price: {_prices(found)}")
     if found.budget is not None:
         lines.append(f"each group had {found.budget:.1f} device-seconds of search, as much as the cheapest took in all")
-    if found.split == "val":
+    if found.split == "val" and found.over_seeds is None:
         lines.append(
             "caution: trials and epochs were chosen on these samples, which flatters all groups; "
             "`mmtune confirm` trains the finalists on fresh seeds and tests each once"
@@ -54,7 +60,7 @@ def answer(found: Comparison) -> list[str]:
 
 
 def _decision(found: Comparison) -> str:
-    gain, what, family = found.gain, found.modality, found.candidates[WITH].row["family"]
+    gain, what, family = found.decisive, found.modality, found.candidates[WITH].row["family"]
     if gain.low > 0 and gain.gain >= found.worth:
         how = "" if found.interaction is None else f", {_interaction(found.interaction)}"
         return f"yes: {what} is part of the meaning{how}. Take {found.candidates[WITH].name} ({family})"
@@ -75,6 +81,11 @@ def _decision(found: Comparison) -> str:
 def _missing(found: Comparison) -> str:
     """What would decide an open question."""
     seeds = "more seeds: mmtune confirm"
+    if found.over_seeds is not None:
+        needed, have = found.over_seeds.needed, min(found.over_seeds.seeds)
+        if needed is None or needed > _TOO_MANY * have:
+            return f"the difference is too small for {have} seeds"
+        return f"about {max(1, needed - have)} more seeds would decide"
     if found.needed is None or found.needed > _TOO_MANY * len(found.ids):
         return f"the difference is too small for these {len(found.ids):,} samples; {seeds}"
     return f"about {found.needed - len(found.ids):,} more samples would decide, or {seeds}"

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 
 from analysis.compare import compare
 from analysis.compared import agreement, candidate_table, class_gains, won_samples, write_comparison
@@ -118,6 +119,26 @@ def test_studies_of_one_family_each_are_compared_together(tmp_path):
     found = compare([one, two])
     assert (found.candidates["without"].name, found.candidates["with"].name) == ("one/t0000", "two/t0000")
     assert found.over_alone is None and agreement(found) is None
+
+
+def test_over_seeds_the_finalists_decide(tmp_path):
+    right = np.random.default_rng(1).random(400) < 0.7
+    trials = [(family, right, 1.0) for family in ("text", "fusion") for _ in range(4)]
+    study = write_study(tmp_path / "s", trials)
+    rows = records.read_rows(study / "trials.csv")
+    texts, fused = [0.70, 0.72, 0.71, 0.69], [0.76, 0.74, 0.77, 0.75]
+    for row, test in zip(rows, texts + fused, strict=True):
+        row |= {"finalist": f"demo/t000{row['family'] == 'fusion':d}", "test_accuracy": test}
+    (study / "trials.csv").write_text(records.csv_text(list(rows[0]), rows))
+    info = json.loads((study / "study.json").read_text())
+    (study / "study.json").write_text(json.dumps({**info, "params": ["family", "finalist"]}))
+    found = compare(study)
+    welch = scipy.stats.ttest_ind(fused, texts, equal_var=False).confidence_interval(0.95)
+    assert found.over_seeds.gain.gain == pytest.approx(0.05)
+    assert (found.over_seeds.gain.low, found.over_seeds.gain.high) == pytest.approx((welch.low, welch.high))
+    assert found.gain.gain == 0  # on the samples of validation there is nothing between them
+    assert answer(found)[0].startswith("yes: image is part of the meaning")
+    assert "means of 4 and 4 seeds" in answer(found)[1]
 
 
 def test_what_is_missing_is_said(tmp_path):

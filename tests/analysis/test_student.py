@@ -1,4 +1,4 @@
-"""Student's t against its closed forms and against scipy; which mean is best against what can be worked out by hand."""
+"""Intervals of means against scipy; which mean is best against what can be worked out by hand."""
 
 import math
 
@@ -6,21 +6,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from analysis.student import interval, probability_best, t_cdf, t_quantile
-
-
-@pytest.mark.parametrize("degrees", [1, 2, 3, 4, 7, 30])
-def test_the_distribution_is_scipys(degrees):
-    t = np.linspace(-40, 40, 801)
-    np.testing.assert_allclose(t_cdf(t, degrees), stats.t.cdf(t, degrees), atol=1e-14)
-    for probability in (0.001, 0.3, 0.8, 0.975):
-        assert t_quantile(probability, degrees) == pytest.approx(stats.t.ppf(probability, degrees), rel=1e-9)
-
-
-def test_one_and_two_degrees_have_closed_forms():
-    t = np.array([-3.0, -0.2, 0.0, 1.0, 50.0])
-    np.testing.assert_allclose(t_cdf(t, 1), 0.5 + np.arctan(t) / np.pi, atol=1e-15)
-    np.testing.assert_allclose(t_cdf(t, 2), 0.5 + t / (2 * np.sqrt(2 + t * t)), atol=1e-15)
+from analysis.student import difference_interval, interval, probability_best
 
 
 def test_the_interval_is_the_classical_one():
@@ -29,6 +15,13 @@ def test_the_interval_is_the_classical_one():
     assert interval(values) == pytest.approx(expected)
     assert all(math.isnan(end) for end in interval([0.7]))
     assert interval([0.5, 0.5, 0.5]) == pytest.approx((0.5, 0.5))
+
+
+def test_a_difference_has_welchs_interval():
+    one, other = [0.80, 0.82, 0.81, 0.85], [0.75, 0.79]
+    expected = stats.ttest_ind(one, other, equal_var=False).confidence_interval(0.95)
+    assert difference_interval(one, other) == pytest.approx((expected.low, expected.high))
+    assert all(math.isnan(end) for end in difference_interval(one, [0.7]))
 
 
 def test_two_finalists_of_two_seeds():
