@@ -58,7 +58,7 @@ class Batch:
     @property
     def size(self) -> int:
         """B."""
-        return len(self.labels)
+        return self.labels.shape[0]
 
     def features(self, modality: str) -> Tensor | None:
         """What a locked encoder gave for 'text' or 'image', where the batch carries it."""

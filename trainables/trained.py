@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from trainables.batch import Batch, ModelOutput, modality_fields
 from trainables.checkpoint import BEST, load_checkpoint, load_locked, load_model
@@ -139,7 +139,8 @@ class Trained:
             found["categories"] = torch.from_numpy(category_codes(inputs.categorical, self.facts.categorical))
         if "graph" in reads and inputs.neighbours is not None:
             found["neighbours"], _ = pad_rows([nodes + 1 for nodes in inputs.neighbours])
-        return Batch(**found, labels=torch.zeros(len(inputs.ids)), ids=list(inputs.ids)).to(self.device)
+        labels = no_labels(self.task, len(inputs.ids))
+        return Batch(**found, labels=labels, ids=list(inputs.ids)).to(self.device)
 
     @torch.inference_mode()
     def with_features(self, batch: Batch) -> Batch:
@@ -202,6 +203,13 @@ class Trained:
             assert scale is not None
             return scale.restored(values.numpy())[:, 0]
         return (values.softmax(dim=1) if self.task.kind == "multiclass" else values.sigmoid()).numpy()
+
+
+def no_labels(task: Task, size: int) -> Tensor:
+    """What stands for the labels of ``size`` rows that have none: a family may compute a loss of them."""
+    if task.kind == "multilabel":
+        return torch.zeros(size, task.num_outputs)
+    return torch.zeros(size, dtype=torch.int64 if task.kind == "multiclass" else torch.float32)
 
 
 def load_trained(folder: Path, *, device: str = "auto") -> Trained:

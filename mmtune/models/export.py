@@ -1,4 +1,4 @@
-"""Exports a trained model: a folder that loads elsewhere without its data, its encoders installed, or a network.
+"""Exports a trained model: a folder that loads without its data, its encoders installed, or a network; or ONNX.
 
 config.yaml, model.json, best.safetensors and tokenizer.json are those of the trained folder; what the export adds is
 listed in trainables/exported.py. The folder is loaded and compared before it gets its name.
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmtune.models.card import card, folder_use
+from mmtune.models.onnxfolder import check_packages, write_onnx_folder
 from mmtune.models.reference import ModelRef
 from trainables.exported import CARD, DRAWN, ENCODERS, write_manifest
 from trainables.files import write_atomic
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from trainables.trained import Trained
 
-FORMATS = ("folder",)
+FORMATS = ("folder", "onnx")
 _TRAINED = (CONFIG, FACTS, TOKENIZER, "best.safetensors")
 
 
@@ -54,17 +55,24 @@ def export_model(ref: ModelRef, to: Path, *, format: str = "folder") -> Exported
         format: one of ``FORMATS``.
 
     Raises:
-        ValueError: an unknown format, something in the way, or a model or an encoder that cannot be loaded.
+        ValueError: an unknown format, something in the way, a model or an encoder that cannot be loaded, or that
+            cannot be written in the format.
     """
     if format not in FORMATS:
         raise ValueError(f"--format: {unknown(format, FORMATS)}")
     check_free(to)
+    if format == "onnx":
+        check_packages()
     from trainables.trained import load_trained
 
     trained = load_trained(ref.folder, device="cpu")
     with _replacing_folder(to) as folder:
-        write_folder(trained, folder)
-        write_atomic(folder / CARD, card(ref, trained, name=ref.name, use=folder_use(trained)))
+        if format == "onnx":
+            use = write_onnx_folder(trained, folder)
+        else:
+            write_folder(trained, folder)
+            use = folder_use(trained)
+        write_atomic(folder / CARD, card(ref, trained, name=ref.name, use=use))
     files = [path for path in to.rglob("*") if path.is_file()]
     return Exported(to, len(files), sum(path.stat().st_size for path in files))
 

@@ -81,6 +81,8 @@ def _of_study(path: Path, trial: str) -> ModelRef:
 def _checked(model: ModelRef) -> ModelRef:
     if not (model.folder / FACTS).is_file():
         raise ValueError(f"{model.name}: has no model: it ended before its first epoch was over")
+    if (model.folder / "model.onnx").is_file():
+        raise ValueError(f"{model.name}: is for onnxruntime (--format onnx); mmtune reads what --format folder exports")
     if not (model.folder / WEIGHTS).is_file():
         raise ValueError(
             f"{model.name}: its weights were not kept (the study's `keep:`); "

@@ -98,6 +98,15 @@ def test_numbers_categories_and_graph_come_from_the_folder(toy, tmp_path):
     assert facts.num_nodes == 9
 
 
+@pytest.mark.slow
+def test_a_family_that_computes_losses_answers_rows_without_labels(toy, tmp_path):
+    for at, given in enumerate(({}, {"target": "many", "objective": "val_ap_micro"})):
+        _, written = trained_on(toy, tmp_path / str(at), "flava", model={"unimodal_heads": True}, **given)
+        rows = np.flatnonzero(load_table(DatasetRef("toy")).split == "val")
+        logits = logits_of(load_trained(tmp_path / str(at)), rows)
+        np.testing.assert_allclose(logits, np.array(written["logits"].to_pylist()), rtol=1e-3, atol=1e-4)
+
+
 def test_a_regression_answers_in_its_own_unit(toy, tmp_path):
     _, written = trained_on(toy, tmp_path, "text", target="number", objective="val_rmse")
     trained = load_trained(tmp_path)

