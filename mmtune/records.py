@@ -19,11 +19,9 @@ The folder is the API between running (``mmtune``) and reading (``analysis``)::
 from __future__ import annotations
 
 import csv
-import errno
 import io
 import json
 import math
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +31,7 @@ from typing import Any, Literal, TypeVar
 
 from mmtune.info import read_info
 from trainables.clock import PARTS
-from trainables.files import append, write_atomic
+from trainables.files import append, drop_torn_line, write_atomic
 
 Row = TypeVar("Row", bound=Mapping[str, Any])
 STORAGE = "studies"  # where study folders are looked for, and made, unless a user says otherwise
@@ -205,31 +203,6 @@ def find_study(name_or_path: str | Path) -> Path:
     return path
 
 
-def check_there(path: Path) -> None:
-    """Returns if this part of a study is still there.
-
-    Raises:
-        OSError: it is gone: what is written now would begin another study in its place, or below a mount point.
-    """
-    if not path.exists():
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
-
-
-def is_finished(info: Mapping[str, Any], states: Mapping[str, int]) -> bool:
-    """Whether a study is over: its last session ended well, some trial has a result, and its budget of trials is spent.
-
-    Args:
-        info: study.json.
-        states: number of trials in each.
-    """
-    total, sessions = info["budget"]["trials"], info["sessions"]
-    if total is None or (sessions and sessions[-1].get("error")):
-        return False
-    over = sum(states.get(state, 0) for state in ENDED)
-    has_result = any(states.get(state) for state in (COMPLETE, PRUNED))
-    return has_result and over == sum(states.values()) and over - len(info.get("retried", ())) >= total
-
-
 # --- writing ------------------------------------------------------------------------------------
 def write_json(path: Path, value: Any) -> None:
     """Replaces ``path`` as a whole by ``value`` in JSON, keys in order."""
@@ -283,13 +256,6 @@ class CsvAppender:
             return
         line = csv_text(self.columns, [row]).split("\n", 1)[1]
         append(self.path, line.encode())
-
-
-def drop_torn_line(path: Path) -> None:
-    """Cuts a last line without its newline, which a kill left behind; does nothing if there is none."""
-    data = path.read_bytes() if path.exists() else b""
-    if data and not data.endswith(b"\n"):
-        write_atomic(path, data[: data.rfind(b"\n") + 1])
 
 
 # --- reading ------------------------------------------------------------------------------------

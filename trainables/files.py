@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import stat
@@ -72,6 +73,23 @@ def append(path: str | Path, data: bytes) -> None:
             raise OSError(error.errno, os.strerror(error.errno or 0), str(path)) from None
     finally:
         os.close(handle)
+
+
+def drop_torn_line(path: Path) -> None:
+    """Cuts a last line without its newline, which a kill left behind; does nothing if there is none."""
+    data = path.read_bytes() if path.exists() else b""
+    if data and not data.endswith(b"\n"):
+        write_atomic(path, data[: data.rfind(b"\n") + 1])
+
+
+def check_there(path: Path) -> None:
+    """Returns if ``path`` is there.
+
+    Raises:
+        OSError: it is gone: what is written now would begin another in its place, or below a mount point.
+    """
+    if not path.exists():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
 
 
 def checksum(path: Path) -> str:

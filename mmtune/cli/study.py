@@ -246,8 +246,9 @@ def status(study: StudyName) -> None:
     from analysis.studies import load_studies, study_cost
     from mmtune.filling import read_fillings
     from mmtune.info import read_info
-    from mmtune.records import is_finished
+    from mmtune.study.budget import is_finished
     from mmtune.study.lock import lock_owner
+    from mmtune.study.mend import damaged_lines
 
     folder = open_study(find_study(study))
     owner, info, cost = lock_owner(folder), read_info(folder.info), study_cost(folder.root)
@@ -266,6 +267,9 @@ def status(study: StudyName) -> None:
     typer.echo(f"  idle         {cost.idle_hours:.4f} device-hours, of slots that started, waited and ended")
     for filling in read_fillings(folder.filling) if owner else ():
         typer.echo(f"  filling      {filling}")
+    for path in (folder.reports, folder.trials):
+        if count := damaged_lines(path):
+            typer.echo(f"  damaged      {path.name}: {count} lines left out; resume fills them in again")
     _print_trials(table, folder.root)
     error = info["sessions"][-1].get("error") if info["sessions"] and owner is None else None
     if error:

@@ -22,7 +22,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from mmtune import records
-from trainables.files import append, write_atomic
+from trainables.files import append, drop_torn_line, write_atomic
 
 _RETRY_OF = "retry_of"  # user attribute: the trial whose parameters are tried again
 
@@ -94,6 +94,9 @@ class Journal:
         path: the file; None keeps the study in memory.
         name: of the study.
         objectives: metric and mode of each.
+
+    Raises:
+        ValueError: the file is damaged.
     """
 
     def __init__(self, path: Path | None, *, name: str, objectives: Sequence[tuple[str, str]]) -> None:
@@ -101,17 +104,21 @@ class Journal:
         if path is None:
             backend = _Memory()
         else:
-            records.drop_torn_line(path)
+            drop_torn_line(path)
             backend = _File(path)
-        self._storage = _Storage(backend)
         ways = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
         directions = [ways[mode] for _, mode in objectives]
-        self._study = optuna.create_study(
-            study_name=name, storage=self._storage, directions=directions, load_if_exists=True
-        )
+        try:
+            self._storage = _Storage(backend)
+            self._study = self._opened(name, directions)
+        except OSError:
+            raise
+        except Exception as error:  # whatever Optuna meets in lines that are not its own
+            raise ValueError(f"{path}: is damaged; the study cannot go on without it ({error})") from None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self._study.set_metric_names([metric for metric, _ in objectives])
+            if self._study.metric_names != [metric for metric, _ in objectives]:
+                self._study.set_metric_names([metric for metric, _ in objectives])
         self._study_id = self._storage.get_study_id_from_name(name)
 
     # --- proposals ----------------------------------------------------------------------------------
@@ -176,6 +183,13 @@ class Journal:
         self._storage.paused.discard(number)
         self._study.tell(number, values, state=state)
 
+    def _opened(self, name: str, directions: Sequence[StudyDirection]) -> optuna.Study:
+        """The study in the storage; only one that is not there yet is written."""
+        try:
+            return optuna.load_study(study_name=name, storage=self._storage)
+        except KeyError:
+            return optuna.create_study(study_name=name, storage=self._storage, directions=directions)
+
     def _id(self, number: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
 
@@ -185,7 +199,7 @@ def take_back_ends(path: Path, numbers: Collection[int]) -> None:
 
     Optuna changes no trial that is over. The journal has one study, in which a trial's id is its number.
     """
-    records.drop_torn_line(path)
+    drop_torn_line(path)
     lines = path.read_bytes().splitlines(keepends=True) if numbers else []
     kept = [line for line in lines if not _is_end(json.loads(line), numbers)]
     if len(kept) < len(lines):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from mmtune import records
 
 if TYPE_CHECKING:
     from mmtune.search.trials import Trials
@@ -37,3 +40,18 @@ class Account:
         """Whether a limit on time is reached; the number of trials is the searcher's to count."""
         left = self.seconds_left(devices=1)
         return left is not None and left <= 0
+
+
+def is_finished(info: Mapping[str, Any], states: Mapping[str, int]) -> bool:
+    """Whether a study is over: its last session ended well, some trial has a result, and its budget of trials is spent.
+
+    Args:
+        info: study.json.
+        states: number of trials in each.
+    """
+    total, sessions = info["budget"]["trials"], info["sessions"]
+    if total is None or (sessions and sessions[-1].get("error")):
+        return False
+    over = sum(states.get(state, 0) for state in records.ENDED)
+    has_result = any(states.get(state) for state in (records.COMPLETE, records.PRUNED))
+    return has_result and over == sum(states.values()) and over - len(info.get("retried", ())) >= total

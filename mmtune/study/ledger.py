@@ -16,7 +16,7 @@ from mmtune.search.trials import TrialRecord, Trials
 from mmtune.slots.messages import Spent
 from mmtune.spec.search_spec import SearchSpec
 from mmtune.study.tensorboard import EventFiles, Kind, param_kinds
-from trainables.files import write_atomic
+from trainables.files import check_there, write_atomic
 
 _TIME_COLUMNS = (*records.SUMS, records.ALONE)
 _COST_COLUMNS = (*_TIME_COLUMNS, records.DEVICE, "samples_per_second", *records.PEAKS, *records.TRIAL_FACTS)
@@ -56,7 +56,7 @@ class Ledger:
         self._lines: dict[str, str] = {}  # of trials.csv by trial, as long as they have not changed
         self._load()
         if folder.changes.exists():  # of a session that was killed
-            self._write_trials()
+            self.write_trials()
 
     def start(self, trial: str, params: Mapping[str, Any], *, until: int | None = None) -> TrialRecord:
         """A trial begins, or goes on from where it was paused or cut short, up to the epoch ``until``."""
@@ -150,7 +150,7 @@ class Ledger:
         """Flushes and closes the TensorBoard files; trials.csv has all."""
         self._events.close()
         if self._num_changes:
-            self._write_trials()
+            self.write_trials()
 
     def _load(self) -> None:
         cells = records.read_trials(self.folder)
@@ -178,12 +178,13 @@ class Ledger:
         self._lines.pop(trial, None)
         self._num_changes += 1
         if self._num_changes * _ROWS_A_CHANGE >= len(self.trials):
-            self._write_trials()
+            self.write_trials()
         else:
-            records.check_there(self.folder.root)
+            check_there(self.folder.root)
             self._changes.append(self.row(self.trials[trial]))
 
-    def _write_trials(self) -> None:
+    def write_trials(self) -> None:
+        """Replaces trials.csv by what is known."""
         names = sorted(self.trials)
         rows = {name: self.row(self.trials[name]) for name in names if name not in self._lines}
         known = set(self._columns)
@@ -193,7 +194,7 @@ class Ledger:
             self._columns = [*records.TRIAL_COLUMNS, *self.params, *metrics, *_COST_COLUMNS, *_LAST_COLUMNS]
         header, *lines = records.csv_text(self._columns, list(rows.values())).splitlines(keepends=True)
         self._lines |= dict(zip(rows, lines, strict=True))
-        records.check_there(self.folder.root)
+        check_there(self.folder.root)
         write_atomic(self.folder.trials, "".join([header, *(self._lines[name] for name in names)]))
         self.folder.changes.unlink(missing_ok=True)  # a kill before this leaves rows there that trials.csv has too
         self._changes, self._num_changes = records.CsvAppender(self.folder.changes), 0

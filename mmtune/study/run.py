@@ -23,11 +23,13 @@ from mmtune.records import StudyFolder
 from mmtune.slots.cluster import cluster_nodes, local_nodes, nodes_of, quiet, ray_session, starts_local
 from mmtune.spec.confirm import confirming_name
 from mmtune.spec.search_spec import SearchSpec, load_spec
+from mmtune.study.budget import is_finished
 from mmtune.study.checks import fit_to_data, open_pictures
 from mmtune.study.create import create_study, new_folder
 from mmtune.study.extend import extended, write_extended
 from mmtune.study.keeping import clear_finished
 from mmtune.study.lock import study_lock
+from mmtune.study.mend import mend_tables
 from mmtune.study.place import settle_data
 from mmtune.study.plan import count_slots, make_plan
 from mmtune.study.retry import reopen_failed
@@ -112,6 +114,7 @@ def run_study(
     with study_lock(folder):
         info = read_info(folder.info)
         spec = load_spec(folder.spec)
+        mend_tables(folder, spec, info, say or (lambda line: None))
         if overrides:
             spec = extended(folder, spec, overrides)
             write_extended(folder, spec, info)
@@ -135,7 +138,6 @@ def run_study(
         with ray_session(address), stop_signals() as interrupted:
             slots, _ = count_slots(spec, cluster_nodes())
             info["sessions"].append({"started": records.now(), "pid": os.getpid(), "slots": slots})
-            records.write_json(folder.info, info)
             session = Session(folder, spec, info, slots=slots, interrupted=interrupted, began=began, say=say)
             ending = session.run(run_tuner)
         with suppress(OSError):  # the session has said so, and what it took until then is there
@@ -153,4 +155,4 @@ def _retry_failed(folder: StudyFolder, spec: SearchSpec, info: dict[str, Any], s
 def _is_finished(folder: StudyFolder, info: dict[str, Any]) -> bool:
     """Whether the ledger says that nothing is left to do: no reason to start Ray."""
     states = Counter(row["state"] for row in records.read_trials(folder))
-    return records.is_finished(info, states)
+    return is_finished(info, states)

@@ -21,7 +21,7 @@ from mmtune.study.keeping import Collector
 from mmtune.study.ledger import Ledger
 from mmtune.study.screen import Screen
 from mmtune.study.tensorboard import param_kinds
-from trainables.files import write_atomic
+from trainables.files import check_there, write_atomic
 
 if TYPE_CHECKING:
     from mmtune.search.journal import Journal
@@ -130,7 +130,7 @@ class Session:
         self.book_idle()
         entry = self._info["sessions"][-1]
         entry |= {"seconds": self.account.session_seconds(), "idle_device_seconds": self._idle}
-        records.check_there(self.folder.spec)
+        check_there(self.folder.spec)
         records.write_json(self.folder.info, self._info)
 
     def pool_closed(self, spent: Spent | None) -> None:
@@ -166,7 +166,7 @@ class Session:
 
     def job(self, trial: str, params: dict[str, Any]) -> TrialJob:
         """What a slot's workers get; writes the trial's config.yaml."""
-        records.check_there(self.folder.spec)
+        check_there(self.folder.spec)
         config = self.spec.trial_config(params, self._data_dir).to_dict()
         folder = self.folder.trial(trial)
         write_atomic(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
@@ -206,7 +206,7 @@ class Session:
         return journal
 
     def _retry(self, journal: Journal) -> None:
-        """Has the failures that ended the last session proposed again, under new numbers."""
+        """Has the failures that ended the last session proposed again, under new numbers; writes that one has begun."""
         most, trials = self.spec.resources.max_equal_failures, self.ledger.trials
         for trial in to_retry(trials.values(), most_equal=most, retried=journal.retried()):
             journal.retry(records.trial_number(trial.trial))

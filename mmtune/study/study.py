@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmtune import records
 from mmtune.info import read_info
 from mmtune.records import StudyFolder
+from mmtune.study.budget import is_finished
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,7 +56,7 @@ class Study:
     @property
     def is_finished(self) -> bool:
         """Whether the budget of trials is spent, so that nothing is left to resume; never with one of hours alone."""
-        return records.is_finished(read_info(self._folder.info), self.cost.states)
+        return is_finished(read_info(self._folder.info), self.cost.states)
 
     @property
     def cost(self) -> StudyCost:

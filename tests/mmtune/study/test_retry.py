@@ -11,6 +11,7 @@ from mmtune.records import read_json
 from mmtune.search.journal import Journal, take_back_ends
 from mmtune.space.optuna_names import suggest
 from mmtune.spec.search_spec import load_spec
+from mmtune.study import budget
 from mmtune.study.create import create_study
 from mmtune.study.ledger import open_ledger
 from mmtune.study.retry import reopen_failed
@@ -87,7 +88,7 @@ def test_a_study_whose_failures_are_tried_again_is_not_finished(study):
 
     def is_finished():
         states = [row["state"] for row in records.read_csv(study.trials)]
-        return records.is_finished(info, {state: states.count(state) for state in states})
+        return budget.is_finished(info, {state: states.count(state) for state in states})
 
     assert is_finished()
     assert reopen_failed(study, SPEC, info) == ["t0001", "t0004"] and not is_finished()
