@@ -1,4 +1,4 @@
-"""A picture of samples beside their augmented copies."""
+"""Pictures of samples: beside their augmented copies, or beside what models said of them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import re
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trainables.files import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _WORDS = 60  # characters a line
 
@@ -25,13 +28,7 @@ def write_preview(examples: Sequence[Any], path: Path, *, title: str) -> None:
     Raises:
         ValueError: a file type that cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    known = FigureCanvasAgg(Figure()).get_supported_filetypes()
-    if path.suffix.lstrip(".").lower() not in known:
-        raise ValueError(f"--out {path}: write .png, .pdf or .svg")
-    figure = Figure(figsize=(11, 1.5 * len(examples) + 0.6), layout="constrained")
+    figure = _figure(path, rows=len(examples), width=11)
     figure.suptitle(title)
     axes = figure.subplots(len(examples), 4, squeeze=False, width_ratios=[1, 3, 1, 3])
     for row, example in zip(axes, examples, strict=True):
@@ -39,8 +36,33 @@ def write_preview(examples: Sequence[Any], path: Path, *, title: str) -> None:
             axis.axis("off")
         _draw(row[0], row[1], example.image, example.text)
         _draw(row[2], row[3], example.augmented_image, marked(example.text, example.augmented_text))
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=110, format=path.suffix.lstrip(".").lower())
+    _save(figure, path)
+
+
+def write_samples(
+    texts: Sequence[str], images: Sequence[Any], told: Sequence[Sequence[str]], path: Path, *, title: str
+) -> None:
+    """Draws a row a sample: picture, text, and lines about it.
+
+    Args:
+        texts: one a sample.
+        images: (S, S, 3) uint8 each, or None.
+        told: lines a sample.
+        path: a .png, .pdf or .svg file.
+        title: of the picture.
+
+    Raises:
+        ValueError: a file type that cannot be written.
+    """
+    figure = _figure(path, rows=len(texts), width=9)
+    figure.suptitle(title)
+    axes = figure.subplots(len(texts), 3, squeeze=False, width_ratios=[1, 3, 2])
+    for row, text, image, lines in zip(axes, texts, images, told, strict=True):
+        for axis in row:
+            axis.axis("off")
+        _draw(row[0], row[1], image, text)
+        row[2].text(0, 0.5, "\n".join(lines).replace("$", r"\$"), va="center", fontsize=9)
+    _save(figure, path)
 
 
 def marked(before: str | None, after: str | None) -> str | None:
@@ -51,6 +73,21 @@ def marked(before: str | None, after: str | None) -> str | None:
     if len(old) != len(new):
         return after
     return "".join(part if part == was else f"[{part}]" for was, part in zip(old, new, strict=True))
+
+
+def _figure(path: Path, *, rows: int, width: float) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    known = FigureCanvasAgg(Figure()).get_supported_filetypes()
+    if path.suffix.lstrip(".").lower() not in known:
+        raise ValueError(f"--out {path}: write .png, .pdf or .svg")
+    return Figure(figsize=(width, 1.5 * rows + 0.6), layout="constrained")
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110, format=path.suffix.lstrip(".").lower())
 
 
 def _draw(image_axis: Any, text_axis: Any, image: Any, text: str | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,7 +11,11 @@ from mmtune.cli.arguments import Cost, Metric, Studies, StudyName
 from mmtune.cli.output import print_table
 from mmtune.records import find_study
 
+if TYPE_CHECKING:
+    from analysis.compare import Comparison
+
 app = typer.Typer()
+_DRAWN = 12  # samples in a picture
 
 
 @app.command("best", epilog="Example: mmtune best studies/demo-openclipart --export best.yaml")
@@ -103,7 +107,28 @@ def compare_verb(
         typer.echo(line)
     if out is not None:
         write_comparison(Path(out), found, said)
+        _draw_won(paths, found, Path(out))
         typer.echo(f"written: {out}")
+
+
+def _draw_won(paths: list[Path], found: Comparison, folder: Path) -> None:
+    """The first samples that only the model with the modality gets right, with picture and text."""
+    from analysis.compare import WITH
+    from analysis.compared import won_samples
+    from analysis.studies import study_folders
+    from mmtune.models.pictures import draw_samples
+    from mmtune.models.reference import find_model
+
+    won, row = won_samples(found), found.candidates[WITH].row
+    if won is None or won.empty:
+        return
+    ref = find_model(study_folders(paths)[str(row.at["study"])].trial(str(row.at["trial"])))
+    title = f"{len(won)} samples that only {ref.name} gets right"
+    try:
+        names = {"said_without": f"without {found.modality}", "said_alone": f"{found.modality} alone"}
+        draw_samples(ref, won.head(_DRAWN).rename(columns=names), folder / "samples.png", title=title)
+    except ValueError as error:  # the tables stand without the data
+        typer.echo(f"note: no picture of the samples: {error}")
 
 
 @app.command("report", epilog="Example: mmtune report studies/demo-openclipart")

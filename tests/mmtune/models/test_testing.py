@@ -9,6 +9,7 @@ import pytest
 import sklearn.metrics
 import yaml
 
+from mmtune.models.pictures import draw_samples
 from mmtune.models.reference import find_model
 from mmtune.models.testing import WHOLE, evaluate_model, looks_at_test
 from trainables.config import TrialConfig
@@ -160,3 +161,16 @@ def test_what_cannot_be_is_refused_in_one_line(model, tmp_path):
             evaluate_model(ref, out=tmp_path / "out", **given)
         assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_samples_are_drawn_from_the_data_that_the_model_was_trained_on(model, tmp_path):
+    ref, samples = find_model(model / "trained"), pd.DataFrame({"id": ["val-100", "test-203"], "label": ["food", "$x"]})
+    draw_samples(ref, samples, tmp_path / "samples.svg", title="two")
+    drawn = (tmp_path / "samples.svg").read_text()
+    rows = pd.read_csv(model / "data" / "rows.csv").set_index("id")
+    for id in samples["id"]:
+        assert f"<!-- {rows.loc[id, 'title']} -->" in drawn
+    assert "label: food" in drawn
+    with pytest.raises(ValueError, match="has no row nobody any more"):
+        draw_samples(ref, pd.DataFrame({"id": ["nobody"]}), tmp_path / "none.svg", title="none")
+    assert not (tmp_path / "none.svg").exists()
