@@ -1,4 +1,4 @@
-"""``mmtune.run``, ``mmtune.resume`` and ``mmtune.open``: the verbs of the same names, for Python.
+"""``mmtune.run``, ``resume``, ``open`` and ``load_model``: what the verbs do, for Python.
 
 What is wrong is an exception with the message that the command line prints. Nothing is printed unless asked, and
 nothing ends the process. docs/python.md shows them.
@@ -20,6 +20,7 @@ from mmtune.spec.shipped import find_search_file
 from mmtune.study.study import Study
 
 if TYPE_CHECKING:
+    from mmtune.models.model import Model
     from mmtune.study.run import Say, Watching
     from mmtune.study.session import Ending
 
@@ -126,6 +127,26 @@ def open(study: str | Path) -> Study:
         ValueError: there is no such folder, or it is not a study.
     """
     return Study(open_study(find_study(study)))
+
+
+def load_model(model: str | Path | Study, *, device: str = "auto") -> Model:
+    """The trained model that ``model`` means.
+
+    Args:
+        model: ``STUDY/t0007``, a study (its best trial), or the folder of a trained or exported one.
+        device: 'auto', 'cpu' or 'gpu'.
+
+    Raises:
+        ValueError: there is none, its weights were not kept, or an encoder that it needs is not there or is another.
+    """
+    from mmtune.models.model import Model
+    from mmtune.models.reference import find_model
+
+    ref = find_model(model.path if isinstance(model, Study) else model)
+    with _silent_imports():
+        from trainables.trained import load_trained
+
+        return Model(ref, load_trained(ref.folder, device=device))
 
 
 def _spec(search: str | Path | Mapping[str, Any] | SearchSpec, overrides: list[str], name: str | None) -> SearchSpec:

@@ -46,5 +46,5 @@ def test_it_runs_as_written(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     shown, kept = outputs(tmp_path / "run.ipynb"), outputs(NOTEBOOK)
     assert [kinds(parts) for parts in shown] == [kinds(parts) for parts in kept]  # and nothing on stderr
-    assert sum("image/png" in kinds(parts) for parts in shown) >= 2 and "text/html" in kinds(shown[0])
+    assert sum("image/png" in kinds(parts) for parts in shown) >= 3 and "text/html" in kinds(shown[0])
     assert (tmp_path / "studies" / "three-families" / "trials.csv").is_file()
