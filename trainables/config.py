@@ -157,7 +157,7 @@ class TrialConfig(Section):
     device: Literal["auto", "cpu", "gpu"] = "auto"
     """What trains; auto: a GPU where there is one. In a study it follows resources.gpus_per_worker."""
     workers: int = Field(1, ge=1)
-    """Ranks that train together, which `mmtune train` starts on one machine. In a study it is resources.workers."""
+    """Ranks that train together, which `mmtune train` starts here or on a cluster. In a study: resources.workers."""
     threads: int | None = Field(None, ge=1)
     """CPU threads of each worker; null: all there are. In a study it follows resources.cpus_per_worker."""
     max_text_len: int = Field(128, ge=2, le=8192)

@@ -80,6 +80,7 @@ def train(
     ranks: Ranks | None = None,
     report: Callable[[Row], bool] = lambda row: False,
     known_epoch: int | None = None,
+    tell: Callable[[str, int, int], None] = lambda what, done, total: None,
 ) -> Outcome:
     """Trains one configuration, or goes on where its last checkpoint in ``folder`` stands.
 
@@ -90,6 +91,7 @@ def train(
         report: called on rank 0 after each epoch with its row; True stops the trial.
         known_epoch: epochs whose rows the caller has; later ones in the checkpoint are reported again.
             None: all of them.
+        tell: called on rank 0 after each optimiser step: which epoch, rows trained, rows of all; it must be quick.
 
     Returns:
         The outcome, the same on every rank.
@@ -103,6 +105,8 @@ def train(
     ranks = ranks or Ranks(device=best_device(config.device))
     try:
         state = setup(config, folder=folder, ranks=ranks)
+        if ranks.rank == 0:
+            state.tell = tell
         return outcome(state, fit(state, report=report, known_epoch=known_epoch))
     except torch.cuda.OutOfMemoryError as error:
         if ranks.world > 1:
@@ -285,7 +289,7 @@ def train_epoch(state: State, epoch: int) -> Trained:
     steps = [(rows, step.micro_batches(state, rows)) for rows in step.epoch_batches(state.config, state.data, epoch)]
     parts = [part for _, micro in steps for part in micro]
     loaded = ahead(lambda part: step.load(state, part, epoch), parts, depth=state.depth)
-    num_bad = torch.zeros((), device=ranks.device)
+    num_bad, total = torch.zeros((), device=ranks.device), sum(len(rows) for rows, _ in steps)
     for index, (step_rows, micro) in enumerate(steps):
         step.begin_step(state, (epoch - 1) * state.steps_per_epoch + index)
         state.optimizer.zero_grad(set_to_none=True)
@@ -297,6 +301,7 @@ def train_epoch(state: State, epoch: int) -> Trained:
             tally.add(terms, clean_logits, batch)
         num_bad += step.take_step(state)
         num_rows += len(step_rows)
+        state.tell(f"epoch {epoch}/{state.config.epochs}", num_rows, total)
         if ranks.device.type == "cpu" or index % _CHECK_EVERY == 0:
             step.check_gradients(state, num_bad, f"epoch {epoch}, step {index + 1}")
     step.check_gradients(state, num_bad, f"epoch {epoch}")

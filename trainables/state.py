@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,6 +42,7 @@ class State:
         progress: epochs so far.
         clock: where its time goes.
         cache_seconds: what making once took of all that it opened in the cache, on one device.
+        tell: hears which epoch is trained, how many of its rows are, and how many there are.
         wrapped: the model as training calls it (DDP, compiled).
     """
 
@@ -60,6 +62,7 @@ class State:
     progress: Progress = field(default_factory=Progress)
     clock: Clock = field(default_factory=Clock)
     cache_seconds: float = 0.0
+    tell: Callable[[str, int, int], None] = lambda what, done, total: None
     wrapped: nn.Module = field(init=False)
 
     def __post_init__(self) -> None:

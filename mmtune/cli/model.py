@@ -10,7 +10,7 @@ import typer
 
 from mmtune.cli import completion
 from mmtune.cli.arguments import Data
-from mmtune.cli.output import print_table
+from mmtune.cli.output import print_table, progress_bar
 
 if TYPE_CHECKING:
     from mmtune.models.testing import Tested
@@ -23,6 +23,12 @@ def train(
     config: Annotated[str, typer.Argument(metavar="CONFIG", help="A best.yaml.", autocompletion=completion.yaml_files)],
     out: Annotated[str | None, typer.Option("--out", metavar="DIR", help="Default: trained/<name of CONFIG>.")] = None,
     data: Data = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address", metavar="ADDR", envvar="RAY_ADDRESS", help="A Ray cluster; default: here, without Ray."
+        ),
+    ] = None,
 ) -> None:
     """Trains one config, then tests its best epoch once (test split)."""
     from mmtune.slots.cluster import ENVIRONMENT
@@ -38,7 +44,7 @@ def train(
     chosen = load_config(path, data_dir=data)
     for note in data_notes(chosen.dataset, chosen.data_dir, chosen.target):
         typer.echo(f"note: {note}")
-    result = train_single(chosen, folder=target, say=typer.echo)
+    result = train_single(chosen, folder=target, address=address, say=typer.echo, watching=progress_bar)
     for key, value in result.items():
         typer.echo(f"{key} {value:.4f}")
     typer.echo(f"written: {target}")

@@ -49,9 +49,12 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
 
         def show(what: str, done: int, total: int) -> None:
             if what not in tasks:
+                for task in bar.tasks:
+                    bar.update(task.id, visible=not task.finished)
                 tasks[what] = bar.add_task(what, total=total, rate="")
             speed = bar.tasks[tasks[what]].speed
-            bar.update(tasks[what], completed=done, rate="" if speed is None else f"{speed:,.0f} a second")
+            rate = "" if speed is None else f"{speed:,.0f} a second"
+            bar.update(tasks[what], completed=done, rate=rate, refresh=done >= total)
 
         yield show
 

@@ -35,6 +35,7 @@ ENVIRONMENT = {
 }
 _LONGEST_SOCKET = 107  # bytes of its path, by the kernel; on macOS 103
 _SOCKET_OF_RAY = "ray/session_2026-01-31_00-00-00_000000_1234567/sockets/plasma_store"  # the longest below its folder
+_HANDED_ON = ("MMTUNE_CACHE", "HF_HUB_OFFLINE")
 HEAD = "node:__internal_head__"  # a resource that every cluster's head node has
 
 
@@ -176,6 +177,11 @@ def _check_address(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
     except (OSError, OverflowError) as error:
         raise ValueError(f"no Ray cluster answers at '{address}': {error}") from None
+
+
+def handed_on() -> dict[str, str]:
+    """The variables of this process's environment that workers get as well."""
+    return {key: os.environ[key] for key in _HANDED_ON if key in os.environ}
 
 
 def quiet() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from ray.tune.stopper import NoopStopper
 
 from mmtune.search.schedulers import SCHEDULERS, make_scheduler
 from mmtune.search.searcher import StudySearcher
-from mmtune.slots.cluster import HEAD
+from mmtune.slots.cluster import HEAD, handed_on
 from mmtune.slots.pool import SlotPool, SlotShape
 from mmtune.slots.trial import run_trial
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from mmtune.search.journal import Journal
     from mmtune.study.session import Session
 
-_ENVIRONMENT = ("MMTUNE_CACHE", "HF_HUB_OFFLINE")  # handed on to the workers
 _BOOK_SECONDS = 1.0  # between two questions to the broker where the time went
 _NO_LIMIT = 10**7  # times that a trial is handed out: the searcher ends it
 
@@ -85,7 +83,7 @@ def _pool(session: Session) -> SlotPool:
         filling=session.folder.filling,
         say=session.screen.say,
         max_retries=wanted.max_trial_retries,
-        env={key: os.environ[key] for key in _ENVIRONMENT if key in os.environ},
+        env=handed_on(),
     )
 
 

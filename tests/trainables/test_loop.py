@@ -244,6 +244,16 @@ def test_epochs_that_the_caller_does_not_know_are_reported_again(toy, tmp_path):
     assert seen == [2, 3, 4]  # finished: nothing is trained or reported
 
 
+def test_each_step_tells_how_far_its_epoch_is(toy, tmp_path):
+    told = []
+    loop.train(toy("image", epochs=2), folder=tmp_path, tell=lambda *said: told.append(said))
+    total = told[0][2]
+    for epoch in ("epoch 1/2", "epoch 2/2"):
+        done = [rows for what, rows, _ in told if what == epoch]
+        assert len(done) == 6 and done == sorted(set(done)) and done[-1] == total  # six steps an epoch
+    assert {said[2] for said in told} == {total}
+
+
 def test_a_stop_after_the_last_epoch_is_no_stop(toy, tmp_path):
     outcome = loop.train(toy("image"), folder=tmp_path, report=lambda row: row["epoch"] == 2)
     assert outcome.reason == "epochs" and outcome.facts["num_parameters"] > 0

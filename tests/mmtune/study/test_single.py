@@ -71,3 +71,28 @@ def test_the_exported_best_gives_the_digits_of_its_trial(mmtune, resources):
         measured = {key for key in shared if re.search("second|memory", key)}
         assert {"train_loss", "val_loss", "val_accuracy", "uda_lambda"} <= shared - measured
         assert {key: (one[key], other[key]) for key in shared - measured if one[key] != other[key]} == {}
+
+
+@pytest.mark.slow
+def test_a_cluster_gives_the_same_digits_and_files(mmtune):
+    """Two workers of a slot against two processes of this machine; refused where they have no room."""
+    small = "{text_encoder: tiny-bert, lock_text: false}"
+    config = CONFIG.replace("epochs: 1", "epochs: 2").replace("{text_encoder: tiny-bert}", small)
+    (mmtune.cwd / "c.yaml").write_text(f"{config}workers: 2\nthreads: 1\n")
+    for out, where in (("here", ()), ("cluster", ("--address", "local"))):
+        done = mmtune("train", "c.yaml", "--out", out, *where)
+        assert done.code == 0 and "ended (epochs); best epoch" in done.out, done
+    files = [sorted(path.name for path in (mmtune.cwd / out).iterdir()) for out in ("here", "cluster")]
+    assert files[0] == files[1] and "test.json" in files[0]
+    for name in ("config.yaml", "test.json", "model.json"):
+        assert (mmtune.cwd / "here" / name).read_bytes() == (mmtune.cwd / "cluster" / name).read_bytes()
+    here, cluster = (records.read_rows(mmtune.cwd / out / "reports.csv") for out in ("here", "cluster"))
+    assert len(here) == len(cluster) == 2
+    for one, other in zip(here, cluster, strict=True):
+        assert one.keys() == other.keys()
+        exact = [key for key in one if not re.search("second|memory|inference", key)]
+        assert {key: (one[key], other[key]) for key in exact if one[key] != other[key]} == {} and "val_loss" in exact
+    assert "trained and tested before" in mmtune("train", "c.yaml", "--out", "cluster", "--address", "local").out
+    (mmtune.cwd / "many.yaml").write_text(f"{config}workers: 999\nthreads: 1\n")
+    said = mmtune.refused("train", "many.yaml", "--address", "local")
+    assert said.startswith("workers: 999 workers with 1 CPU each cannot be placed; the cluster has ")
