@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from trainables.trained import Trained
 
     Rows = pd.DataFrame | Iterable[Mapping[str, Any]]
+    Answer = Callable[[Trained, Iterable[Mapping[str, Any]]], Iterator[pyarrow.Table]]
     Make = Callable[[Trained, Answered], pyarrow.Table]
 
 _AS_PNG = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")  # what that file holds without loss
@@ -77,9 +78,9 @@ class Model:
         Raises:
             ValueError: the first row lacks a column that the model reads, or what is given are no rows.
         """
-        from mmtune.models.predict import prediction_table
+        from mmtune.models.predict import predict_rows, prediction_table
 
-        return self._answers(rows, prediction_table)
+        return self._answers(rows, predict_rows, prediction_table)
 
     def predict_proba(self, rows: Rows) -> pd.DataFrame:
         """The probability of each class, a column a class; NaN for a row that cannot be used.
@@ -105,9 +106,9 @@ class Model:
         Raises:
             ValueError: as :meth:`predict`.
         """
-        from mmtune.models.embed import feature_table
+        from mmtune.models.embed import embed_rows, feature_table
 
-        return self._answers(rows, feature_table)
+        return self._answers(rows, embed_rows, feature_table)
 
     def test(
         self,
@@ -148,19 +149,18 @@ class Model:
             device="cpu" if self._trained.device.type == "cpu" else "gpu",
         )
 
-    def _answers(self, rows: Rows, make: Make) -> pd.DataFrame:
+    def _answers(self, rows: Rows, answer: Answer, make: Make) -> pd.DataFrame:
         import pandas as pd
         import pyarrow
 
-        from trainables.answering import answers_of, rows_at_once
-        from trainables.data.reading.newrows import ROWS, in_tables, mapped_rows
+        from trainables.answering import answers_of
+        from trainables.data.reading.newrows import ROWS
 
         if isinstance(rows, str | bytes | Mapping):
             raise ValueError(f"rows are a DataFrame or a list of dicts, one a row, not a {type(rows).__name__}")
         trained = self._trained
         given = _frame_rows(rows) if isinstance(rows, pd.DataFrame) else (_plain_row(row) for row in rows)
-        read = mapped_rows(trained.facts, given, root=None)
-        tables = [make(trained, part) for part in answers_of(trained, in_tables(read, rows_at_once(trained)))]
+        tables = [*answer(trained, given)]
         if not tables:
             tables = [make(trained, part) for part in answers_of(trained, [ROWS.empty_table()])]
         table = pyarrow.concat_tables(tables).to_pandas()
