@@ -122,7 +122,10 @@ def _say(written: Written) -> None:
     for note in written.notes:
         typer.echo(f"note: {note}")
     if written.num_errors:
-        typer.echo(f"{written.num_errors:,} rows could not be used (column error), the first: {written.first_error}")
+        typer.echo(
+            f"{written.num_errors:,} of {written.num_rows:,} rows could not be used (column error), the first: "
+            f"{written.first_error}"
+        )
     typer.echo(
         f"written: {written.path}, {written.num_rows:,} rows: {', '.join(list(written.columns)[:8])}"
         f"{', ...' if len(written.columns) > 8 else ''}"

@@ -49,13 +49,14 @@ def over_cluster(
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it warns of the way in which Ray Data makes its actors
     with ray_session(address):
         data, nodes = _ray_data(block_bytes=first.nbytes), cluster_nodes()
-        gpus = int(sum(node.gpus for node in nodes))
-        workers = gpus or max(1, int(sum(node.cpus for node in nodes)))
+        gpus, cpus = (int(sum(values)) for values in zip(*((node.gpus, node.cpus) for node in nodes), strict=True))
+        shares = [int(node.cpus // node.gpus) for node in nodes if node.gpus >= 1]  # threads that decode pictures
         source = _source(data, rows, size)
         dataset = data.read_datasource(source, override_num_blocks=1, num_cpus=0)  # else it would be part of one actor
         answered = dataset.map_batches(
             _Answerer, fn_constructor_args=(str(folder.resolve()), make), batch_format="pyarrow", batch_size=None,
-            compute=data.ActorPoolStrategy(size=workers), num_cpus=1, num_gpus=1 if gpus else 0,
+            compute=data.ActorPoolStrategy(size=gpus or max(1, cpus)), num_cpus=max(1, min(shares, default=1)),
+            num_gpus=1 if gpus else 0,
         )  # fmt: skip
         yield from _in_order(answered)
 

@@ -13,9 +13,9 @@ import pyarrow
 from trainables.data.cache.identity import dataset_fingerprint
 from trainables.data.reading.cells import Cells, known_values
 from trainables.data.reading.dataset import DatasetRef, load_table
-from trainables.data.reading.newrows import in_tables
+from trainables.data.reading.newrows import in_tables, no_column
 from trainables.data.reading.table import SPLITS, ImageFiles
-from trainables.messages import from_known, unknown
+from trainables.messages import unknown
 from trainables.modelfolder import ModelFacts
 
 
@@ -58,8 +58,7 @@ class NewTable:
         ):
             for column in wanted:
                 if kind in self.reads and column not in there:
-                    what = f"no column {column!r}, which the model reads as {kind}"
-                    raise ValueError(f"{name}: {what}{from_known(column, there)}")
+                    raise no_column(column, kind, there, where=name)
         if self.total == 0:
             raise ValueError(f"{name}: has no row in split {self.split}")
 

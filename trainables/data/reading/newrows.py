@@ -5,7 +5,7 @@ They travel as Arrow tables of the columns in ``ROWS``, from a file or a dataset
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -47,8 +47,12 @@ def check_columns(columns: Columns, there: Iterable[str], where: object) -> None
     names = [*there]
     for name, modality in needed_columns(columns).items():
         if name not in names:
-            what = f"no column {name!r}, which the model reads as {modality}"
-            raise ValueError(f"{where}: {what}{from_known(name, names)}")
+            raise no_column(name, modality, names, where=where)
+
+
+def no_column(name: str, modality: str, there: Collection[str], *, where: object) -> ValueError:
+    """The error to raise where a model reads a column that is not there."""
+    return ValueError(f"{where}: no column {name!r}, which the model reads as {modality}{from_known(name, there)}")
 
 
 class RowReader:
