@@ -139,3 +139,16 @@ def test_failures_stop_a_study_and_resume_tries_again(mmtune):
     assert done.out.startswith("s: finished") and "complete 4, failed 3, of 4" in done.out
     info = read_json(mmtune.cwd / "studies" / "s" / "study.json")
     assert info["retried"] == ["t0000", "t0001", "t0002"]
+
+
+@pytest.mark.parametrize("more", ["confirm: {seeds: 2}\n", "finalists: {a: {}, b: {optim.lr: 0.01}}\nseeds: [2, 3]\n"])
+def test_finalists_need_rows_to_be_tested_on(tmp_path, more):
+    """Said before the search, not after it."""
+    write_table(tmp_path / "two")
+    spec = load_spec(TEXT.format("table") + more)
+    with pytest.raises(
+        ValueError, match="table: no labelled rows in split test, on which finalists are tested"
+    ):
+        fit_to_data(spec, str(tmp_path / "two"))
+    write_table(tmp_path / "three", splits=("train", "val", "test"))
+    assert fit_to_data(spec, str(tmp_path / "three")).study == "s"
