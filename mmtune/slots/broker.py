@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from mmtune import records
+from mmtune.slots.heartbeat import Beats, Place
 from mmtune.slots.holds import Holds
 from mmtune.slots.messages import CacheJob, End, Event, Order, Pending, Row, Spent, TrialJob
 
@@ -40,6 +41,7 @@ class Broker:
         slots: their names.
         workers: of a slot.
         share: of a device that a worker holds.
+        frozen_seconds: ``resources.frozen_seconds``.
     """
 
     def __init__(
@@ -50,9 +52,11 @@ class Broker:
         slots: Sequence[str] = (),
         workers: int = 1,
         share: float = 1.0,
+        frozen_seconds: float = 0.0,
     ) -> None:
         self._max_retries, self._poll_seconds = max_retries, poll_seconds
         self._holds = Holds(slots, workers=workers, share=share)
+        self._beats = Beats(replaced_after=frozen_seconds)
         self._jobs: dict[str, _Job] = {}
         self._queue: collections.deque[str] = collections.deque()
         self._busy: dict[str, str] = {}  # slot -> trial
@@ -152,6 +156,11 @@ class Broker:
         """The job made something for the cache, or waited for another: that is the study's time, not the trial's."""
         self._holds.filled(slot, what, rows, seconds, device)
 
+    async def beat(self, slot: str, rank: int, place: Place) -> None:
+        """A worker of a slot lives."""
+        word = self._beats.beat(slot, rank, place)
+        self._said += [] if word is None else [word]
+
     async def tell(self, trial: str, text: str) -> None:
         """A line of a job's worker for the person who watches."""
         job = self._jobs.get(trial)
@@ -160,6 +169,7 @@ class Broker:
     # --- driver -------------------------------------------------------------------------------------
     async def slot_died(self, slot: str, why: str) -> int:
         """Puts the slot's job back; how many jobs the slot has been given so far."""
+        self._beats.forget(slot)
         if slot in self._busy:
             self._requeue(slot, why)
             async with self._changed:
@@ -180,8 +190,12 @@ class Broker:
 
     async def said(self) -> list[str]:
         """What happened since this was asked last, a line each; answers as long as the broker lives."""
-        said, self._said = self._said, []
+        said, self._said = self._said + self._beats.silent(), []
         return said
+
+    async def to_replace(self) -> list[Place]:
+        """Workers that are frozen, to be killed."""
+        return self._beats.to_replace()
 
     def _requeue(self, slot: str, why: str) -> None:
         trial = self._busy.pop(slot)

@@ -26,6 +26,7 @@ ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the ledger writes what a study keeps
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # the report that ends a trial carries no metric
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # twenty lines of each actor that dies; the study says it in one
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the study has its own
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "TUNE_MAX_PENDING_TRIALS_PG": "1",

@@ -6,6 +6,7 @@ leaks its placement group when ASHA kills it. Here the study's driver owns a poo
 What happens when something dies:
 - a worker: Ray Train restarts its group; the slot is handed the same job again, which goes on from its last
   checkpoint; after ``max_retries`` of that the trial fails.
+- a worker is frozen: a line says so; after ``resources.frozen_seconds`` it is killed, and goes on as above.
 - a trial actor: Tune starts it anew and it attaches to the job that is still under way.
 - the broker: the session ends and a new one begins, with a new pool.
 - the driver: the cluster takes everything down with it; ``mmtune resume`` goes on from the study folder.
@@ -26,8 +27,10 @@ from typing import TYPE_CHECKING
 import ray
 import ray.train
 from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mmtune.slots.broker import Broker
+from mmtune.slots.heartbeat import Place, kill_worker
 from mmtune.slots.messages import CacheJob, Spent
 from mmtune.slots.worker import serve
 
@@ -59,6 +62,7 @@ class SlotPool:
         storage: folder for Ray Train's own small files.
         filling: folder for what workers say of the caches that they fill.
         say: receives a line on what happens to workers.
+        frozen_seconds: without an answer after which a worker is killed; 0 never.
         max_retries: how often a trial whose workers die is tried again.
         env: environment variables for the workers.
     """
@@ -71,6 +75,7 @@ class SlotPool:
         storage: Path,
         filling: Path,
         say: Callable[[str], None],
+        frozen_seconds: float = 0.0,
         max_retries: int = 2,
         env: dict[str, str] | None = None,
     ) -> None:
@@ -80,8 +85,9 @@ class SlotPool:
         actor = ray.remote(Broker).options(name=self.name, num_cpus=0, max_concurrency=10_000)
         slots = [f"slot-{index}" for index in range(count)]
         self.broker = actor.remote(
-            max_retries=max_retries, slots=slots, workers=shape.workers, share=shape.gpus_per_worker or 1.0
-        )
+            max_retries=max_retries, slots=slots, workers=shape.workers, share=shape.gpus_per_worker or 1.0,
+            frozen_seconds=frozen_seconds,
+        )  # fmt: skip
         self.error: str | None = None  # why no slot can be started, once that is clear
         self.lost: str | None = None  # why this pool is dead; a new one may live
         self._closing = threading.Event()
@@ -134,11 +140,20 @@ class SlotPool:
         for line in lines:
             self._say(line)
 
+    def _replace_frozen(self) -> None:
+        """Kills frozen workers where they run; Ray Train starts their group again."""
+        places: list[Place] = ray.get(self.broker.to_replace.remote())  # pyright: ignore[reportAssignmentType]
+        for place in places:
+            node = NodeAffinitySchedulingStrategy(place.node, soft=False)
+            ray.remote(kill_worker).options(num_cpus=0, scheduling_strategy=node).remote(place.pid)
+            self._say(f"killed a frozen worker ({place})")
+
     def _watch(self) -> None:
         """Notices that the broker is gone (killed for memory, say): without it nothing moves."""
         while not self._closing.wait(2.0):
             try:
                 self._hear()
+                self._replace_frozen()
             except RayError as error:
                 if not self._closing.is_set():
                     self.lost = f"the broker between trials and workers died: {str(error).strip().splitlines()[0]}"

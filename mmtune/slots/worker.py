@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mmtune import records
 from mmtune.filling import file_meter
+from mmtune.slots.heartbeat import start_beating
 from mmtune.slots.messages import CacheJob, End, Order, Row, TrialJob
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def serve(settings: dict[str, Any]) -> None:
     group = torch.distributed.new_group(backend="gloo", timeout=timedelta(hours=24)) if world > 1 else None
     ranks = Ranks(rank=context.get_world_rank(), world=world, device=ray.train.torch.get_device(), group=group)
     broker, slot = settings["broker"], settings["slot"]
+    start_beating(broker, slot, ranks.rank)
     said = Path(settings["filling"]) / f"{slot}-{ranks.rank}.json"
     meter = file_meter(said)
     while True:

@@ -92,6 +92,8 @@ class Resources(Section):
     """slot: workers serve trial after trial; process: fresh workers for each."""
     max_trial_retries: int = Field(default=2, ge=0)
     """A trial whose workers were lost goes on from its last checkpoint so many times."""
+    frozen_seconds: float = Field(default=300.0, ge=0, le=1e6)
+    """A worker that has not answered for so long is killed, and its trial goes on from its checkpoint; 0 never is."""
     max_equal_failures: int = Field(default=3, ge=0)
     """The same error in so many trials in a row stops the study; 0 never does. Divergence and full memory aside."""
 

@@ -82,6 +82,7 @@ def _pool(session: Session) -> SlotPool:
         storage=session.folder.tune / "slots",
         filling=session.folder.filling,
         say=session.screen.say,
+        frozen_seconds=wanted.frozen_seconds,
         max_retries=wanted.max_trial_retries,
         env=handed_on(),
     )
@@ -144,6 +145,9 @@ class _Reports(tune.Callback):
         is_stopped = result.get("done") and row["epoch"] < until  # the scheduler's decision, and no pause
         if ledger.add(name, {**row, "stopped": True} if is_stopped else row):
             self._session.screen.reported(name, row)
+
+    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
+        self._session.screen.say(f"{trial.config['trial']}: the process that follows it died; it goes on in another")
 
     def __reduce__(self) -> tuple[type[tune.Callback], tuple[()]]:
         return tune.Callback, ()  # Tune pickles what it is given; nothing of this is ever restored
