@@ -259,6 +259,7 @@ def drive(root: str, more: int) -> dict[str, Any]:
         is_spent=own.account.is_spent,
         seconds_left=own.seconds_left,
         on_end=lambda trial, ticket: own.screen.ended(trial),
+        on_fault=lambda trial, ticket, what: None,
     )
     scheduler = make_scheduler(
         "asha", options=spec.scheduler.options, trials=own.ledger.trials, is_spent=own.account.is_spent

@@ -43,8 +43,10 @@ class _File(JournalFileBackend):
     def __init__(self, path: Path) -> None:
         super().__init__(str(path), lock_obj=_HeldLock())  # pyright: ignore[reportArgumentType]
         self._path = path
+        self.num_appended = 0  # calls
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        self.num_appended += 1
         append(self._path, "".join(f"{json.dumps(log, separators=(',', ':'))}\n" for log in logs).encode())
 
 
@@ -53,36 +55,53 @@ class _Memory(BaseJournalBackend):
 
     def __init__(self) -> None:
         self._logs: list[dict[str, Any]] = []
+        self.num_appended = 0  # calls
 
     def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
         return copy.deepcopy(self._logs[log_number_from:])
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        self.num_appended += 1
         self._logs += copy.deepcopy(logs)
 
 
 class _Storage(JournalStorage):
-    """Shows samplers the trials in ``paused`` as PRUNED.
+    """Shows samplers paused trials as PRUNED. What it shows is made anew only once something has changed.
 
     To Optuna they are RUNNING, since only such a trial can go on; but TPE's constant liar takes what is RUNNING for bad
     and would keep away from a search's best trials.
     """
 
-    def __init__(self, backend: Any) -> None:
+    def __init__(self, backend: _File | _Memory) -> None:
         super().__init__(backend)
-        self.paused: set[int] = set()
+        self._own_backend = backend
+        self._paused: set[int] = set()
+        self._shown: list[FrozenTrial] | None = None
+        self._shown_at = -1  # backend.num_appended
+
+    def pause(self, number: int) -> None:
+        """From now on it is shown as PRUNED while it is RUNNING."""
+        self._paused.add(number)
+        self._shown = None
+
+    def go_on(self, number: int) -> None:
+        """From now on it is shown as it is."""
+        self._paused.discard(number)
+        self._shown = None
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
-        shown = []
-        for trial in super().get_all_trials(study_id, deepcopy=deepcopy):
-            if trial.number in self.paused and trial.state == TrialState.RUNNING:
-                trial = copy.copy(trial)
-                trial.state = TrialState.PRUNED
-            if states is None or trial.state in states:
-                shown.append(trial)
-        return shown
+        if self._shown is None or self._shown_at != self._own_backend.num_appended:
+            self._shown_at = self._own_backend.num_appended  # nobody else writes: the study's lock is held
+            self._shown = super().get_all_trials(study_id, deepcopy=False)
+            for number in self._paused:
+                trial = self._shown[number]
+                if trial.state == TrialState.RUNNING:
+                    self._shown[number] = trial = copy.copy(trial)
+                    trial.state = TrialState.PRUNED
+        shown = [trial for trial in self._shown if states is None or trial.state in states]
+        return copy.deepcopy(shown) if deepcopy else shown
 
 
 class Journal:
@@ -149,13 +168,13 @@ class Journal:
 
     def reopen(self, number: int, sampler: BaseSampler) -> optuna.Trial:
         """An interrupted or paused trial with its parameters; ``sampler`` draws what had not been drawn."""
-        self._storage.paused.discard(number)
+        self._storage.go_on(number)
         self._study.sampler = sampler
         return optuna.Trial(self._study, self._id(number))
 
     def pause(self, number: int) -> None:
         """From now on samplers see this trial as PRUNED at its last epoch, until it is reopened or told."""
-        self._storage.paused.add(number)
+        self._storage.pause(number)
 
     # --- what happened ------------------------------------------------------------------------------
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
@@ -180,7 +199,7 @@ class Journal:
 
     def tell(self, number: int, *, values: Sequence[float] | None = None, state: TrialState | None = None) -> None:
         """The trial's end: its values, or the state of one that has none."""
-        self._storage.paused.discard(number)
+        self._storage.go_on(number)
         self._study.tell(number, values, state=state)
 
     def _opened(self, name: str, directions: Sequence[StudyDirection]) -> optuna.Study:

@@ -35,10 +35,22 @@ class Members:
         self._trials, self._family, self._params_of = trials, family, params_of
         self._objectives = objectives
         self._known: dict[str, tuple[tuple[str, int, int | None], Member]] = {}
+        self._members: dict[int, Member] = {}  # by number, in order
+        self._seen = 0  # of the trials' changes
 
     def all(self) -> list[Member]:
         """In the order of their numbers."""
-        return [self._member(name, self._trials[name]) for name in sorted(self._trials, key=records.trial_number)]
+        changes = self._trials.changes
+        names, self._seen = dict.fromkeys(changes[self._seen :]), len(changes)
+        last, is_sorted = next(reversed(self._members), -1), True
+        for name in names:
+            member = self._member(name, self._trials[name])
+            is_sorted = is_sorted and (member.number in self._members or member.number > last)
+            self._members[member.number] = member
+            last = max(last, member.number)
+        if not is_sorted:
+            self._members = dict(sorted(self._members.items()))
+        return list(self._members.values())
 
     def _member(self, name: str, record: TrialRecord) -> Member:
         mark = (record.state, record.epoch, record.until)

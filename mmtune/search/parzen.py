@@ -67,7 +67,7 @@ def propose(
             if feasibility is None or rng.random() < feasibility([place(space, params)])[0]:
                 break
         return params
-    good, bad = (_Kernels(space, [member.params for member in part]) for part in pair)
+    good, bad = (_Kernels(space, part) for part in pair)
     candidates = [good.draw(rng, pinned) for _ in range(_CANDIDATES)]
     placed = [place(space, candidate) for candidate in candidates]
     scores = good.log_density(placed) - bad.log_density(placed)
@@ -80,10 +80,10 @@ def _feasibility(
     space: Space, members: Sequence[Member]
 ) -> Callable[[Sequence[Mapping[str, float]]], np.ndarray] | None:
     """From the places of points (C) how likely each is feasible, (C,); None where all members were."""
-    out = [member.params for member in members if member.state == records.INFEASIBLE]
+    out = [member for member in members if member.state == records.INFEASIBLE]
     if not out:
         return None
-    inside = [member.params for member in members if member.bests and member.state != records.INFEASIBLE]
+    inside = [member for member in members if member.bests and member.state != records.INFEASIBLE]
     kernels = _Kernels(space, out), _Kernels(space, inside, has_uniform=True)
 
     def probability(placed: Sequence[Mapping[str, float]]) -> np.ndarray:
@@ -104,6 +104,12 @@ def place(space: Space, params: Mapping[str, Any]) -> dict[str, float]:
 
     assign(space, pick)
     return places
+
+
+def _place_of(space: Space, member: Member) -> Mapping[str, float]:
+    if "place" not in member.kept:
+        member.kept["place"] = place(space, member.params)
+    return member.kept["place"]
 
 
 def _place(domain: Domain, high: Any, value: Any) -> float:
@@ -130,9 +136,9 @@ def _pair(members: Sequence[Member], rungs: Sequence[int]) -> tuple[list[Member]
 class _Kernels:
     """A mixture with one product kernel a member, and a uniform one beside them if asked for."""
 
-    def __init__(self, space: Space, params: Sequence[Mapping[str, Any]], *, has_uniform: bool = False) -> None:
+    def __init__(self, space: Space, members: Sequence[Member], *, has_uniform: bool = False) -> None:
         self._space = space
-        self._places = [place(space, one) for one in params] + ([{}] if has_uniform else [])
+        self._places = [_place_of(space, member) for member in members] + ([{}] if has_uniform else [])
         self.size = len(self._places)
         names = dict.fromkeys(name for places in self._places for name in places)
         names |= dict.fromkeys(f"{key}#{at}" for key, at, _ in space.alternatives()) if has_uniform else {}

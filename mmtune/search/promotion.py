@@ -15,6 +15,7 @@ import random
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from operator import itemgetter
 from statistics import median_low
 from typing import Any, Literal
 
@@ -60,6 +61,8 @@ class Member:
     params: Mapping[str, Any] = field(default_factory=dict)
     points: tuple[tuple[float, ...], ...] = ()
     """With several objectives, all of them as they were up to each epoch reported, smaller is better."""
+    kept: dict[str, Mapping[str, float]] = field(default_factory=dict, compare=False, repr=False)
+    """What a sampler has worked out from its params, which stay as they are."""
 
     @property
     def epoch(self) -> int:
@@ -179,7 +182,7 @@ def standings(members: Sequence[Member], rungs: Sequence[int], index: int) -> li
     With several objectives the value is a member's place among them by :func:`trainables.dominance.spread_order`.
     """
     found = [(value, m.number, m) for m in members if (value := m.value_at(rungs, index)) is not None]
-    found.sort(key=lambda entry: entry[:2])
+    found.sort(key=itemgetter(0, 1))
     if not any(member.points for _, _, member in found):
         return found
     alive = [member for value, _, member in found if math.isfinite(value)]
@@ -198,10 +201,11 @@ def _by_family(members: Sequence[Member]) -> dict[str, list[Member]]:
 
 def _promotion(families: Mapping[str, Sequence[Member]], rules: Rules) -> Go | None:
     """The promotion from the highest rung that has one; of several ladders the one that had fewest from there."""
-    ladders: list[tuple[str, int, list[Member], list[float]]] = []
+    ladders: list[tuple[str, int, Sequence[Member], list[float]]] = []
     for name, members in families.items():
         for bracket in range(rules.brackets):
-            own = [member for member in members if rules.bracket_of(member.number) == bracket]
+            is_one = rules.brackets == 1
+            own = members if is_one else [member for member in members if rules.bracket_of(member.number) == bracket]
             ladders.append((name, bracket, own, _spent(own, rules.rungs[bracket:])))
     for index in reversed(range(len(rules.rungs) - 1)):
         offers = []
@@ -238,13 +242,15 @@ def _spent(members: Sequence[Member], rungs: Sequence[int]) -> list[float]:
     """
     prices = [member.seconds for member in members if member.seconds]
     usual = median_low(prices) if prices else 1.0
-    spent = [0.0] * len(rungs)
+    spent, ways = [0.0] * len(rungs), list(pairwise((0, *rungs)))
     for member in members:
         ratio = (member.seconds or usual) / usual
         price = ratio if not 1 / _CLOCK_NOISE <= ratio <= _CLOCK_NOISE else 1.0
         last = member.epoch if member.state in records.ENDED else max(member.until, member.epoch)
-        for index, (below, rung) in enumerate(pairwise((0, *rungs))):
-            spent[index] += price * max(0, min(last, rung) - below)
+        for index, (below, rung) in enumerate(ways):
+            if last <= below:
+                break
+            spent[index] += price * (min(last, rung) - below)
     return spent
 
 

@@ -38,7 +38,7 @@ def test_a_change_of_a_trial_is_seen():
     first = members.all()[0]
     assert first.until == 9  # of a study from before there were rungs
     assert members.all()[0] is first
-    record.rows.append({"epoch": 2, "val_accuracy": 0.6})
+    record.add({"epoch": 2, "val_accuracy": 0.6})
     assert members.all()[0].bests == (-0.5, -0.6)
     record.state, record.until = PAUSED, 2
     assert (members.all()[0].state, members.all()[0].until) == (PAUSED, 2)

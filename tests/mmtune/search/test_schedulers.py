@@ -67,24 +67,25 @@ def test_the_last_epoch_is_left_to_the_trial(tmp_path):
 
 @pytest.mark.parametrize("value", [0.3, 0.6, 0.71, 0.79, 0.95])
 def test_a_new_session_decides_as_the_old_one_would(tmp_path, value):
+    a, b, c, d, new = (f"t{number:04d}" for number in range(5))
     ledger, scheduler = make(tmp_path)
-    add(ledger, scheduler, "a", "b", "c", "d", "new")
-    for name, score in (("a", 0.5), ("b", 0.8), ("c", 0.7)):
+    add(ledger, scheduler, a, b, c, d, new)
+    for name, score in ((a, 0.5), (b, 0.8), (c, 0.7)):
         feed(ledger, scheduler, name, 1, score)
-    feed(ledger, scheduler, "b", 2, 0.8)
-    feed(ledger, scheduler, "b", 3, 0.9)
-    feed(ledger, scheduler, "d", 1, 0.78)
-    ledger.end("a", PRUNED)
-    ledger.end("c", PRUNED)  # b and d were running when the driver died
+    feed(ledger, scheduler, b, 2, 0.8)
+    feed(ledger, scheduler, b, 3, 0.9)
+    feed(ledger, scheduler, d, 1, 0.78)
+    ledger.end(a, PRUNED)
+    ledger.end(c, PRUNED)  # b and d were running when the driver died
     fresh_ledger, fresh = make(tmp_path)
-    add(fresh_ledger, fresh, "b", "d", "new")
+    add(fresh_ledger, fresh, b, d, new)
     # Rung 1 has .5, .7, .78 and .8, whose 2/3 percentile is .78; rung 3 has b's .9 alone.
     # d resumes at epoch 2: it is not judged again at rung 1 with a later value
-    assert fresh.on_trial_result(None, trial("d"), {"epoch": 2, "value": 0.0}) == CONTINUE
+    assert fresh.on_trial_result(None, trial(d), {"epoch": 2, "value": 0.0}) == CONTINUE
     for item in (scheduler, fresh):
-        decision = item.on_trial_result(None, trial("new"), {"epoch": 1, "value": value})
+        decision = item.on_trial_result(None, trial(new), {"epoch": 1, "value": value})
         assert decision == (CONTINUE if value >= 0.78 else STOP)
-        assert item.on_trial_result(None, trial("d"), {"epoch": 3, "value": value}) == (
+        assert item.on_trial_result(None, trial(d), {"epoch": 3, "value": value}) == (
             CONTINUE if value >= 0.9 else STOP
         )
 
