@@ -6,14 +6,18 @@ import csv
 import gzip
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
 
-from mmtune.models.predict import predict_data, predict_one, predict_rows, single_row
+from mmtune.models.predict import predict_data, predict_one, predict_rows, prediction_table, single_row
+from mmtune.models.rowfile import row_file
+from trainables.answering import Answered
 from trainables.checkpoint import BEST, load_checkpoint, save_checkpoint
+from trainables.task import Task
 from trainables.trained import load_trained
 
 
@@ -187,6 +191,23 @@ def test_several_classes_and_a_number(made, model, place):
     assert score.column_names == ["id", "prediction", "error"]
     np.testing.assert_allclose(score["prediction"].to_numpy(), made.logits("score")[:, 0], rtol=1e-5)
     assert 95 < score["prediction"].to_numpy().mean() < 115
+
+
+def test_many_classes_are_one_column_of_lists(tmp_path):
+    names = tuple(f"class {at}" for at in range(60))
+    logits = np.random.default_rng(0).normal(size=(2, 60)).astype(np.float32)
+    trained = SimpleNamespace(
+        task=Task("multiclass", names), facts=SimpleNamespace(target="y"), scores=lambda logits: softmax(logits)
+    )
+    table = prediction_table(trained, Answered(["a", "b", "c"], [None, "broken", None], np.array([0, 2]), logits, {}))
+    with row_file(tmp_path / "out.parquet") as write:
+        write(table)
+    table = pyarrow.parquet.read_table(tmp_path / "out.parquet")
+    assert table.column_names == ["id", "prediction", "probabilities", "error"]
+    first, second, third = table["probabilities"].to_pylist()
+    assert second is None and table["prediction"][1].as_py() is None
+    np.testing.assert_allclose([first, third], softmax(logits), rtol=1e-6)
+    assert json.loads(table.schema.metadata[b"classes"])[np.argmax(third)] == table["prediction"][2].as_py()
 
 
 @pytest.mark.slow
