@@ -5,9 +5,11 @@ import json
 import pyarrow.parquet
 import pytest
 import yaml
+from PIL import Image
 from scipy import stats
 
 from mmtune.models.card import card, folder_use
+from mmtune.models.export import export_model
 from mmtune.models.reference import find_model
 from trainables.config import TrialConfig
 from trainables.loop import train
@@ -63,3 +65,14 @@ def test_what_it_says_was_measured(made):
         "The test split was looked at once:\n\n| metric | test |\n| --- | --- |\n| accuracy | 0.2500 |"
         in text_of(made)[0]
     )
+
+
+@pytest.mark.slow
+def test_its_python_runs(made, tmp_path, monkeypatch, capsys):
+    export_model(find_model(made), tmp_path / "away")
+    Image.new("RGB", (20, 30), "red").save(tmp_path / "picture.png")
+    monkeypatch.chdir(tmp_path)
+    code = (tmp_path / "away" / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    exec(code.replace("DIR", "away"), {})
+    out = capsys.readouterr().out
+    assert "prediction" in out and "[1 rows x" in out
