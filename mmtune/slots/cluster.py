@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmtune.slots.reaper import reaping
+
 # Settings that Ray reads from the environment of the driver and of every worker.
 ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # the default of 2 s also delays every report
@@ -107,7 +109,8 @@ def ray_session(address: str | None) -> Iterator[None]:
             raise ValueError(f"no Ray cluster answers at '{address}': {str(error).splitlines()[0]}") from None
         quiet()
         _hide_token()
-        yield
+        with reaping() if address is None else contextlib.nullcontext():
+            yield
     finally:
         ray.shutdown()
         if own is not None:
