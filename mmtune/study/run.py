@@ -117,13 +117,14 @@ def run_study(
         mend_tables(folder, spec, info, say or (lambda line: None))
         if overrides:
             spec = extended(folder, spec, overrides)
-            write_extended(folder, spec, info)
         if data_dir is not None:
             with watching():
                 settle_data(folder, spec, info, data_dir)
         if retries_failed:
             _retry_failed(folder, spec, info, say)
-        if _is_finished(folder, info):
+        if _is_finished(folder, {**info, "budget": vars(spec.budget)}):
+            if overrides:
+                write_extended(folder, spec, info)
             clear_finished(folder, spec, info)
             return Ending(folder, is_complete=True, is_interrupted=False, error=None, recovered=None)
         with watching():
@@ -132,6 +133,8 @@ def run_study(
             open_pictures(spec, info["data_dir"])
         if starts_local(address):
             count_slots(spec, local_nodes())  # say so before Ray starts
+        if overrides:  # nothing was refused
+            write_extended(folder, spec, info)
         quiet()  # in notebooks Ray speaks when it is imported
         from mmtune.study.tuner import run_tuner  # imports ray
 

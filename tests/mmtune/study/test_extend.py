@@ -12,6 +12,7 @@ from mmtune.records import read_json
 from mmtune.spec.search_spec import load_spec
 from mmtune.study.create import create_study
 from mmtune.study.extend import extended, write_extended
+from mmtune.study.run import run_study
 
 SPEC = load_spec("""\
 study: s
@@ -57,6 +58,15 @@ def test_what_cannot_change_is_refused_and_nothing_is_lost(folder, override, mes
     with pytest.raises(ValueError) as caught:
         extended(folder, SPEC, [override])
     assert message in str(caught.value)
+    assert before == (folder.spec.read_bytes(), folder.info.read_bytes())
+
+
+def test_an_override_beside_something_that_is_refused_is_not_written(folder, tmp_path):
+    before = folder.spec.read_bytes(), folder.info.read_bytes()
+    with pytest.raises(ValueError, match="is embedded and reads no folder"):
+        run_study(folder, overrides=["budget.trials=9"], data_dir=str(tmp_path), say=None)
+    with pytest.raises(ValueError, match="concurrent"):
+        run_study(folder, overrides=["resources.concurrent_trials=100000"], say=None)
     assert before == (folder.spec.read_bytes(), folder.info.read_bytes())
 
 
