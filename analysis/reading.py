@@ -23,6 +23,7 @@ from mmtune import records
 TEXT_COLUMNS = ("study", "trial", "state", "family", records.DEVICE, "error")
 TIME_COLUMNS = ("time", "started", "ended")
 _FEW = 100
+_PIECE = 2**20  # bytes
 
 
 def read_reports(path: Path) -> pd.DataFrame:
@@ -41,6 +42,16 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         for name, cells in (_cells(path) if path.exists() else {}).items()
     }
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def damaged_lines(path: Path) -> int:
+    """How many lines of reports.csv or trials.csv cannot be read."""
+    if not path.exists():
+        return 0
+    num_rows = len(read_reports(path)) if path.name == "reports.csv" else len(read_rows(path))
+    with path.open("rb") as file:
+        num_lines = sum(piece.count(b"\n") for piece in iter(lambda: file.read(_PIECE), b""))
+    return max(0, num_lines - 1) - num_rows  # a cell has no line breaks
 
 
 def stamp(path: Path) -> tuple[int, int] | None:

@@ -243,12 +243,12 @@ def _write_confirm(folder: StudyFolder) -> None:
 @app.command("status", epilog="Example: mmtune status studies/demo-openclipart")
 def status(study: StudyName) -> None:
     """How far a study is, while it runs or after its process died."""
+    from analysis.reading import damaged_lines
     from analysis.studies import load_studies, study_cost
     from mmtune.filling import read_fillings
     from mmtune.info import read_info
     from mmtune.study.budget import is_finished
     from mmtune.study.lock import lock_owner
-    from mmtune.study.mend import damaged_lines
 
     folder = open_study(find_study(study))
     owner, info, cost = lock_owner(folder), read_info(folder.info), study_cost(folder.root)

@@ -88,11 +88,6 @@ def mend_tables(folder: StudyFolder, spec: SearchSpec, info: Mapping[str, Any], 
         say(f"{folder.trials}: was damaged; filled in again from optuna.log: {names}")
 
 
-def damaged_lines(path: Path) -> int:
-    """How many lines of a study's CSV cannot be read."""
-    return _read(path)[1]
-
-
 def _read(path: Path) -> tuple[list[Cells], int]:
     """The sound rows as text, and how many lines are not."""
     try:

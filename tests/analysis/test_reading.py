@@ -8,7 +8,7 @@ import random
 import pandas as pd
 import pytest
 
-from analysis.reading import read_reports, read_rows
+from analysis.reading import damaged_lines, read_reports, read_rows
 from analysis.studies import load_reports, load_studies, study_cost
 from mmtune import records
 
@@ -83,9 +83,13 @@ def test_a_report_that_comes_later_is_seen(studies):
     table = load_reports(path)
     assert len(table) == 2
     table["epoch"] = 0  # it is the caller's own
+    assert damaged_lines(path / "reports.csv") == damaged_lines(path / "trials.csv") == 0
     records.CsvAppender(path / "reports.csv").append({"trial": "t0000", "epoch": 3, "device_seconds": 0.5})
     assert load_reports(path)["epoch"].tolist() == [1, 2, 3]
     assert load_studies(path)["epochs"].tolist() == [3]
+    with (path / "reports.csv").open("a") as file:
+        file.write("t0000,4\nt0000,five,,,,,,,,,\nt0000,5")
+    assert damaged_lines(path / "reports.csv") == 2 and len(load_reports(path)) == 3
 
 
 @pytest.mark.parametrize("mode", ["max", "min"])
