@@ -24,6 +24,7 @@ from mmtune.search.journal import Journal
 from mmtune.search.members import Members
 from mmtune.search.promotion import Go, Member, Rules, View, next_job
 from mmtune.search.samplers import make_sampler
+from mmtune.search.stranded import stranded
 from mmtune.search.trials import TrialRecord, Trials
 from mmtune.space.optuna_names import from_optuna, suggest
 
@@ -161,6 +162,13 @@ class StudySearcher(Searcher):
         self._ledger.end(name, state, facts=facts, error=message, traceback=end.get("traceback"))
         self._tell(trial.number, record)
         self._on_end(name, ticket)
+
+    def stranded(self, trial: str) -> list[str]:
+        """The trials on the rung of one that paused that can hardly return (:mod:`mmtune.search.stranded`)."""
+        if self._trials[trial].state != records.PAUSED:
+            return []
+        numbers = stranded(self._view(), self._rules, records.trial_number(trial))
+        return [records.trial_id(number) for number in numbers]
 
     def prune_paused(self) -> None:
         """The study is at its end: what is paused goes no further."""

@@ -1,29 +1,35 @@
 """What a study's folder will take: from the models that its trials will have, and from what stays of them.
 
 The models are those of the trials that the sampler proposes while it knows no result: the rows of ``try_first``, then
-what its seed gives, by which the default sampler also draws the family later.
+what its seed gives, by which the default sampler also draws the family later. How many of them are paused at once is
+seen by playing the search, with the schedule's own decisions on random scores.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+import random
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from mmtune.search.promotion import Rules
+from mmtune import records
+from mmtune.search.promotion import Go, Member, View, next_job
 from mmtune.search.samplers import make_sampler
 from mmtune.search.schedulers import SCHEDULERS
+from mmtune.search.stranded import stranded
 from mmtune.space.optuna_names import suggest, to_optuna
 from mmtune.spec.search_spec import SearchSpec
-from mmtune.spec.sections import KeepTop
+from mmtune.spec.sections import Keep, KeepTop
+from mmtune.study.keeping import Standing, places
 
 if TYPE_CHECKING:
     from trainables.config import TrialConfig
     from trainables.model import ModelSize
 
 _DRAWS, _MODELS = 64, 32  # trials that are proposed, different models that are built, at most
+_SEARCHES = 5  # that are played
 _TRIAL, _EPOCH = 80_000, 5_000  # bytes of logs: Tune's snapshot, journal and config of a trial; rows and events
 _LABEL = 40  # bytes of a row of predictions.parquet beside its logits
 
@@ -78,14 +84,63 @@ def predict_disk(spec: SearchSpec, data_dir: str | None, *, slots: int, sizes: M
     """
     num = spec.budget.trials or 1
     drawn = list(_sizes(spec, data_dir, count=min(num, _DRAWS), sizes=sizes))
-    best, last = fmean(size.best_bytes for _, size in drawn), fmean(size.last_bytes for _, size in drawn)
-    rules = _rules(spec)
-    families = {family for family, _ in drawn}
-    whole = max(len(families), num // rules.eta ** (len(rules.rungs) - 1))  # of the trials, trained to the last epoch
-    waiting = max(num - whole, 0) if len(rules.rungs) > 1 else 0
     other, kept = _others(spec, data_dir, num), _kept(spec, drawn, num)
-    running = min(waiting + slots, num) * (best + last) + last  # one is being written beside the one that it replaces
-    return Disk(running=round(other + kept + running), over=round(other + kept))
+    played = fmean(_most_held(spec, drawn, slots=slots, seed=seed) for seed in range(_SEARCHES))
+    return Disk(running=round(other + played * num / len(drawn)), over=round(other + kept))
+
+
+def _most_held(spec: SearchSpec, drawn: Sequence[tuple[str, ModelSize]], *, slots: int, seed: int) -> float:
+    """The most bytes of checkpoints that there are at once, in a search of these trials whose scores are random."""
+    rng, rules = random.Random(seed), SCHEDULERS[spec.scheduler.name].rules(spec.scheduler.options, spec.epochs)
+    has_ranks_that_stay = spec.budget.trials is not None and len(spec.objectives) == 1
+    members: dict[int, Member] = {}
+    live: list[int] = []
+    gone: set[int] = set()
+    most = 0
+
+    def view() -> View:
+        room = len(drawn) - len(members)
+        return View(members=list(members.values()), live=set(live), room=room, next_number=len(members))
+
+    while True:
+        job = next_job(view(), rules) if len(live) < slots else "wait"
+        if isinstance(job, Go):
+            number = len(members) if job.number is None else job.number
+            member = members.get(number) or Member(number, drawn[number][0], records.RUNNING, job.until)
+            members[number] = replace(member, state=records.RUNNING, until=job.until)
+            live.append(number)
+            continue
+        if not live:
+            return most
+        number = live.pop(0)
+        member = members[number]
+        bests = [*member.bests]
+        while len(bests) < member.until:
+            bests.append(bests[-1] * rng.uniform(0.9, 1.0) if bests else rng.random())
+        state = records.COMPLETE if member.until == rules.rungs[-1] else records.PAUSED
+        writing = drawn[number][1].last_bytes  # beside the one that it replaces
+        most = max(most, writing + sum(_held(spec.keep, members, gone, drawn)))
+        members[number] = replace(member, state=state, bests=tuple(bests))
+        if state == records.PAUSED and has_ranks_that_stay:
+            gone.update(stranded(view(), rules, number))
+
+
+def _held(
+    keep: Keep, members: Mapping[int, Member], gone: Collection[int], drawn: Sequence[tuple[str, ModelSize]]
+) -> Iterator[int]:
+    """Bytes of each trial's checkpoints, by the rules of :mod:`mmtune.study.keeping`."""
+    is_over = {number: member for number, member in members.items() if member.state == records.COMPLETE}
+    standings = {number: Standing(str(number), m.family, (m.bests[-1],)) for number, m in is_over.items()}
+    kept = places([*standings.values()], keep)
+    for number, member in members.items():
+        size = drawn[number][1]
+        if number in is_over:
+            yield size.best_bytes if str(number) in kept else 0
+        elif number not in gone:
+            yield size.best_bytes + size.last_bytes
+        else:
+            own = Standing(str(number), member.family, (member.bests[-1],))
+            yield size.best_bytes if str(number) in places([*standings.values(), own], keep) else 0
 
 
 def _kept(spec: SearchSpec, drawn: list[tuple[str, ModelSize]], num: int) -> float:
@@ -142,6 +197,7 @@ def _configs(spec: SearchSpec, data_dir: str | None, *, count: int) -> Iterator[
     for params in spec.try_first[:count]:
         journal.enqueue(to_optuna(spec.space, params))
     sampler = spec.sampler
+    rules = SCHEDULERS[spec.scheduler.name].rules(spec.scheduler.options, spec.epochs)
     for number in range(count):
         proposer = make_sampler(
             sampler.name,
@@ -150,10 +206,6 @@ def _configs(spec: SearchSpec, data_dir: str | None, *, count: int) -> Iterator[
             options=sampler.options,
             space=spec.space,
             members=[],
-            rungs=_rules(spec).rungs,
+            rungs=rules.rungs,
         )
         yield spec.trial_config(suggest(spec.space, journal.ask(proposer)), data_dir)
-
-
-def _rules(spec: SearchSpec) -> Rules:
-    return SCHEDULERS[spec.scheduler.name].rules(spec.scheduler.options, spec.epochs)

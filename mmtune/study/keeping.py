@@ -3,7 +3,8 @@
 Of a trial that is under way, paused, or failed in a way that may pass, both stay: ``last.safetensors`` is what it goes
 on from, ``best.safetensors`` what it leaves. Of one that is over for good ``last`` goes, and ``best`` too unless
 ``keep:`` wants it. Only trials that ended well compete for a place, so that whoever loses one never gets it back: no
-kill at any moment, and nothing that comes later, can ask for weights that were removed.
+kill at any moment, and nothing that comes later, can ask for weights that were removed. A paused trial that can hardly
+return (:mod:`mmtune.search.stranded`) is treated as if it were over; should it return, it trains from its start.
 """
 
 from __future__ import annotations
@@ -56,15 +57,19 @@ def places(standings: Collection[Standing], keep: Keep) -> set[str]:
     return found | {standing.trial for standing in _front(standings)}
 
 
-def unneeded(trial: TrialRecord, *, has_place: bool, is_replaced: bool = False) -> tuple[str, ...]:
+def unneeded(
+    trial: TrialRecord, *, has_place: bool, is_replaced: bool = False, is_stranded: bool = False
+) -> tuple[str, ...]:
     """The checkpoints of a trial that nothing will ask for, 'last' and 'best'.
 
     Args:
         trial: as the ledger has it.
         has_place: whether :func:`places` has it.
         is_replaced: whether it is tried again under another number.
+        is_stranded: whether it is paused and can hardly return.
     """
-    if not trial.is_over or (may_pass(trial) and not is_replaced):
+    is_done = trial.is_over or (is_stranded and trial.state == records.PAUSED)
+    if not is_done or (may_pass(trial) and not is_replaced):
         return ()
     return ("last",) if has_place else ("last", "best")
 
@@ -95,11 +100,22 @@ class Collector:
         self._keep: Keep = keep
         self._family, self._replaced = family, replaced
         self._standings: dict[str, Standing] = {}  # of those that have a place: whoever lost one never gets it back
+        self._stripped: set[str] = set()  # stranded trials that have nothing left to remove, as places are now
 
-    def trial_ended(self, trial: str) -> None:
-        """Removes what its end made useless, of itself and of those that it took a place from."""
+    def trial_ended(self, trial: str, *, stranded: Collection[str] = ()) -> None:
+        """Removes what a trial's end or pause made useless, of itself and of those that it took a place from.
+
+        Args:
+            trial: which is over or paused.
+            stranded: trials that are paused and can hardly return.
+        """
         before = set(self._standings)
         self._remove({trial} | (before - self._place([self._ledger.trials[trial]])))
+        self._stripped.discard(trial)
+        if set(self._standings) != before:  # then some may have no place any more
+            self._stripped.clear()
+        self._remove([name for name in stranded if name not in self._stripped], are_stranded=True)
+        self._stripped.update(stranded)
 
     def clear(self) -> None:
         """Removes all that is useless: at a session's end, also what a kill kept from being removed."""
@@ -108,7 +124,7 @@ class Collector:
 
     def _place(self, trials: Iterable[TrialRecord]) -> set[str]:
         for trial in trials:
-            standing = self._standing(trial)
+            standing = self._standing(trial) if trial.state in (records.COMPLETE, records.PRUNED) else None
             if standing is not None:
                 self._standings[trial.trial] = standing
         kept = places(list(self._standings.values()), self._keep)
@@ -116,18 +132,25 @@ class Collector:
         return kept
 
     def _standing(self, trial: TrialRecord) -> Standing | None:
-        if trial.state not in (records.COMPLETE, records.PRUNED):
-            return None
         row = self._ledger.row(trial)
         values = tuple(_value(row.get(metric), mode) for metric, mode in self._objectives)
         family = self._family or str(trial.params.get("family"))
         return None if values[0] is None else Standing(trial.trial, family, values)
 
-    def _remove(self, names: Iterable[str]) -> None:
+    def _has_place(self, trial: TrialRecord) -> bool:
+        """Whether it has a place, or would have one if it were over."""
+        own = None if trial.is_over else self._standing(trial)
+        if own is None:
+            return trial.trial in self._standings
+        return trial.trial in places([*self._standings.values(), own], self._keep)
+
+    def _remove(self, names: Iterable[str], *, are_stranded: bool = False) -> None:
         replaced = self._replaced()
         for name in names:
             trial = self._ledger.trials[name]
-            kinds = unneeded(trial, has_place=name in self._standings, is_replaced=name in replaced)
+            kinds = unneeded(
+                trial, has_place=self._has_place(trial), is_replaced=name in replaced, is_stranded=are_stranded
+            )
             for path in _files(self._folder.trial(name), kinds):
                 with contextlib.suppress(OSError):  # what cannot be removed now is tried again at the session's end
                     path.unlink(missing_ok=True)

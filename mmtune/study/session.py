@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -144,10 +144,15 @@ class Session:
             self.ledger.book(spent)
             self._idle += spent.idle
 
-    def trial_ended(self, trial: str) -> None:
-        """Shows that a trial is over or paused, and draws what follows from it."""
+    def trial_ended(self, trial: str, *, stranded: Sequence[str]) -> None:
+        """Shows that a trial is over or paused, and draws what follows from it.
+
+        Args:
+            trial: its id.
+            stranded: paused trials that can hardly return.
+        """
         self.screen.ended(trial)
-        self._collector.trial_ended(trial)
+        self._collector.trial_ended(trial, stranded=stranded)
         self._look_at_failures()
 
     def pause(self, what: str) -> None:

@@ -35,7 +35,7 @@ def run_tuner(session: Session, journal: Journal) -> str | None:
 
     def ended(trial: str, ticket: str) -> None:
         pool.forget(ticket)
-        session.trial_ended(trial)
+        session.trial_ended(trial, stranded=searcher.stranded(trial))
 
     def failed_beside(trial: str, ticket: str, what: str) -> None:
         pool.forget(ticket)

@@ -72,13 +72,16 @@ def test_a_front_grows_by_the_logarithm(predicted, each):
     assert (math.log(64) - 2) * smaller <= both - best <= (math.log(64) - 2) * larger
 
 
-def test_paused_trials_keep_both_and_stopped_ones_none(predicted, each):
-    paused, stopped = (predicted("budget.trials=64", f"scheduler={{name: {n}}}")[0] for n in ("asha", "asha_stopping"))
+def test_paused_trials_that_may_return_keep_both_and_stopped_ones_none(predicted, each):
+    several = "objectives=[{metric: val_accuracy}, {metric: device_seconds}]"
+    changes = [several], [], ["scheduler={name: asha_stopping}"]
+    front, one, stopped = (predicted("budget.trials=64", *more)[0] for more in changes)
     smaller, larger = sorted(size.best_bytes + size.last_bytes for size in each)
-    assert 55 * smaller < paused < 64 * larger and stopped < 4 * larger
+    assert 40 * smaller < front < 64 * larger  # whose ranks may change: only those that were trained whole are over
+    assert 10 * smaller < one < front / 1.5 and stopped < 4 * larger
     assert each[0].last_bytes == pytest.approx(3 * each[0].best_bytes, rel=0.01)
 
 
 def test_without_a_number_of_trials_it_is_of_one(predicted, each):
     for_one = predicted("budget={device_hours: 1}")[0]
-    assert for_one == pytest.approx(each[0].best_bytes + 2 * each[0].last_bytes, rel=0.01)
+    assert for_one == pytest.approx(2 * each[0].last_bytes, rel=0.01)  # its best stays, and the last is being replaced

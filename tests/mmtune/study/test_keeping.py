@@ -99,6 +99,13 @@ def test_what_a_trial_needs_by_its_state(state, error, replaced, kinds):
     assert with_place == tuple(kind for kind in kinds if kind == "last")
 
 
+def test_a_paused_trial_that_can_hardly_return_is_as_if_it_were_over():
+    paused, under_way = TrialRecord("t0000", records.PAUSED), TrialRecord("t0000", records.RUNNING)
+    assert unneeded(paused, has_place=False, is_stranded=True) == ("last", "best")
+    assert unneeded(paused, has_place=True, is_stranded=True) == ("last",)
+    assert unneeded(under_way, has_place=False, is_stranded=True) == ()
+
+
 def study(tmp_path, keep):
     folder = StudyFolder(tmp_path / "s")
     folder.root.mkdir()
@@ -133,7 +140,14 @@ def test_a_folder_as_its_trials_end(tmp_path):
     ledger.pause("t0004")  # better than all, but it may fail yet
     collect.trial_ended("t0004")
     assert weights(folder) == {LAST: ["t0004"], BEST: ["t0001", "t0002", "t0004"]}
-    ledger.end("t0004", records.PRUNED)
+    collect.trial_ended("t0004", stranded=["t0004"])  # it would have a place
+    assert weights(folder) == {LAST: [], BEST: ["t0001", "t0002", "t0004"]}
+    trained(folder, ledger, "t0005", 0.1, 99.0)
+    ledger.pause("t0005")
+    collect.trial_ended("t0005", stranded=["t0005"])
+    assert weights(folder) == {LAST: [], BEST: ["t0001", "t0002", "t0004"]}
+    for trial in ("t0004", "t0005"):
+        ledger.end(trial, records.PRUNED)
     collect.clear()
     assert weights(folder) == {LAST: [], BEST: ["t0004"]}
     others = {p.name for p in (folder.root / "trials/t0000").iterdir()}
@@ -226,6 +240,17 @@ def fail(folder, trial):
     journal.tell(records.trial_number(trial), state=TrialState.FAIL)
 
 
+def check_what_goes_on(folder):
+    """What runs has all it needs, and so has the best paused trial of each family."""
+    cells = records.read_trials(folder)
+    rows = [{key: records.parse_cell(text) for key, text in row.items()} for row in cells]
+    rows = [row for row in rows if row["epochs"] and row["state"] in (records.RUNNING, records.PAUSED)]
+    leaders = {row["family"]: row["trial"] for row in sorted(rows, key=lambda row: row["val_accuracy"] or 0.0)}
+    for row in rows:
+        if row["state"] == records.RUNNING or row["trial"] == leaders[row["family"]]:
+            assert {LAST, BEST} <= {path.name for path in folder.trial(row["trial"]).iterdir()}, row
+
+
 @pytest.mark.slow
 def test_killed_failed_and_moved_with_its_data_a_study_ends_as_if_nothing_had_happened(tmp_path):
     """SIGKILL at random moments; what is unfinished can go on, what is over has what keep: says."""
@@ -258,11 +283,8 @@ def test_killed_failed_and_moved_with_its_data_a_study_ends_as_if_nothing_had_ha
         assert process.poll() is None, process.communicate()
         os.kill(process.pid, signal.SIGKILL)
         process.communicate()
-        for trial in records.read_rows(killed.trials):
-            has = {path.name for path in killed.trial(trial["trial"]).iterdir()}
-            if trial["state"] in (records.RUNNING, records.PAUSED) and trial["epochs"]:
-                assert {LAST, BEST} <= has, trial
-    under_way = [row["trial"] for row in records.read_rows(killed.trials) if row["state"] == records.RUNNING]
+        check_what_goes_on(killed)
+    under_way = [row["trial"] for row in records.read_trials(killed) if row["state"] == records.RUNNING]
     for trial in under_way:
         fail(killed, trial)
 
