@@ -16,6 +16,7 @@ def answering(is_correct, labels):
     return Outputs(labels, np.eye(2)[said])
 
 
+@pytest.mark.slow
 def test_the_interval_covers_the_truth_as_often_as_it_says():
     rng, hits = np.random.default_rng(0), 0
     for trial in range(200):

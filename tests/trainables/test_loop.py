@@ -209,6 +209,7 @@ def test_regression_through_the_loop(family, toy, tmp_path):
     assert np.abs(errors).mean() == pytest.approx(rows[outcome.best_epoch - 1]["val_mae"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_regression_learns_labels_of_any_scale(toy, tmp_path, monkeypatch):
     """Prices and seconds since 1970 are learnt as the same labels of scale 1 are, to float32's rounding."""
     plain = load_table(DatasetRef("toy"))
@@ -278,6 +279,7 @@ def test_a_checkpoint_of_other_data_is_refused(toy, tmp_path, monkeypatch):
     dataset_key.cache_clear()
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_rows_whatever_ran_before(toy, tmp_path, unmeasured):
     config = toy("lit_tirg", epochs=1)
     torch.manual_seed(5)

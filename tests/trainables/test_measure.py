@@ -28,6 +28,7 @@ def test_costs_are_in_every_row_and_those_of_the_model_in_the_first(toy, tmp_pat
         assert first[name] == uncached[name], name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("uda", [{}, {"mode": "fixed"}, {"mode": "aug"}])
 def test_samples_a_second_are_training_samples_in_the_time_of_training(uda, toy, tmp_path, monkeypatch):
     seconds, train_epoch, validate = [], loop.train_epoch, loop.validate

@@ -56,11 +56,12 @@ def _fast(tokenizer: Any) -> Any:
 
 def special_ids(name: str) -> tuple[int, int]:
     """Ids of the tokens that open and close a text ([CLS] and [SEP] of BERT)."""
-    return _special_ids(name, place_of(name))
+    return special_ids_at(name, place_of(name))
 
 
 @lru_cache(maxsize=8)
-def _special_ids(name: str, _place: Path | None) -> tuple[int, int]:
+def special_ids_at(name: str, place: Path | None) -> tuple[int, int]:
+    """:func:`special_ids` of the encoder that lies at ``place``; kept for the process."""
     first, last = load_tokenizer(name, texts=[])("")["input_ids"]
     return first, last
 

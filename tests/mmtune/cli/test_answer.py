@@ -43,6 +43,7 @@ def test_a_file_a_split_a_single_row_and_features(mmtune):
     assert done.code == 0 and "written: embeddings.parquet, 663 rows: id, text, error" in done.out
 
 
+@pytest.mark.slow
 def test_what_is_no_model(mmtune):
     assert mmtune.refused("predict", "none").startswith("none: no such model; give STUDY/t0007")
     assert "--text: is empty" in mmtune.refused("predict", "none", "--text", "")

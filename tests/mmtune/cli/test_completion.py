@@ -30,6 +30,7 @@ def tab(mmtune):
     return ask
 
 
+@pytest.mark.slow
 def test_verbs(tab):
     assert tab("mmtune r") == ["run", "resume", "report"]
     assert tab("mmtune data pr") == ["preview", "prepare", "prune"]

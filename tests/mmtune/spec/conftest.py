@@ -8,7 +8,7 @@ import transformers
 from spec_files import use_stand_ins
 
 from trainables.encoders.architectures import ARCHITECTURES, RESNETS
-from trainables.encoders.tokenizers import special_ids
+from trainables.encoders.tokenizers import special_ids_at
 from trainables.families import FAMILIES
 
 
@@ -27,6 +27,6 @@ def small_hub(monkeypatch):
             make = partial(getattr(transformers, f"{kind}Config"), **fields)
             monkeypatch.setitem(ARCHITECTURES, name, make)
     monkeypatch.setitem(RESNETS, "torchvision/resnet152", ("Bottleneck", (1, 1, 1, 1)))
-    special_ids.cache_clear()  # what the process remembers of the real ones, and then of these
+    special_ids_at.cache_clear()  # what the process remembers of the real ones, and then of these
     yield
-    special_ids.cache_clear()
+    special_ids_at.cache_clear()

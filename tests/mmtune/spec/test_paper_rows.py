@@ -30,6 +30,7 @@ def rows_of(paper: str) -> Iterator[tuple[str, dict[str, Any]]]:
                 yield name, {**spec_of(name).fixed, **row}
 
 
+@pytest.mark.slow
 def test_ak_et_al_train_all_methods_alike():
     """Lr 5e-5, batch 128, 30 epochs; 256 words and 49 image tokens in a sequence of 307."""
     found = dict(rows_of("Ak et al., Table 1"))

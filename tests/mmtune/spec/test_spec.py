@@ -144,6 +144,7 @@ def test_a_key_that_the_family_needs():
     assert load_spec(text + "fixed: {model.width: 3}\n").trial_config({}).model.width == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choice", ["x", "7"])
 def test_thousands_of_choices_are_refused_in_seconds(choice):
     choices = ", ".join([choice] * 20_000)
@@ -157,6 +158,7 @@ def test_thousands_of_choices_are_refused_in_seconds(choice):
 HEAD = "study: s\nfamily: text\ndataset: openclipart\nbudget: {trials: 1}\n"
 
 
+@pytest.mark.slow
 def test_thousands_of_problems_and_of_parameters_are_said_in_seconds():
     start = time.perf_counter()
     many = "".join(f"  optim.x{at}: {{type: int, low: 1, high: 2}}\n" for at in range(20_000))

@@ -173,6 +173,7 @@ def test_the_cache_lists_and_removes_what_it_holds(empty, tmp_path):
     assert entries() == [] and not list(empty.rglob("values"))
 
 
+@pytest.mark.slow
 def test_what_is_being_built_is_not_removed(tmp_path, monkeypatch):
     cache, log = tmp_path / "cache", tmp_path / "log"
     monkeypatch.setenv("MMTUNE_CACHE", str(cache))
