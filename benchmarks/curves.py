@@ -63,7 +63,7 @@ def lcbench_tables(folder: Path, num_datasets: int) -> Iterator[Table]:
                 value = low * (high / low) ** at if is_log else low + at * (high - low)
                 inputs[:, column] = round(value) if space[name]["type"] == "uniform_int" else value
             given = {"x_cat": np.full((_LCBENCH_EPOCHS, 1), code, np.int32), "x_cont": inputs}
-            return 1 - model.run(None, given)[0][:, 1].astype(float) / 100
+            return 1 - np.asarray(model.run(None, given)[0])[:, 1].astype(float) / 100
 
         return curve
 

@@ -189,6 +189,7 @@ def test_a_compiled_model_trains_alike(toy, tmp_path):
             assert compiled[key] == pytest.approx(plain[key], rel=1e-4), key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["fusion", "text", "image", "lit_tirg"])
 def test_regression_through_the_loop(family, toy, tmp_path):
     """Rows carry the error itself; dynamic lambda is fed 1 / (1 + error in deviations), losses are of deviations."""

@@ -17,6 +17,7 @@ VERBS = ("check", "run", "resume", "status", "best", "pareto", "report", "train"
 DATA_VERBS = ("check", "preview", "prepare", "list", "prune")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", [None, *VERBS, *(f"data {verb}" for verb in DATA_VERBS)])
 def test_help_ends_in_an_example(mmtune, verb):
     done = mmtune(*(verb.split() if verb else []), "--help")

@@ -37,6 +37,7 @@ def test_verbs(tab):
     assert "--storage" in tab("mmtune run --")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "line, names",
     [

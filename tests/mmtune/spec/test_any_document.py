@@ -84,6 +84,7 @@ def mutate(tree: Any, rng: random.Random) -> Any:
     return tree
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", range(0, 400, 50))
 def test_any_document_loads_or_gives_a_spec_error(start):
     loaded = 0

@@ -48,6 +48,7 @@ def test_ak_et_al_train_all_methods_alike():
             assert row["image_fit"] == ("pad" if name.startswith("vilt") else "crop"), name
 
 
+@pytest.mark.slow
 def test_monter_aldana_et_al_give_two_rates_three_batches_and_whole_pictures():
     found = list(rows_of("Monter-Aldana et al. 2023, Table"))
     assert len(found) > 40

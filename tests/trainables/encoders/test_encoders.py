@@ -260,6 +260,7 @@ def test_fingerprints_follow_the_files(saved, tmp_path):
     assert fingerprint("tiny-bert") == "tiny-bert"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "kind", "unused"),
     [

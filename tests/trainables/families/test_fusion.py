@@ -68,6 +68,7 @@ def test_late_fusion_merges_two_heads(toy):
     torch.testing.assert_close(logits.sigmoid(), (text.sigmoid() + image.sigmoid()) / 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["early", "late", "intermediate"])
 @pytest.mark.parametrize("num_columns", [1, 2])
 def test_numbers_keep_their_scale(tmp_path, kind, num_columns):
