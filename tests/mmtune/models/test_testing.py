@@ -73,7 +73,7 @@ def test_files_say_what_scikit_learn_says(model, tmp_path):
     table = pyarrow.parquet.read_table(tmp_path / "predictions.parquet").to_pandas()
     truth, said = table["label"], table["prediction"]
     names = sorted(WORDS)
-    assert [*table.columns] == ["id", "label", "prediction", *(f"p_{name}" for name in names)]
+    assert [*table.columns] == ["id", "label", "prediction", *(f"p_{name}" for name in names), "logits"]
     assert (table[[f"p_{name}" for name in names]].sum(axis=1) - 1).abs().max() < 1e-6
     assert found.results[WHOLE]["accuracy"] == pytest.approx(sklearn.metrics.accuracy_score(truth, said))
     classes = pd.read_csv(tmp_path / "per_class.csv").set_index("class")
