@@ -8,11 +8,11 @@ import os
 import pytest
 
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported, after this file; child processes take it over
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported: a try to reach it takes minutes
 
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory):
     """A fresh cache folder, or the one that $MMTUNE_CACHE names."""
     root = os.environ.setdefault("MMTUNE_CACHE", str(tmp_path_factory.mktemp("cache")))
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     return root

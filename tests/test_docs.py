@@ -118,6 +118,7 @@ def texts_in(tree: ast.AST) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_messages_of_the_trouble_page_are_in_the_sources():
     """A heading in backticks is a message; its ... stand for what the program fills in."""
     page = (ROOT / "docs" / "trouble.md").read_text(encoding="utf-8")

@@ -108,6 +108,7 @@ def test_a_single_rank_keeps_its_own_error(toy, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", [{"target": "many", "objective": "val_loss"}, {"uda": {"mode": "fixed"}}])
 def test_micro_batches_give_the_same_training(given, toy, tmp_path):
     model, optim = {"dropout": 0.0}, {"lr": 1e-3}
@@ -143,6 +144,7 @@ def test_rows_of_dynamic_uda_follow_the_formula(toy, tmp_path):
         assert row["train_loss"] == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_fresh_copies_change_every_epoch_and_not_otherwise(toy, tmp_path):
     model = {"lock_image": True, "lock_text": True, "kind": "late"}
     uda = {"mode": "fixed", "copies": "fresh", "text_replace": 0.5}

@@ -50,6 +50,7 @@ def test_samples_a_second_are_training_samples_in_the_time_of_training(uda, toy,
     assert row["samples_per_second"] == pytest.approx(45 / seconds[-1], rel=0.05)  # each once, copies or not
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cache_features", [True, False])
 def test_the_time_of_a_sample_is_what_another_clock_says(cache_features, toy, tmp_path):
     """The test times a model that has its encoders itself, over 21 rows and 11 of them again."""

@@ -11,6 +11,7 @@ MIB = 2**20
 CPU = torch.device("cpu")
 
 
+@pytest.mark.slow
 def test_the_peak_is_that_of_what_was_allocated_since():
     kept = torch.ones(300 * MIB, dtype=torch.uint8)
     memory = PeakMemory(CPU)
@@ -83,6 +84,7 @@ def test_how_the_heap_came_to_look_makes_no_difference(toy, in_new_processes, tm
     assert behind == pytest.approx(first, rel=0.05) and between > 4 * first > 4 * 3 * inputs
 
 
+@pytest.mark.slow
 def test_what_was_left_out_never_comes_back():
     memory = PeakMemory(CPU)
     for _ in range(20):

@@ -11,6 +11,7 @@ from trainables.precision import Precision, choose_precision
 from trainables.ranks import Ranks
 
 
+@pytest.mark.slow
 def test_fp16_scaler_is_resumed_too(toy, tmp_path, monkeypatch, unmeasured):
     def precision(name, device):
         scaler = torch.amp.GradScaler("cpu", init_scale=64.0, growth_interval=5)

@@ -150,7 +150,8 @@ def test_two_ranks_evaluate_the_batch_norm_statistics_that_they_save(toy, two_ra
 def test_an_error_of_one_rank_is_raised_by_all_and_the_group_goes_on(two_ranks):
     _, outs = two_ranks
     for out in outs["fails"]:
-        assert out == {"error": "AgreedError", "text": "rank 1: ValueError: nothing works here"}
+        said = {"error": "AgreedError", "text": "rank 1: ValueError: nothing works here", "is_lost_peer": False}
+        assert out == said
     for out in outs["behind"]:
         assert out["error"] == "AgreedError" and "is of epoch 0, but rank 0 found epoch 2" in out["text"]
     for out in outs["nan"]:

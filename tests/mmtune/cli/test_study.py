@@ -97,6 +97,7 @@ def test_mistakes_on_the_command_line(mmtune, search, args, message):
     assert message in said and mmtune.refused("run", "s.yaml", *args) == said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["check", "run", "resume"])
 def test_no_cluster_at_an_address(mmtune, search, write_study, verb):
     (mmtune.cwd / "s.yaml").write_text(search)

@@ -155,6 +155,7 @@ def test_each_objective_is_told_as_trials_csv_has_it(tmp_path):
     assert reserved == ""  # no GPU had it
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["parzen", "tpe", "random", "qmc"])
 def test_proposals_depend_on_the_folder_alone(tmp_path, sampler):
     (tmp_path / "a").mkdir()

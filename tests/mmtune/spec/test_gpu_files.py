@@ -114,6 +114,7 @@ def test_it_says_when_its_hours_are_over(name):
     assert spec_of(name).budget.device_hours is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GPU_FILES)
 def test_every_corner_fits_16_gb(name):
     worst = max(configs(name), key=memory)

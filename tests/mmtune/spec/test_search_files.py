@@ -141,6 +141,7 @@ def test_the_scheduler_waits_for_what_begins_late(name):
         assert spec.scheduler.name == "none" or (isinstance(options, AshaOptions) and options.grace_epochs > max(late))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_data_can_serve_every_corner(name):
     """Inputs exist, the encoder has so many positions, and UDA augments a modality that the family reads."""
