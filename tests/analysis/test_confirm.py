@@ -65,6 +65,7 @@ def test_the_table_for_people(confirming):
     assert "looked at 6 times" in confirm_note(confirmed)
 
 
+@pytest.mark.slow
 def test_csv_and_report(confirming, tmp_path):
     table = load_studies(confirming)
     written = write_confirm(table, "val_accuracy", "max", tmp_path)

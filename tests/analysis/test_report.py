@@ -46,6 +46,7 @@ def a_study(studies, name="demo"):
     return studies.of(*trials, studies.trial(12, state="FAILED", error=EVIL), name=name)
 
 
+@pytest.mark.slow
 def test_report_has_all_parts_and_can_be_made_again(studies):
     path = a_study(studies)
     files = write_report(path)

@@ -10,6 +10,7 @@ from trainables.loop import setup
 from trainables.ranks import Ranks
 
 
+@pytest.mark.slow
 def test_the_training_metric_of_evaluated_rows(toy, tmp_path):
     """M^T of 20 fixed training rows, in evaluation mode, after each epoch."""
     uda = {"mode": "dynamic", "n": 2, "k": 3}

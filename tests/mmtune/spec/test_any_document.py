@@ -114,6 +114,7 @@ def test_any_document_loads_or_gives_a_spec_error(start):
     assert loaded > 0  # some changes do no harm
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", range(0, 200, 100))
 def test_any_override_loads_or_gives_a_spec_error(start):
     tree = yaml.safe_load(FAMILIES)

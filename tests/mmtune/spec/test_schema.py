@@ -61,6 +61,7 @@ def test_the_schema_that_ships_is_this_one():
     assert SCHEMA_FILE.read_text(encoding="utf-8") == schema_text(), "it is old; run: python scripts/generate"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 def test_every_search_file_fits(schema, name):
     text = FILES[name].read_text(encoding="utf-8")
@@ -142,6 +143,7 @@ def test_a_searched_family_has_the_keys_of_all(schema):
         assert text.count(old) == 1 and places(schema, text.replace(old, new))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_and_every_key_of_it_is_there(schema, family):
     fixed = {f"model.{name}": field.default for name, field in family_config(family).model_fields.items()}

@@ -87,6 +87,7 @@ def test_every_family_has_an_embedded_study_and_a_smoke_test():
     assert {f"smoke/{family}" for family in FAMILIES} == {name for name in NAMES if name.startswith("smoke/")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_file_is_named_by_what_it_searches(name):
     spec, (folder, stem) = spec_of(name), name.split("/")
@@ -113,6 +114,7 @@ def test_study_names_differ():
 
 
 # --- what a study would do with it ---------------------------------------------------------------------
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_target_and_objectives_fit_the_dataset(name):
     for spec in alternatives(name):
@@ -130,6 +132,7 @@ def test_a_study_begins_with_the_rows_as_they_are_written(name):
         assert {key: params[key] for key in row} == row
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_scheduler_waits_for_what_begins_late(name):
     """docs/methods.md#grace: no rung before frozen parts train and annealed weights are there."""

@@ -29,6 +29,7 @@ def test_find_search_file(tmp_path, monkeypatch):
     assert find_search_file("mmbv/moviescope") == package / "search_spaces/mmbv/moviescope.yaml"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(shipped_search_files()))
 def test_shipped_search_files_load(name):
     spec = load_spec(shipped_search_files()[name])

@@ -43,6 +43,7 @@ def test_every_field_says_what_it_is(family):
         assert field.description is not None and field.description.endswith("."), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("family", "model"), ALL)
 def test_logits_have_a_column_for_each_output(family, model, toy):
     for target in TARGETS:
@@ -65,6 +66,7 @@ def check_logits(family, model, target, toy):
             assert all(loss.shape == (len(rows),) and loss.isfinite().all() for loss in out.losses.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_random_encoders_are_drawn_from_the_trials_seed(family, toy):
     """The rest is drawn from the generator, which `made` sets to the same."""
@@ -109,6 +111,7 @@ def test_rows_do_not_mix_in_evaluation(family, model, toy):
         torch.testing.assert_close(net(batch([4])).logits, logits[4:], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("family", "model"), ALL)
 def test_a_checkpoint_is_the_model(family, model, toy, tmp_path):
     net, _, batch = made(toy, family, model)

@@ -94,6 +94,7 @@ def test_dropping_a_modality_is_a_mask_of_0_on_its_tokens(missing):
     assert missing in droppable(net.config)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_tokens", [1, 3, 6, 9, 49])
 def test_the_grid_is_pooled_to_so_many_tokens(num_tokens):
     net = mmbt(image_width=None, num_image_tokens=num_tokens)
