@@ -1,7 +1,7 @@
 """Does a modality help: the best model with it against the best without, on the same samples, at equal budget.
 
 The best trials are chosen by the validation metric among those that a group could afford: each group has as many
-device-seconds as the group that took least, its trials in the order in which they started. N samples.
+device-seconds as the group that took least, for the trials that fit in the order in which they started. N samples.
 """
 
 from __future__ import annotations
@@ -240,16 +240,19 @@ def _lacks(role: str, modality: str, reads: Sequence[Sequence[str]]) -> str:
 
 
 def _afforded(trials: pd.DataFrame, metric: str, budget: float | None) -> pd.DataFrame:
-    """The trials that started before the budget was spent; at least up to the first usable one."""
+    """The trials that fit into the budget, in the order in which they started; at least the cheapest usable one."""
     if budget is None:
         return trials
     order = trials.assign(number=trials["trial"].map(records.trial_number)).sort_values(["started", "study", "number"])
-    before = numbers(order, "device_seconds").fillna(0).cumsum() - numbers(order, "device_seconds").fillna(0)
-    inside = order.loc[before < budget]
-    if usable_trials(inside, metric).empty:
-        first = usable_trials(order, metric).index[0]
-        inside = order.loc[: order.index[order.index.get_loc(first)]]
-    return trials.loc[inside.index]
+    spent, inside = 0.0, []
+    for at, seconds in zip(order.index, numbers(order, "device_seconds").fillna(0.0), strict=True):
+        if spent + seconds <= budget:
+            spent += seconds
+            inside.append(at)
+    if usable_trials(trials.loc[inside], metric).empty:
+        usable = usable_trials(order, metric)
+        inside.append(numbers(usable, "device_seconds").idxmin())
+    return trials.loc[inside]
 
 
 def _best_finalist(trials: pd.DataFrame, metric: str, mode: str) -> pd.DataFrame:

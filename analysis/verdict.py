@@ -50,7 +50,9 @@ def answer(found: Comparison) -> list[str]:
         )
     lines.append(f"price: {_prices(found)}")
     if found.budget is not None:
-        lines.append(f"each group had {found.budget:.1f} device-seconds of search, as much as the cheapest took in all")
+        dear = [one.name for one in found.candidates.values() if one.spent > found.budget]
+        over = f"; {', '.join(dear)} took more, and nothing of its group less" if dear else ""
+        lines.append(f"each group had {found.budget:.1f} device-seconds of search, as the cheapest took in all{over}")
     if found.split == "val" and found.over_seeds is None:
         lines.append(
             "caution: trials and epochs were chosen on these samples, which flatters all groups; "

@@ -82,11 +82,11 @@ def test_each_group_has_what_the_cheapest_took(tmp_path):
     trials = [("text", 0.5, 10.0), ("fusion", 0.55, 6.0), ("fusion", 0.6, 3.9), ("fusion", 0.99, 100.0)]
     study = write_study(tmp_path / "s", trials)
     equal, everything = compare(study), compare(study, is_equal_budget=False)
-    assert equal.budget == 10.0  # 6 + 3.9 are below it, the fourth started before it was spent
-    assert equal.candidates["with"].trials == 3
-    trials[2] = ("fusion", 0.6, 4.0)
+    assert equal.budget == 10.0  # 6 + 3.9 fit into it
+    assert equal.candidates["with"].name == "s/t0002" and equal.candidates["with"].trials == 2
+    trials[2] = ("fusion", 0.6, 4.1)
     again = compare(write_study(tmp_path / "again", trials))
-    assert again.candidates["with"].name == "again/t0002" and again.candidates["with"].trials == 2
+    assert again.candidates["with"].name == "again/t0001" and again.candidates["with"].trials == 1
     assert everything.candidates["with"].name == "s/t0003" and everything.budget is None
 
 
