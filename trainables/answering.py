@@ -19,7 +19,7 @@ import torch
 from trainables.batch import Batch
 from trainables.data.ahead import ahead
 from trainables.data.reading.pictures import decode_image
-from trainables.trained import Inputs, Trained
+from trainables.trained import Change, Inputs, Trained
 
 _WITH_PICTURES, _WITHOUT = 256, 4096  # rows in memory at a time
 
@@ -48,17 +48,18 @@ def rows_at_once(trained: Trained) -> int:
     return _WITH_PICTURES if "image" in trained.modalities else _WITHOUT
 
 
-def answers_of(trained: Trained, tables: Iterable[pyarrow.Table]) -> Iterator[Answered]:
+def answers_of(trained: Trained, tables: Iterable[pyarrow.Table], change: Change | None = None) -> Iterator[Answered]:
     """What the model says of each table of rows, in their order.
 
     Args:
         trained: the model.
         tables: of the columns :data:`trainables.data.reading.newrows.ROWS`.
+        change: what is done to each batch, features included, before the model sees it.
     """
     depth = 0 if trained.device.type == "cpu" else 1
     with ThreadPoolExecutor(max(1, torch.get_num_threads())) as pool:  # Pillow lets go of the interpreter
         for loaded in ahead(lambda table: _load(trained, table, pool), tables, depth=depth):
-            yield _answer(trained, loaded)
+            yield _answer(trained, loaded, change)
 
 
 def feature_widths(trained: Trained) -> dict[str, int]:
@@ -127,8 +128,8 @@ def _batch(trained: Trained, given: dict[str, list[Any]], pixels: list[Any], row
     )
 
 
-def _answer(trained: Trained, loaded: _Loaded) -> Answered:
-    outs = [trained.forward(batch) for _, batch in loaded.parts]
+def _answer(trained: Trained, loaded: _Loaded, change: Change | None) -> Answered:
+    outs = [trained.changed(batch, change) for _, batch in loaded.parts]
     if not outs:
         widths, rows = feature_widths(trained), np.zeros(0, np.int64)
         features = {name: np.zeros((0, width), np.float32) for name, width in widths.items()}

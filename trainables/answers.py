@@ -8,36 +8,33 @@ Sizes: N rows, C classes of the model.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from trainables.batch import Batch, ModelOutput
+from trainables.answering import answers_of, rows_at_once
 from trainables.config import UdaConfig
 from trainables.data.cache.identity import dataset_fingerprint
 from trainables.data.data import Data
+from trainables.data.newtable import NewTable
 from trainables.data.open import open_data
 from trainables.data.order import eval_batches
 from trainables.data.reading.dataset import DatasetRef, load_table, load_target
-from trainables.data.reading.pictures import decode_image
-from trainables.data.reading.table import SPLITS, Table, Target
+from trainables.data.reading.table import SPLITS, Target
 from trainables.encoders.weights import encoder_places
+from trainables.errors import NonFiniteError
 from trainables.evaluate import collect
 from trainables.losses import supervised_loss
-from trainables.messages import from_known, unknown
+from trainables.messages import unknown
 from trainables.metrics import classes_left_out, compute_metrics
 from trainables.progress import Row
 from trainables.ranks import Ranks
 from trainables.task import Task
-from trainables.trained import Inputs, Trained
+from trainables.trained import Change, Trained
 
 ALL = "all"
 _NO_COPIES = UdaConfig()  # pyright: ignore[reportCallIssue] (does not see Field's defaults)
-
-Change = Callable[[Batch], Batch]
 
 
 @dataclass(frozen=True)
@@ -141,71 +138,48 @@ def answers(trained: Trained, given: Labelled, change: Change | None = None) -> 
         change: what is done to each batch, features included, before the model sees it.
 
     Raises:
-        ValueError: rows that cannot be read, or that lack something that the model reads.
-        NonFiniteError: a logit is nan or infinite.
+        ValueError: rows that cannot be read, or that lack something that the model reads; a logit is nan or infinite.
     """
-    table, size, data = load_table(given.dataset), trained.config.eval_batch_size, given.data
-    if data is None:
-        parts = [given.rows[at : at + size] for at in range(0, len(given.rows), size)]
-    else:
-        parts = list(eval_batches(data, given.rows, batch_size=size))
-
-    def load(part: np.ndarray) -> Batch:
-        if data is not None:
-            return data.batch(part, data.clean)
-        return trained.batch(inputs_of(trained, table, part))
-
-    def forward(batch: Batch) -> ModelOutput:
-        batch = batch.to(trained.device)
-        return trained.forward(batch if change is None else change(trained.with_features(batch)))
-
     with torch.inference_mode():
-        logits, rows, reported = collect(
-            forward, load, parts, ranks=Ranks(device=trained.device), what="tested",
-            report=getattr(trained.model, "report", None),
-        )  # fmt: skip
-        labels, scale, task = given.labels[rows], trained.label_scale, trained.task
+        said = _of_new_rows if given.data is None else _of_own_rows
+        logits, reported = said(trained, given, change)
+        labels, scale, task = given.labels[given.rows], trained.label_scale, trained.task
         learnt = labels if scale is None else scale.z_scores(labels)
         loss = supervised_loss(torch.from_numpy(logits), torch.from_numpy(learnt), task).item()
-    logits = logits if scale is None else scale.restored(logits)
+    logits, ids = logits if scale is None else scale.restored(logits), load_table(given.dataset).ids
     metrics, left_out = compute_metrics(logits, labels, task), classes_left_out(logits, labels, task)
-    return Answers([table.ids[row] for row in rows], labels, logits, loss, metrics, left_out, reported)
+    return Answers([ids[row] for row in given.rows], labels, logits, loss, metrics, left_out, reported)
 
 
-def inputs_of(trained: Trained, table: Table, rows: np.ndarray) -> Inputs:
-    """Rows of a table as new data for a model.
+def _of_own_rows(trained: Trained, given: Labelled, change: Change | None) -> tuple[np.ndarray, Row]:
+    """Logits (N, C) as they are learnt, and what the family tells of the rows."""
+    data = given.data
+    assert data is not None
+    try:
+        logits, _, reported = collect(
+            lambda batch: trained.changed(batch, change),
+            lambda part: data.batch(part, data.clean),
+            list(eval_batches(data, given.rows, batch_size=trained.config.eval_batch_size)),
+            ranks=Ranks(device=trained.device), what="tested", report=getattr(trained.model, "report", None),
+        )  # fmt: skip
+    except NonFiniteError as error:
+        raise ValueError(f"dataset {given.dataset.name}: {error}") from None
+    return logits, reported
 
-    Raises:
-        ValueError: a picture that cannot be decoded, or columns that the table does not have.
-    """
-    reads, facts, ids = trained.modalities, trained.facts, [table.ids[row] for row in rows]
-    pixels = numeric = None
-    if "graph" in reads:
-        raise ValueError("the model reads a graph, whose nodes are those of the data that it was trained on, no others")
-    if "image" in reads and table.images is not None:
-        images, config = table.images, trained.config
 
-        def decode(row: int) -> np.ndarray:
-            where = f"row {table.ids[row]}"
-            return decode_image(images[row], size=config.image_size, fit=config.image_fit, where=where)
-
-        with ThreadPoolExecutor(max(1, torch.get_num_threads())) as pool:
-            pixels = np.stack(list(pool.map(decode, rows.tolist())))
-    if "numeric" in reads and table.numeric is not None:
-        names = [scale.name for scale in facts.numeric]
-        _check_columns(names, table.numeric_names, "numeric")
-        numeric = table.numeric[rows][:, [table.numeric_names.index(name) for name in names]].astype(np.float64)
-    if "categorical" in reads:
-        _check_columns(facts.categorical, table.categorical, "categorical")
-    return Inputs(
-        ids=ids,
-        texts=None if table.texts is None else [table.texts[row] for row in rows],
-        pixels=pixels,
-        numeric=numeric,
-        categorical={
-            name: [table.categorical[name][row] for row in rows] for name in facts.categorical if "categorical" in reads
-        },
-    )
+def _of_new_rows(trained: Trained, given: Labelled, change: Change | None) -> tuple[np.ndarray, Row]:
+    """:func:`_of_own_rows` of other data."""
+    rows, parts = NewTable(trained.facts, trained.modalities, given.dataset), []
+    rows.check()
+    for answered in answers_of(trained, rows.tables_of(given.rows, rows_at_once(trained)), change):
+        for id, error in zip(answered.ids, answered.errors, strict=True):
+            if error is not None:
+                raise ValueError(f"dataset {given.dataset.name}: row {id}: {error}")
+        parts.append(answered)
+    report = getattr(trained.model, "report", None)
+    joint = [] if report is None else [torch.from_numpy(part.features["joint"]) for part in parts]
+    reported = {} if report is None else report(torch.cat(joint))
+    return np.concatenate([part.logits for part in parts]), reported
 
 
 def left_out(modality: str) -> Change:
@@ -216,12 +190,6 @@ def left_out(modality: str) -> Change:
 def blank(trained: Trained, modality: str) -> Change:
     """Batches with an empty text, a grey picture or no known value in the modality's place."""
     return lambda batch: trained.blank(batch, modality)
-
-
-def _check_columns(wanted: Iterable[str], there: Collection[str], kind: str) -> None:
-    for name in wanted:
-        if name not in there:
-            raise ValueError(f"{kind} column {name!r} is missing{from_known(name, [*there])}")
 
 
 def _target(trained: Trained, ref: DatasetRef) -> Target:

@@ -5,7 +5,7 @@ Sizes: B rows, C outputs, M numbers, S pixels a side.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -41,6 +41,9 @@ from trainables.task import Task
 DEVICES = ("auto", "cpu", "gpu")
 _CHUNK = 64  # rows that a locked encoder sees at once, as when its features are cached
 _GREY = 128  # what stands for no picture
+
+
+Change = Callable[[Batch], Batch]
 
 
 @dataclass(frozen=True)
@@ -173,6 +176,11 @@ class Trained:
         batch = self.with_features(batch.to(self.device))
         with self.precision.autocast():
             return self.model(batch)
+
+    def changed(self, batch: Batch, change: Change | None) -> ModelOutput:
+        """The outputs of a batch to which ``change`` was done once it had its features; None: of it as it is."""
+        batch = batch.to(self.device)
+        return self.forward(batch if change is None else change(self.with_features(batch)))
 
     def blank(self, batch: Batch, modality: str) -> Batch:
         """The same samples with an empty text, a grey picture, or no known value."""

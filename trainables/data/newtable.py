@@ -91,7 +91,11 @@ class NewTable:
 
     def tables(self, size: int) -> Iterator[pyarrow.Table]:
         """All rows, ``size`` to a table."""
-        return in_tables(map(self._row_reader(), self._rows_of_split.tolist()), size)
+        return self.tables_of(self._rows_of_split, size)
+
+    def tables_of(self, rows: np.ndarray, size: int) -> Iterator[pyarrow.Table]:
+        """Rows by their numbers in the dataset, ``size`` to a table."""
+        return in_tables(map(self._row_reader(), rows.tolist()), size)
 
     @cached_property
     def _rows_of_split(self) -> np.ndarray:
