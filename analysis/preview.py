@@ -28,12 +28,8 @@ def write_preview(examples: Sequence[Any], path: Path, *, title: str) -> None:
     Raises:
         ValueError: a file type that cannot be written.
     """
-    figure = _figure(path, rows=len(examples), width=11)
-    figure.suptitle(title)
-    axes = figure.subplots(len(examples), 4, squeeze=False, width_ratios=[1, 3, 1, 3])
-    for row, example in zip(axes, examples, strict=True):
-        for axis in row:
-            axis.axis("off")
+    figure, rows = _figure(path, title, rows=len(examples), widths=[1, 3, 1, 3], width=11)
+    for row, example in zip(rows, examples, strict=True):
         _draw(row[0], row[1], example.image, example.text)
         _draw(row[2], row[3], example.augmented_image, marked(example.text, example.augmented_text))
     _save(figure, path)
@@ -54,12 +50,8 @@ def write_samples(
     Raises:
         ValueError: a file type that cannot be written.
     """
-    figure = _figure(path, rows=len(texts), width=9)
-    figure.suptitle(title)
-    axes = figure.subplots(len(texts), 3, squeeze=False, width_ratios=[1, 3, 2])
-    for row, text, image, lines in zip(axes, texts, images, told, strict=True):
-        for axis in row:
-            axis.axis("off")
+    figure, rows = _figure(path, title, rows=len(texts), widths=[1, 3, 2], width=9)
+    for row, text, image, lines in zip(rows, texts, images, told, strict=True):
         _draw(row[0], row[1], image, text)
         row[2].text(0, 0.5, "\n".join(lines).replace("$", r"\$"), va="center", fontsize=9)
     _save(figure, path)
@@ -75,14 +67,20 @@ def marked(before: str | None, after: str | None) -> str | None:
     return "".join(part if part == was else f"[{part}]" for was, part in zip(old, new, strict=True))
 
 
-def _figure(path: Path, *, rows: int, width: float) -> Figure:
+def _figure(path: Path, title: str, *, rows: int, widths: Sequence[int], width: float) -> tuple[Figure, Any]:
+    """An empty figure and its panels, a row a sample."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     known = FigureCanvasAgg(Figure()).get_supported_filetypes()
     if path.suffix.lstrip(".").lower() not in known:
         raise ValueError(f"--out {path}: write .png, .pdf or .svg")
-    return Figure(figsize=(width, 1.5 * rows + 0.6), layout="constrained")
+    figure = Figure(figsize=(width, 1.5 * rows + 0.6), layout="constrained")
+    figure.suptitle(title)
+    panels = figure.subplots(rows, len(widths), squeeze=False, width_ratios=widths)
+    for axis in panels.flat:
+        axis.axis("off")
+    return figure, panels
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -26,8 +26,9 @@ from torch import Tensor, nn
 from trainables.errors import StorageError
 from trainables.files import replacing
 from trainables.freezing import locked_names
+from trainables.modelfolder import WEIGHTS
 
-LAST, BEST = "last.safetensors", "best.safetensors"
+LAST, BEST = "last.safetensors", WEIGHTS
 
 
 def save_checkpoint(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:

@@ -71,15 +71,8 @@ def evaluate(state: State, split: str) -> Evaluation:
     """
     logits, rows, reported = outputs(state, state.data.rows[split], what=split)
     loss, supervised = mean_losses(state, logits, rows)
-    return evaluation_of(state.data, logits, rows, loss=loss, supervised=supervised, reported=reported)
-
-
-def evaluation_of(
-    data: Data, logits: np.ndarray, rows: np.ndarray, *, loss: float, supervised: float, reported: Row
-) -> Evaluation:
-    """What the logits (N, C) of rows (N,), a regression's as it learns them, say beside their losses."""
-    logits, labels, task = data.in_own_units(logits), data.labels[rows], data.task
-    metrics, left_out = compute_metrics(logits, labels, task), classes_left_out(logits, labels, task)
+    logits, labels = state.data.in_own_units(logits), state.data.labels[rows]
+    metrics, left_out = compute_metrics(logits, labels, state.task), classes_left_out(logits, labels, state.task)
     return Evaluation(loss, supervised, metrics, left_out, reported, logits, rows)
 
 

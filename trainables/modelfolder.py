@@ -19,7 +19,7 @@ from typing import Any
 from trainables.files import write_atomic
 from trainables.task import Task
 
-CONFIG, FACTS, TOKENIZER = "config.yaml", "model.json", "tokenizer.json"
+CONFIG, FACTS, TOKENIZER, WEIGHTS = "config.yaml", "model.json", "tokenizer.json", "best.safetensors"
 FORMAT = 1
 
 

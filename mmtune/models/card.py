@@ -150,9 +150,9 @@ def _intervals(folder: Path, trained: Trained) -> tuple[dict[str, tuple[float, f
 
 def _test_metrics(ref: ModelRef, trained: Trained) -> str:
     """Those of `mmtune test`, else of `mmtune train`; and how often the test split was looked at."""
+    from analysis.studies import study_cost
     from mmtune.models.testing import WHOLE, looks_at_test
 
-    looks = looks_at_test(ref.folder if ref.study is None else ref.study)
     tested, trained_and_tested = ref.folder / "tested" / "test" / "metrics.json", ref.folder / "test.json"
     if tested.is_file():
         values = records.read_json(tested)["results"][WHOLE]
@@ -160,7 +160,8 @@ def _test_metrics(ref: ModelRef, trained: Trained) -> str:
         values = {name.removeprefix("test_"): value for name, value in records.read_json(trained_and_tested).items()}
     else:
         return "Its test split was not looked at."
-    looks += trained_and_tested.is_file()
+    alone = looks_at_test(ref.folder) + trained_and_tested.is_file()
+    looks = alone if ref.study is None else study_cost(ref.study).test_looks
     times = "once" if looks == 1 else f"{looks} times"
     of = "" if ref.study is None else " by the models of its study"
     rows = [(name, f"{values[name]:.4f}") for name in _values(trained) if name in values]

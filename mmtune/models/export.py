@@ -20,7 +20,7 @@ from mmtune.models.reference import ModelRef
 from trainables.exported import CARD, DRAWN, ENCODERS, write_manifest
 from trainables.files import write_atomic
 from trainables.messages import unknown
-from trainables.modelfolder import CONFIG, FACTS, TOKENIZER
+from trainables.modelfolder import CONFIG, FACTS, TOKENIZER, WEIGHTS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from trainables.trained import Trained
 
 FORMATS = ("folder", "onnx")
-_TRAINED = (CONFIG, FACTS, TOKENIZER, "best.safetensors")
+_TRAINED = (CONFIG, FACTS, TOKENIZER, WEIGHTS)
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,7 @@ from pathlib import Path
 
 from mmtune import records
 from trainables.messages import unknown
-from trainables.modelfolder import FACTS
-
-WEIGHTS = "best.safetensors"
+from trainables.modelfolder import FACTS, WEIGHTS
 
 
 @dataclass(frozen=True)

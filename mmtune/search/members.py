@@ -86,9 +86,9 @@ def points(record: TrialRecord, objectives: Sequence[tuple[str, str]]) -> tuple[
     Metrics are those of the best epoch by the first objective; costs are what the trial had taken by then. Infinite
     where there is none.
     """
-    found = []
-    for count in range(1, len(record.rows) + 1):
-        part = replace(record, rows=record.rows[:count], unreported={})
+    found, part = [], replace(record, rows=[], unreported={})
+    for row in record.rows:
+        part.add(row)
         best = part.best(*objectives[0]) or {}
         values = [part.cost(name) if name in records.COSTS else best.get(name) for name, _ in objectives]
         signs = [-1.0 if mode == "max" else 1.0 for _, mode in objectives]

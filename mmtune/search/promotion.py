@@ -14,6 +14,7 @@ import math
 import random
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import pairwise
 from operator import itemgetter
 from statistics import median_low
@@ -100,11 +101,7 @@ class Rules:
     def bracket_of(self, number: int) -> int:
         """The ladder that a configuration climbs, drawn by its number as Hyperband shares them out (Li et al. 2018,
         Algorithm 1): of B brackets the one that skips s rungs has a weight of B / (B - s) eta^(B - 1 - s)."""
-        if self.brackets == 1:
-            return 0
-        left = [self.brackets - skipped for skipped in range(self.brackets)]
-        weights = [self.brackets / rest * self.eta ** (rest - 1) for rest in left]
-        return random.Random(f"bracket {number}").choices(range(self.brackets), weights)[0]
+        return _bracket(number, self.brackets, self.eta)
 
     def first_rung(self, number: int) -> int:
         """The epoch that a new configuration trains to."""
@@ -113,6 +110,15 @@ class Rules:
     def from_bracket(self, bracket: int) -> Rules:
         """Those of one of its ladders."""
         return Rules(self.rungs[bracket:], self.eta)
+
+
+@lru_cache(maxsize=100_000)  # each decision asks it of every trial
+def _bracket(number: int, brackets: int, eta: int) -> int:
+    if brackets == 1:
+        return 0
+    left = [brackets - skipped for skipped in range(brackets)]
+    weights = [brackets / rest * eta ** (rest - 1) for rest in left]
+    return random.Random(f"bracket {number}").choices(range(brackets), weights)[0]
 
 
 @dataclass(frozen=True)
@@ -203,9 +209,10 @@ def _promotion(families: Mapping[str, Sequence[Member]], rules: Rules) -> Go | N
     """The promotion from the highest rung that has one; of several ladders the one that had fewest from there."""
     ladders: list[tuple[str, int, Sequence[Member], list[float]]] = []
     for name, members in families.items():
-        for bracket in range(rules.brackets):
-            is_one = rules.brackets == 1
-            own = members if is_one else [member for member in members if rules.bracket_of(member.number) == bracket]
+        climbing: list[list[Member]] = [[] for _ in range(rules.brackets)]
+        for member in members:
+            climbing[rules.bracket_of(member.number)].append(member)
+        for bracket, own in enumerate(climbing):
             ladders.append((name, bracket, own, _spent(own, rules.rungs[bracket:])))
     for index in reversed(range(len(rules.rungs) - 1)):
         offers = []

@@ -16,9 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mmtune import records
 from mmtune.study.failures import may_pass
 from mmtune.study.ledger import open_ledger
+from trainables.dominance import non_dominated
 
 if TYPE_CHECKING:
     from mmtune.records import StudyFolder
@@ -188,13 +191,12 @@ def _first(standing: Standing) -> float:
 
 def _front(standings: Iterable[Standing]) -> list[Standing]:
     """Those of several objectives that no other beats."""
-    points = [(tuple(v for v in one.values if v is not None), one) for one in standings]
-    points = [(values, one) for values, one in points if len(values) == len(one.values) > 1]
-    front: list[tuple[tuple[float, ...], Standing]] = []
-    for values, one in sorted(points, key=lambda point: point[0]):  # whoever beats a point sorts before it
-        if not any(other != values and all(a <= b for a, b in zip(other, values, strict=True)) for other, _ in front):
-            front.append((values, one))
-    return [one for _, one in front]
+    points = [(values, one) for one in standings if len(values := [v for v in one.values if v is not None]) > 1]
+    whole = [(values, one) for values, one in points if len(values) == len(one.values)]
+    if not whole:
+        return []
+    is_on = non_dominated(np.array([values for values, _ in whole]))
+    return [one for (_, one), keep in zip(whole, is_on, strict=True) if keep]
 
 
 def _value(value: object, mode: str) -> float | None:
