@@ -7,7 +7,9 @@ import cases
 import numpy as np
 import pyarrow.parquet
 import pytest
+import torch
 
+from trainables.answers import left_out
 from trainables.data.formats import DATASETS
 from trainables.data.open import open_data
 from trainables.data.reading.dataset import DatasetRef, load_table
@@ -131,6 +133,22 @@ def test_blank_input_is_what_an_empty_text_and_a_grey_picture_give(toy, tmp_path
         got = trained.forward(trained.blank(trained.with_features(batch), modality)).logits
         want = trained.forward(by_hand[modality]).logits
         np.testing.assert_allclose(got.numpy(), want.numpy(), rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", [name for name in FAMILIES if len(family_module(name).MODALITIES) > 1])
+def test_a_modality_is_left_out_as_if_the_batch_never_had_it(toy, tmp_path, family):
+    config, _ = trained_on(toy, tmp_path, family, model=cases.of(family).VARIANTS[0])
+    trained, data = load_trained(tmp_path), open_data(config)
+    batch = data.batch(data.rows["val"][:8], data.clean)
+    can = family_module(family).droppable(config.model)
+    for modality in trained.modalities:
+        if modality in can:
+            got = trained.changed(batch, left_out(modality)).logits
+            assert torch.equal(got, trained.forward(batch.without(modality)).logits)
+        else:
+            with pytest.raises(ValueError, match=f"{modality} is missing"):
+                trained.changed(batch, left_out(modality))
 
 
 def test_what_is_no_model_is_said(toy, tmp_path):
