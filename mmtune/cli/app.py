@@ -15,14 +15,14 @@ class Verbs(TyperGroup):
     """What a user can cause is one message and exit code 2, not a traceback; Ctrl-C is 130."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Keeps the arguments, to look for what was left empty: a path that is '' would be the working folder."""
+        """Keeps the arguments, to look for what no path is: '' would be the working folder, s3://x a folder 's3:'."""
         ctx.meta["mmtune.args"] = list(args)
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         """Runs the verb that the command line names."""
         try:
-            _check_no_blank(ctx.meta["mmtune.args"])
+            _check_values(ctx.meta["mmtune.args"])
             return super().invoke(ctx)
         except ValueError as error:
             message = str(error)
@@ -37,11 +37,17 @@ class Verbs(TyperGroup):
         raise typer.Exit(2)
 
 
-def _check_no_blank(args: list[str]) -> None:
+_WRITTEN = ("--out", "--to", "--export")  # options that name a file or folder to write
+
+
+def _check_values(args: list[str]) -> None:
+    """Refuses what would be taken for another path than was meant."""
     for before, arg in zip(["", *args], args, strict=False):
         option, sign, value = arg.partition("=") if arg.startswith("--") else (before, "=", arg)
         if sign and not value.strip():
             raise ValueError(f"{option}: is empty" if option.startswith("--") else "an argument is empty")
+        if option in _WRITTEN and "://" in value:
+            raise ValueError(f"{option} {value}: is a URL; give a path on this machine")
 
 
 app = typer.Typer(

@@ -26,6 +26,8 @@ def new_folder(spec: SearchSpec, storage: str | Path) -> StudyFolder:
     Raises:
         ValueError: something is there already, or ``storage`` can be no folder.
     """
+    if "://" in str(storage):
+        raise ValueError(f"--storage {storage}: is a URL; a study goes into a folder, which a cluster's nodes all see")
     folder = StudyFolder(Path(storage).expanduser().resolve() / spec.study)
     there = next(path for path in folder.root.parents if path.exists())
     if not there.is_dir():

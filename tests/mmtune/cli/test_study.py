@@ -159,6 +159,13 @@ def test_empty_arguments_are_no_working_folder(mmtune, search, args, what):
     assert mmtune.refused(*args).replace(":", "") == f"{what} is empty"
 
 
+def test_a_url_makes_no_folder(mmtune):
+    said = mmtune.refused("run", "smoke/text", "--storage", "s3://bucket/x")
+    assert said.startswith("--storage s3://bucket/x: is a URL")
+    for args in (("train", "x.yaml", "--out=s3://b/x"), ("best", "x", "--export", "gs://b/x.yaml")):
+        assert mmtune.refused(*args).endswith(": is a URL; give a path on this machine")
+
+
 def test_a_name_that_no_folder_can_have(mmtune, search):
     (mmtune.cwd / "s.yaml").write_text(search)
     for verb, args in (("check", ("--set", f"study={'a' * 300}")), ("run", ("--name", "a" * 101))):
