@@ -14,7 +14,7 @@ from trainables.data.cache.identity import dataset_fingerprint
 from trainables.data.reading.cells import Cells, known_values
 from trainables.data.reading.dataset import DatasetRef, load_table
 from trainables.data.reading.newrows import in_tables, no_column
-from trainables.data.reading.table import SPLITS, ImageFiles
+from trainables.data.reading.table import SPLITS, ImageFiles, LeftOut
 from trainables.messages import unknown
 from trainables.modelfolder import ModelFacts
 
@@ -70,7 +70,7 @@ class NewTable:
     @cached_property
     def total(self) -> int:
         """How many rows there are."""
-        return len(self._rows_of_split)
+        return len(self._rows_of_split) + len(self._left_out)
 
     @property
     def notes(self) -> list[str]:
@@ -84,14 +84,28 @@ class NewTable:
             )
         if table.problems:
             found.append(
-                f"{len(table.problems):,} rows of the files left out or repaired, the first: {table.problems[0]} "
+                f"{len(table.problems):,} problems in the files, the first: {table.problems[0]} "
                 f"(all: {self.dataset.check_command})"
+            )
+        unknown_split = sum(not one.split for one in table.left_out)
+        if self.split is not None and unknown_split:
+            found.append(
+                f"of {unknown_split:,} rows that cannot be used the split is not known: they are in the output without "
+                "--split"
             )
         return found
 
     def tables(self, size: int) -> Iterator[pyarrow.Table]:
-        """All rows, ``size`` to a table."""
-        return self.tables_of(self._rows_of_split, size)
+        """All rows, ``size`` to a table; those that cannot be used are in their place, with the reason."""
+        return in_tables(self._in_file_order(), size)
+
+    def _in_file_order(self) -> Iterator[dict[str, Any]]:
+        read, waiting = self._row_reader(), [*reversed(self._left_out)]
+        for row in self._rows_of_split.tolist():
+            while waiting and waiting[-1].before <= row:
+                yield _broken(waiting.pop())
+            yield read(row)
+        yield from map(_broken, reversed(waiting))
 
     def tables_of(self, rows: np.ndarray, size: int) -> Iterator[pyarrow.Table]:
         """Rows by their numbers in the dataset, ``size`` to a table."""
@@ -101,6 +115,10 @@ class NewTable:
     def _rows_of_split(self) -> np.ndarray:
         split = load_table(self.dataset).split
         return np.arange(len(split)) if self.split is None else np.flatnonzero(split == self.split)
+
+    @cached_property
+    def _left_out(self) -> list[LeftOut]:
+        return [one for one in load_table(self.dataset).left_out if self.split in (None, one.split)]
 
     def _row_reader(self) -> Any:
         """A function from a row's number to the row."""
@@ -129,3 +147,7 @@ class NewTable:
             return found
 
         return read
+
+
+def _broken(one: LeftOut) -> dict[str, Any]:
+    return {"id": one.id, "error": one.why}

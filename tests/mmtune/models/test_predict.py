@@ -171,6 +171,37 @@ def test_rows_that_cannot_be_used_stand_in_their_place(made, model, place):
     np.testing.assert_allclose(chances(table)[[0, -1]], softmax(made.logits("all"))[[0, 0]], atol=1e-5)
 
 
+def test_samples_of_a_fixed_format_that_cannot_be_used_stand_in_their_place(model, place):
+    """SNLI-VE: a missing picture, a damaged line and a repeated id, in the middle, at an end and in another file."""
+    (place / "flickr30k-images").mkdir()
+    shutil.copy(place / "pictures" / "0.png", place / "flickr30k-images" / "7.jpg")
+
+    def pair(id, picture="7"):
+        words = {"pairID": id, "sentence2": "a square", "gold_label": "neutral", "Flickr30K_ID": picture}
+        return json.dumps(words)
+
+    for split, lines in {
+        "train": [pair("a"), pair("b", "9"), pair("c"), "{damaged"],
+        "dev": [pair("d"), pair("a")],
+        "test": [pair("e", "9"), pair("f"), pair("g")],
+    }.items():
+        (place / f"snli_ve_{split}.jsonl").write_text("\n".join(lines) + "\n")
+    no_picture, damaged = "no picture flickr30k-images/9.jpg", "not a JSON object"
+    told = [
+        ("a", None), ("b", no_picture), ("c", None), ("snli_ve_train.jsonl line 4", damaged), ("d", None),
+        ("a", "was there before"), ("e", no_picture), ("f", None), ("g", None),
+    ]  # fmt: skip
+    for split, expected in ((None, told), ("test", told[-3:])):
+        table, written = predicted(model("image"), place, place / "out.parquet", dataset="snli_ve", split=split)
+        errors = table["error"].to_pylist()
+        assert table["id"].to_pylist() == [id for id, _ in expected]
+        for error, (_, text) in zip(errors, expected, strict=True):
+            assert error is None if text is None else text in error
+        answers = table["prediction"].to_pylist()
+        assert [value is None for value in answers] == [error is not None for error in errors]
+        assert written.num_errors == sum(text is not None for _, text in expected)
+
+
 @pytest.mark.slow
 def test_rows_none_of_which_can_be_used(made, model, place):
     write_jsonl(place / "new.jsonl", [{**made.val[0], "size": "x"}])

@@ -74,9 +74,10 @@ def read(data_dir: str | None) -> Table:
     products = {id: product for path in metas for id, product in _products(path, rows)}
     has_pictures, shared = (root / "images").is_dir(), {}
     for path in reviews:
-        for line, row in json_lines(path, rows.note):
-            with rows.at(path, line):
+        for line, row in json_lines(path, rows.lost()):
+            with rows.sample(path, line):
                 review = _review(row)
+                id = rows.named(f"{review.variant}-{review.user}-{review.time}")
                 product = shared.setdefault(review.product, review.product)
                 image = None
                 if has_pictures:
@@ -84,7 +85,7 @@ def read(data_dir: str | None) -> Table:
                     if image is None:
                         raise BadRow(f"no picture images/{product}.jpg")
                 rows.add(
-                    id=f"{review.variant}-{review.user}-{review.time}",
+                    id=id,
                     text=review.text,
                     image=image,
                     stars=_STARS[review.stars - 1],

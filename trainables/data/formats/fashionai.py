@@ -69,8 +69,9 @@ def read(data_dir: str | None) -> Table:
     root = data_folder(_NAME, data_dir)
     rows, answered = Rows(_NAME, root), set()
     for path, part in _lists(root):
-        for line, row in csv_rows(path, rows.note, names=("image", "attribute", "value"), remark=rows.remark):
-            with rows.at(path, line):
+        known = "test" if part == "rank" else ""
+        for line, row in csv_rows(path, rows.lost(known), names=("image", "attribute", "value"), remark=rows.remark):
+            with rows.sample(path, line, split=known):
                 attribute, value = row["attribute"].strip().removesuffix("_labels"), row["value"].strip().lower()
                 if attribute not in _CLASSES:
                     raise BadRow(f"attribute {row['attribute']!r} is none of {', '.join(_CLASSES)}")

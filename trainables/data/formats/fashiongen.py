@@ -61,13 +61,14 @@ def read(data_dir: str | None) -> Table:
     for at, (path, split, columns) in enumerate(zip(paths, _FILES.values(), files, strict=True)):
         for row, values in enumerate(zip(*columns.values(), strict=True)):
             item = dict(zip(columns, values, strict=True))
-            with rows.at(path):
+            id = f"{split}-{row}"
+            with rows.sample(path, id=id, split=split if split == "test" else ""):
                 if not item["subcategory"]:
                     raise BadRow(f"row {row} has no sub-category")
                 if at == 0 and item["product"] in in_test:
                     raise BadRow(f"row {row}: product {item['product']} is also in {paths[1].name}")
                 rows.add(
-                    id=f"{split}-{row}", split=split, text=_FIRST_SENTENCE.sub("", item.pop("text"), count=1),
+                    id=id, split=split, text=_FIRST_SENTENCE.sub("", item.pop("text"), count=1),
                     place=(at, row), **item,
                 )  # fmt: skip
     rows.check()

@@ -87,10 +87,10 @@ def _layout(root: Path) -> str:
 def _read_mmbt(rows: Rows) -> None:
     for name, split in _MMBT.items():
         path = rows.root / f"{name}.jsonl"
-        for line, row in json_lines(path, rows.note):
-            with rows.at(path, line):
+        for line, row in json_lines(path, rows.lost(split)):
+            with rows.sample(path, line, split=split):
                 rows.add(
-                    id=id_of(row),
+                    id=rows.named(id_of(row)),
                     split=split,
                     text=text_of(row, "text"),
                     image=text_of(row, "img"),
@@ -101,8 +101,9 @@ def _read_mmbt(rows: Rows) -> None:
 def _read_titles(rows: Rows) -> None:
     for split in ("train", "test"):
         path = rows.root / f"texts/{split}_titles.csv"
-        for line, row in csv_rows(path, rows.note, names=("file", "title", "label")):
-            with rows.at(path, line):
+        known = split if split == "test" else ""  # some of train become val
+        for line, row in csv_rows(path, rows.lost(known), names=("file", "title", "label")):
+            with rows.sample(path, line, split=known):
                 label, name = row["label"].strip(), f"{split}/{row['label'].strip()}/{row['file'].strip()}"
                 if not label:
                     raise BadRow("no class")
@@ -122,7 +123,7 @@ def _pages(root: Path) -> Iterator[tuple[str, Path, Path]]:
 def _read_pages(rows: Rows) -> None:
     for split, picture, page in _pages(rows.root):
         name, label = picture.relative_to(rows.root / "images").as_posix(), picture.parent.name
-        with rows.at(picture):
+        with rows.sample(picture, id=name, split=split if split == "test" else ""):
             if not page.exists():
                 raise BadRow(f"has no text {page.relative_to(rows.root).as_posix()}")
             data = page.read_bytes()

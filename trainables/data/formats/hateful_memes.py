@@ -51,11 +51,11 @@ def read(data_dir: str | None) -> Table:
     pictures = _picture_folder(root)
     for path, split in _annotations(root).items():
         before = {id for id, there in zip(rows.ids, rows.splits, strict=True) if there == split}
-        for line, row in json_lines(path, rows.note):
-            with rows.at(path, line):
+        for line, row in json_lines(path, rows.lost(split)):
+            with rows.sample(path, line, split=split):
+                id = rows.named(id_of(row).zfill(5))  # 8291 and "08291" are one meme
                 has_label = split != "test" or not is_missing(row, "label")
                 label = class_of(row, "label", _LABELS) if has_label else None
-                id = id_of(row).zfill(5)  # 8291 and "08291" are one meme
                 if id not in before:
                     image = pictures + text_of(row, "img")
                     rows.add(id=id, split=split, text=text_of(row, "text"), image=image, label=label)

@@ -112,10 +112,10 @@ def _read_raw(rows: Rows, path: Path) -> None:
     films, posters = _films(path)
     for split, id in _raw_ids(path):
         file = films / f"{id}.json"
-        with rows.at(path):
+        with rows.sample(path, id=id, split=split):
             if "/" in id or not file.exists():
                 raise BadRow(f"film {id} of {_split_name(split)} has no {id}.json")
-            with rows.at(file):
+            with rows.sample(file, id=id, split=split):
                 try:
                     film = json_document(file)
                 except ValueError as error:
@@ -143,11 +143,11 @@ def _plot(film: dict[str, Any]) -> str:
 def _read_jsonl(rows: Rows, root: Path) -> None:
     for name, split in _SPLITS.items():
         path = root / f"{name}.jsonl"
-        for line, row in json_lines(path, rows.note):
-            with rows.at(path, line):
+        for line, row in json_lines(path, rows.lost(split)):
+            with rows.sample(path, line, split=split):
                 key = "img" if "img" in row else "image"  # the script writes one, the loader reads the other
                 rows.add(
-                    id=id_of(row), split=split, text=text_of(row, "text"), image=text_of(row, key),
+                    id=rows.named(id_of(row)), split=split, text=text_of(row, "text"), image=text_of(row, key),
                     genres=names_of(row, "label"),
                 )  # fmt: skip
 
@@ -185,7 +185,7 @@ def _read_hdf5(rows: Rows, path: Path) -> Table:
         if note:
             rows.note(path, None, note)
         for at, id in enumerate(ids):
-            with rows.at(path, None):
+            with rows.sample(path, None, id=id, split=split[at]):
                 if not split[at]:
                     raise BadRow(f"film {id} (row {at}) is in no split")
                 text = None if words is None else _sentence(found["sequences"][at], words, at)

@@ -52,21 +52,25 @@ def read(data_dir: str | None) -> Table:
     rows = Rows(_NAME, root)
     release = MovieLens(_NAME, root, rows)
     path = release.layout[1]["ratings"]
-    movies, users, plots = release.movies(), release.users(), release.plots()
-    posters = release.posters(movies)
+    movies, users, plots = dict(release.movies()), release.users(), release.plots()
+    posters: dict[str, str | None] = {}
+    for id, movie in movies.items():
+        with rows.at(movie.file, movie.line):
+            posters[id] = release.poster(id)
     texts = {id: rating_text(movie, plots.get(id, "")) for id, movie in movies.items()}
     user_ids: dict[str, str] = {}  # one string each, however many ratings
     movie_ids = {id: id for id in movies}
     for rating in release.ratings():
-        with rows.at(path, rating.line):
+        with rows.sample(path, rating.line, id=f"{rating.user}-{rating.movie}"):
             if rating.movie not in movies:
                 raise BadRow(f"film {rating.movie} is not in {release.layout[1]['movies'].name}")
-            if release.has_posters and rating.movie not in posters:
-                continue  # said once, with the film
+            if rating.movie not in posters:
+                rows.leave(f"no picture posters/{rating.movie}.jpg")  # a problem of the film
+                continue
             rows.add(
                 id=f"{rating.user}-{rating.movie}",
                 text=texts[rating.movie],
-                image=posters.get(rating.movie),
+                image=posters[rating.movie],
                 user=user_ids.setdefault(rating.user, rating.user),
                 movie=movie_ids[rating.movie],
                 stars=rating.stars,

@@ -45,17 +45,14 @@ def read(data_dir: str | None) -> Table:
     """
     root = data_folder(_NAME, data_dir)
     rows = Rows(_NAME, root)
-    release = MovieLens(_NAME, root, rows)
-    movies, plots = release.movies(), release.plots()
-    posters = release.posters(movies)
-    for id, movie in movies.items():
-        if release.has_posters and id not in posters:
-            continue  # a problem already
-        with rows.at(movie.file, movie.line):
+    release = MovieLens(_NAME, root, rows, samples="movies")
+    plots = release.plots()
+    for id, movie in release.movies():
+        with rows.sample(movie.file, movie.line, id=id):
             if not movie.title:
                 raise BadRow("no title")
             text = ". ".join(part for part in (movie.title, plots.get(id, "")) if part)
-            rows.add(id=id, text=text, image=posters.get(id), genres=movie.genres or None, year=movie.year)
+            rows.add(id=id, text=text, image=release.poster(id), genres=movie.genres or None, year=movie.year)
     rows.check()
     genres, years = rows.sets("genres", rows.column("genres")), rows.column("year")
     return rows.table(

@@ -46,9 +46,9 @@ def read(data_dir: str | None) -> Table:
     paths, root = sources(data_dir), data_folder(_NAME, data_dir)
     rows, folder = Rows(_NAME, root), first_there(root, _POSTERS)
     for path, split in zip(paths, _SPLITS.values(), strict=True):
-        for line, row in json_lines(path, rows.note):
-            with rows.at(path, line):
-                id, image = id_of(row), None
+        for line, row in json_lines(path, rows.lost(split)):
+            with rows.sample(path, line, split=split):
+                id, image = rows.named(id_of(row)), None
                 if folder is not None:
                     image = rows.pictures.first(f"{folder.name}/{id}")
                     if image is None:

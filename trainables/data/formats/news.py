@@ -51,8 +51,8 @@ def read(data_dir: str | None) -> Table:
     root = data_folder(_NAME, data_dir)
     rows = Rows(_NAME, root, has_local_ids=True)
     for path, file_split in _files(root):
-        for line, row in _lines(path, rows):
-            with rows.at(path, line):
+        for line, row in _lines(path, rows, file_split or ""):
+            with rows.sample(path, line, split=file_split or ""):
                 title, body = (composed(text_of(row, key, default="")) for key in ("title", "text"))
                 topic = single_text(row, "topic")
                 if rows.cells.is_missing(topic) or not (title or body):
@@ -89,10 +89,10 @@ def _files(root: Path) -> list[tuple[Path, str | None]]:
     return found
 
 
-def _lines(path: Path, rows: Rows) -> Iterator[tuple[int, dict[str, Any]]]:
+def _lines(path: Path, rows: Rows, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
     if path.suffix == ".csv":
-        return csv_rows(path, rows.note, required=("topic", "image"), remark=rows.remark)
-    return json_lines(path, rows.note)
+        return csv_rows(path, rows.lost(split), required=("topic", "image"), remark=rows.remark)
+    return json_lines(path, rows.lost(split))
 
 
 def _split(row: dict[str, Any]) -> str:

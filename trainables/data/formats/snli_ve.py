@@ -51,10 +51,10 @@ def read(data_dir: str | None) -> Table:
     pictures = folder.relative_to(root).as_posix()
     rows, classes = Rows(_NAME, root), {name: name for name in _CLASSES}
     for path, split in zip(paths, _SPLITS.values(), strict=True):
-        for line, row in json_lines(path, rows.note):
-            with rows.at(path, line):
+        for line, row in json_lines(path, rows.lost(split)):
+            with rows.sample(path, line, split=split):
                 rows.add(
-                    id=id_of(row, "pairID"),
+                    id=rows.named(id_of(row, "pairID")),
                     split=split,
                     text=text_of(row, "sentence2"),
                     image=f"{pictures}/{_picture(row)}.jpg",

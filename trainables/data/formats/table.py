@@ -61,11 +61,12 @@ def read(data_dir: str | None) -> Table:
     values, categorical = TableValues(rows), {f"categorical {name}": name for name in spec.categorical}
     for file, (path, file_split) in enumerate(spec.files):
         place = path.relative_to(root).as_posix()
-        for line, row in _rows_of(path, spec, rows, picture_column, dialects.get(path)):
-            with rows.at(path, line):
+        for line, row in _rows_of(path, spec, rows, picture_column, dialects.get(path), file_split or ""):
+            with rows.sample(path, line, split=file_split or ""):
                 id = f"{place}-{line}" if spec.id is None else spec.cells.id(values.text(row, spec.id))
                 if not id:
                     raise BadRow(f"no {spec.id!r}")
+                rows.named(id)
                 if picture_column and not row[picture_column]:
                     raise BadRow(f"no bytes in {picture_column!r}")
                 rows.add(
@@ -96,7 +97,6 @@ def read(data_dir: str | None) -> Table:
         numeric={name: rows.column(f"numeric {name}") for name in spec.numeric},
         categorical={name: rows.column(what) for what, name in categorical.items()},
     )
-
 
 
 def table_spec(data_dir: str | None, *, needs_labels: bool = True) -> TableSpec:
@@ -146,7 +146,7 @@ def _check_columns(root: Path, spec: TableSpec) -> tuple[str | None, dict[Path, 
 
 
 def _rows_of(
-    path: Path, spec: TableSpec, rows: Rows, picture_column: str | None, dialect: Dialect | None
+    path: Path, spec: TableSpec, rows: Rows, picture_column: str | None, dialect: Dialect | None, split: str
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     columns = spec.columns
     if is_kind(path, ".parquet"):
@@ -155,7 +155,7 @@ def _rows_of(
             yield number, row if all(map(str.isascii, row)) else {composed(name): row[name] for name in row}
     elif is_kind(path, ".jsonl"):
         seen: dict[str, None] = {}
-        for line, row in json_lines(path, rows.note):
+        for line, row in json_lines(path, rows.lost(split)):
             if not all(map(str.isascii, row)):
                 row = {composed(name): value for name, value in row.items()}
             seen.update(dict.fromkeys(row))
@@ -165,7 +165,7 @@ def _rows_of(
                 where = rows.root / "table.yaml"
                 raise ValueError(f"{where}: {key}: {path.name} has no column {column!r}{from_known(column, [*seen])}")
     else:
-        yield from csv_rows(path, rows.note, dialect=dialect, remark=rows.remark)
+        yield from csv_rows(path, rows.lost(split), dialect=dialect, remark=rows.remark)
 
 
 def _as_stored(path: Path, column: str) -> str:

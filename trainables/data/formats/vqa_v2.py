@@ -101,11 +101,11 @@ def _add_questions(rows: Rows, path: Path, part: str, answers: dict[str, tuple[s
     if folder is None:
         raise missing(_NAME, rows.root, f"folder {part}", _LAYOUTS)
     for number, row in enumerate(questions, 1):
-        with rows.at(path, None):
+        with rows.sample(path, None, id=f"{path.name} entry {number}", split="" if part == "train2014" else "test"):
             try:
                 if not isinstance(row, dict):
                     raise BadRow("is no object")
-                id, image = id_of(row, "question_id"), row.get("image_id")
+                id, image = rows.named(id_of(row, "question_id")), row.get("image_id")
                 if isinstance(image, bool) or not isinstance(image, int):
                     raise BadRow("no 'image_id'")
                 most, given = (None, None) if answers is None else answers.get(id, (None, None))

@@ -62,6 +62,7 @@ def without_excluded(table: Table, path: Path) -> Table:
         categorical={name: [values[row] for row in kept] for name, values in table.categorical.items()},
         graph=None if table.graph is None else _neighbours(table.graph, rows),
         problems=[*table.problems, *problems],
+        left_out=[one._replace(before=int(np.searchsorted(rows, one.before))) for one in table.left_out],
     )  # fmt: skip
 
 

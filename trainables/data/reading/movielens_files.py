@@ -18,7 +18,7 @@ from trainables.data.reading.fields import BadRow
 from trainables.data.reading.folder import missing
 from trainables.data.reading.lines import read_lines
 from trainables.data.reading.rows import Rows
-from trainables.data.reading.textfiles import csv_rows, separated_lines
+from trainables.data.reading.textfiles import Note, csv_rows, separated_lines
 
 _LAYOUTS = (
     "u.data, u.item, u.genre, u.user (100k)",
@@ -33,6 +33,7 @@ _FILES = {
     "recbole": {"ratings": "*.inter", "movies": "*.item", "users": "*.user"},
 }
 _OPTIONAL = ("users",)
+_RATING = ("userId", "movieId", "rating", "timestamp")
 _YEAR = re.compile(r"\((\d{4})[^()]*\)\s*$")
 _OCCUPATIONS = (
     "other", "academic/educator", "artist", "clerical/admin", "college/grad student", "customer service",
@@ -70,11 +71,16 @@ class Rating:
 
 @dataclass(frozen=True)
 class MovieLens:
-    """One release in its folder; what cannot be used becomes a problem of ``rows``."""
+    """One release in its folder; what cannot be used becomes a problem of ``rows``.
+
+    Attributes:
+        samples: which file's lines are the samples, 'ratings' or 'movies'.
+    """
 
     dataset: str
     root: Path
     rows: Rows = field(repr=False)
+    samples: str = "ratings"
 
     @cached_property
     def layout(self) -> tuple[str, dict[str, Path]]:
@@ -106,19 +112,19 @@ class MovieLens:
     def has_posters(self) -> bool:
         return (self.root / "posters").is_dir()
 
-    def movies(self) -> dict[str, Movie]:
-        """By id. A later line with the same id is a problem."""
+    def movies(self) -> Iterator[tuple[str, Movie]]:
+        """Ids and films in file order. A later line with the same id is a problem."""
         kind, paths = self.layout
-        found: dict[str, Movie] = {}
+        seen: set[str] = set()
         for line, id, title, year, genres in getattr(self, f"_movies_{kind}")(paths):
-            with self.rows.at(paths["movies"], line):
-                id = plain_id(id.strip())
-                if not id or id in found:
+            id = plain_id(id.strip())
+            with self._at("movies", line, id=id):
+                if not id or id in seen:
                     raise BadRow(f"film {id} was there before" if id else "no id")
+                seen.add(id)
                 match = _YEAR.search(title)
                 year = year if year is not None else float(match[1]) if match else math.nan
-                found[id] = Movie(title.strip(), year, genres, paths["movies"], line)
-        return found
+                yield id, Movie(title.strip(), year, genres, paths["movies"], line)
 
     def users(self) -> dict[str, User]:
         """By id; nobody where a release says nothing about them."""
@@ -138,14 +144,12 @@ class MovieLens:
         kind, paths = self.layout
         path = paths["ratings"]
         for line, fields in self._rating_lines(kind, path):
-            with self.rows.at(path, line):
-                user, movie, stars, seconds = (plain_id(fields[0].strip()), plain_id(fields[1].strip()), *fields[2:])
+            user, movie, stars, seconds = (plain_id(fields[0].strip()), plain_id(fields[1].strip()), *fields[2:])
+            with self._at("ratings", line, id=f"{user}-{movie}"):
                 value = _number(stars, "rating")
                 if not 0.5 <= value <= 5:
                     raise BadRow(f"rating {stars!r} is not within 0.5 and 5")
-                yield Rating(
-                    plain_id(user.strip()), plain_id(movie.strip()), value, int(_number(seconds, "timestamp")), line
-                )
+                yield Rating(user, movie, value, int(_number(seconds, "timestamp")), line)
 
     def plots(self) -> dict[str, str]:
         """Film -> plot; empty without a file of plots."""
@@ -154,16 +158,23 @@ class MovieLens:
         lines = csv_rows(self.plots_file, self.rows.note, required=("movieId", "plot"), remark=self.rows.remark)
         return {plain_id(row["movieId"].strip()): row["plot"].strip() for _, row in lines}
 
-    def posters(self, movies: dict[str, Movie]) -> dict[str, str]:
-        """Film -> file; films without one are problems. Empty without a folder of posters."""
-        found = {}
-        for id, movie in movies.items() if self.has_posters else ():
-            with self.rows.at(movie.file, movie.line):
-                name = self.rows.pictures.first(f"posters/{id}")
-                if name is None:
-                    raise BadRow(f"no picture posters/{id}.jpg: the film and its ratings are left out")
-                found[id] = name
-        return found
+    def poster(self, id: str) -> str | None:
+        """A film's file; None without a folder of posters.
+
+        Raises:
+            BadRow: there is a folder, and none of the film.
+        """
+        name = self.rows.pictures.first(f"posters/{id}") if self.has_posters else None
+        if name is None and self.has_posters:
+            raise BadRow(f"no picture posters/{id}.jpg: the film and its ratings are left out")
+        return name
+
+    def _at(self, use: str, line: int, *, id: str | None = None) -> Rows:
+        path = self.layout[1][use]
+        return self.rows.sample(path, line, id=id or None) if use == self.samples else self.rows.at(path, line)
+
+    def _note(self, use: str) -> Note:
+        return self.rows.lost() if use == self.samples else self.rows.note
 
     # --- one method a layout ------------------------------------------------------------------------
     def _movies_100k(self, paths: dict[str, Path]) -> Iterator[tuple[int, str, str, float | None, tuple[str, ...]]]:
@@ -171,7 +182,7 @@ class MovieLens:
         genres = [name for _, name in sorted((_number(number, "genre"), name) for _, (name, number) in lines)]
         width = 5 + len(genres)
         for line, fields in separated_lines(
-            paths["movies"], self.rows.note, separator="|", num_fields=width, encoding="latin-1"
+            paths["movies"], self._note("movies"), separator="|", num_fields=width, encoding="latin-1"
         ):
             flags = zip(genres, fields[5:], strict=True)
             yield (
@@ -185,16 +196,16 @@ class MovieLens:
     def _movies_dat(self, paths: dict[str, Path]) -> Iterator[tuple[int, str, str, float | None, tuple[str, ...]]]:
         path = paths["movies"]
         for line, (id, title, genres) in separated_lines(
-            path, self.rows.note, separator="::", num_fields=3, encoding=_encoding(path)
+            path, self._note("movies"), separator="::", num_fields=3, encoding=_encoding(path)
         ):
             yield line, id, title, None, _genres(genres, "|")
 
     def _movies_csv(self, paths: dict[str, Path]) -> Iterator[tuple[int, str, str, float | None, tuple[str, ...]]]:
-        for line, row in csv_rows(paths["movies"], self.rows.note, required=("movieId", "title", "genres")):
+        for line, row in csv_rows(paths["movies"], self._note("movies"), required=("movieId", "title", "genres")):
             yield line, row["movieId"], row["title"], None, _genres(row["genres"], "|")
 
     def _movies_recbole(self, paths: dict[str, Path]) -> Iterator[tuple[int, str, str, float | None, tuple[str, ...]]]:
-        for line, row in self._recbole(paths["movies"], ("item_id", "movie_title", "class")):
+        for line, row in self._recbole("movies", ("item_id", "movie_title", "class")):
             year = row.get("release_year", "")
             yield (
                 line,
@@ -207,7 +218,7 @@ class MovieLens:
     def _user_lines(self, kind: str, path: Path) -> Iterator[tuple[int, str, str, str, str, str]]:
         """(line, id, age, gender, occupation, postal code)."""
         if kind == "recbole":
-            for line, row in self._recbole(path, ("user_id", "age", "gender", "occupation", "zip_code")):
+            for line, row in self._recbole("users", ("user_id", "age", "gender", "occupation", "zip_code")):
                 yield line, row["user_id"], row["age"], row["gender"], row["occupation"], row["zip_code"]
         elif kind == "100k":
             for line, fields in separated_lines(path, self.rows.note, separator="|", num_fields=5, encoding="latin-1"):
@@ -221,25 +232,28 @@ class MovieLens:
 
     def _rating_lines(self, kind: str, path: Path) -> Iterator[tuple[int, tuple[str, str, str, str]]]:
         if kind == "csv":
-            for line, row in csv_rows(path, self.rows.note, required=("userId", "movieId", "rating", "timestamp")):
+            for line, row in csv_rows(
+                path, self._note("ratings"), required=("userId", "movieId", "rating", "timestamp")
+            ):
                 yield line, (row["userId"], row["movieId"], row["rating"], row["timestamp"])
         elif kind == "recbole":
-            for line, row in self._recbole(path, ("user_id", "item_id", "rating", "timestamp")):
+            for line, row in self._recbole("ratings", ("user_id", "item_id", "rating", "timestamp")):
                 yield line, (row["user_id"], row["item_id"], row["rating"], row["timestamp"])
         else:
             separator = "\t" if kind == "100k" else "::"
-            for line, fields in separated_lines(path, self.rows.note, separator=separator, num_fields=4):
+            for line, fields in separated_lines(path, self._note("ratings"), separator=separator, num_fields=4):
                 yield line, (fields[0], fields[1], fields[2], fields[3])
 
-    def _recbole(self, path: Path, needed: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+    def _recbole(self, use: str, needed: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
         """Rows of a file whose header is ``name:type`` between tabs and whose fields are not quoted."""
+        path = self.layout[1][use]
         lines = read_lines(path)
         header = [name.split(":")[0] for name in next(lines, (1, b""))[1].decode("utf-8", "replace").split("\t")]
         for name in needed:
             if name not in header:
                 raise ValueError(f"{path} line 1: no column '{name}'. Known: {', '.join(header)}")
         for line, data in lines:
-            with self.rows.at(path, line):
+            with self._at(use, line):
                 fields = data.decode("utf-8", "replace").split("\t")
                 if len(fields) != len(header):
                     raise BadRow(f"{len(fields)} fields, not {len(header)}")

@@ -17,8 +17,9 @@ import numpy as np
 from trainables.data.reading.cells import USUAL, Cells, missing_note, read_names
 from trainables.data.reading.fields import BadRow, clean
 from trainables.data.reading.folder import Pictures
-from trainables.data.reading.table import ImageFiles, Neighbours, Table, Target, root_cause
+from trainables.data.reading.table import ImageFiles, LeftOut, Neighbours, Table, Target, root_cause
 from trainables.data.reading.targets import multiclass, multilabel
+from trainables.data.reading.textfiles import Note
 
 MISSING = "missing"
 _REPEATED = "was there before"
@@ -28,6 +29,8 @@ _OTHER_SPELLING = "a name that is spelled in another way on disk"
 
 class Rows:
     """Collects rows. A block under ``with rows.at(path, line):`` that raises BadRow is noted and left.
+
+    Under ``with rows.sample(path, line):`` what is left is a sample, which the table then has among its ``left_out``.
 
     Args:
         dataset: its name, for messages.
@@ -46,6 +49,8 @@ class Rows:
         self.problems: list[str] = []
         self.notes: list[str] = []
         self.place: tuple[Path, int | None] = (root, None)  # that the next problem is about
+        self.left_out: list[LeftOut] = []
+        self._sample: tuple[str | None, str] | None = None  # id and split of the one that is read
         self._columns: dict[str, list[Any]] = {}
         self._seen: dict[str, int] = {}  # id -> number of its file
         self._files: dict[Path, int] = {}
@@ -58,7 +63,19 @@ class Rows:
 
     def at(self, path: Path, line: int | None = None) -> Self:
         """The place that the next problem is about."""
-        self.place = (path, line)
+        self.place, self._sample = (path, line), None
+        return self
+
+    def sample(self, path: Path, line: int | None = None, *, id: str | None = None, split: str = "") -> Self:
+        """The place of the next sample.
+
+        Args:
+            path: its file.
+            line: and line.
+            id: where it is known before the sample is read.
+            split: where its place says it.
+        """
+        self.place, self._sample = (path, line), (id, split)
         return self
 
     def __enter__(self) -> Self:
@@ -67,12 +84,33 @@ class Rows:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
         if isinstance(error, BadRow):
             self.note(*self.place, str(error))
+            if self._sample is not None:
+                self.leave(str(error))
             return True
         return False
 
     def note(self, path: Path, line: int | None, why: str) -> None:
         """Adds a problem."""
         self.problems.append(f"{self._place_text(path, line)}: {why}")
+
+    def named(self, id: str) -> str:
+        """The id, which the sample that is being read now has."""
+        self._sample = (id, self._sample[1] if self._sample else "")
+        return id
+
+    def lost(self, split: str = "") -> Note:
+        """What the functions of :mod:`textfiles` call with a line that is a sample and cannot be read."""
+
+        def lose(path: Path, line: int | None, why: str) -> None:
+            with self.sample(path, line, split=split):
+                raise BadRow(why)
+
+        return lose
+
+    def leave(self, why: str) -> None:
+        """Leaves the sample that is being read, for a reason that is among the problems."""
+        id, split = self._sample or (None, "")
+        self.left_out.append(LeftOut(len(self), id or self.here(), why, split))
 
     def remark(self, path: Path, line: int | None, what: str) -> None:
         """Adds a note; of what a file has in several lines there is one, with their number and the first."""
@@ -112,6 +150,7 @@ class Rows:
         """
         if clean(id) != id:
             raise BadRow(f"id {clean(id)} is not UTF-8")
+        self.named(id)
         path, line = self.place
         file = self._files.setdefault(path, len(self._files))
         if self.has_local_ids and self._seen.get(id, file) != file:
@@ -249,6 +288,7 @@ class Rows:
             graph=graph,
             problems=self.problems,
             notes=[*self.notes, *(_tally_text(*key, tally) for key, tally in self._tallies.items())],
+            left_out=self.left_out,
         )
 
 

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import overload
+from typing import NamedTuple, overload
 
 import numpy as np
 
@@ -77,6 +77,22 @@ class ImageFiles(Sequence[bytes]):
         return digest.hexdigest()
 
 
+class LeftOut(NamedTuple):
+    """A sample that cannot be used.
+
+    Attributes:
+        before: how many rows of the table are before it.
+        id: its own, or file and line where it has none that can be read.
+        why: the reason.
+        split: 'train' | 'val' | 'test', '' where its files do not say.
+    """
+
+    before: int
+    id: str
+    why: str
+    split: str = ""
+
+
 @dataclass(frozen=True)
 class Table:
     """Attributes that a dataset does not have are None or empty.
@@ -93,6 +109,7 @@ class Table:
         graph: what each row is linked to.
         problems: one line for each row that was left out or repaired: file, line or row, and why.
         notes: what was read otherwise than it is written, or may be meant otherwise: a line each, with counts.
+        left_out: samples of the files that are no rows because they cannot be used, in the order of the files.
     """
 
     ids: list[str]
@@ -106,3 +123,4 @@ class Table:
     graph: Neighbours | None = None
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)

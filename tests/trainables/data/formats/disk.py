@@ -75,3 +75,11 @@ def refused(folder, yaml, **files):
     with pytest.raises(ValueError) as caught:
         read(folder, yaml, **files)
     return str(caught.value).replace(f"{folder}/", "")
+
+
+def with_those_left_out(table: Any) -> list[str]:
+    """Ids of the rows and of the samples that are none, in the order of the files."""
+    found = list(table.ids)
+    for one in reversed(table.left_out):
+        found.insert(one.before, one.id)
+    return found

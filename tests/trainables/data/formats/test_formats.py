@@ -12,6 +12,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from disk import with_those_left_out
 
 from trainables.data.formats import DATASETS, dataset_module
 from trainables.data.reading.table import SPLITS, ImageFiles, Table
@@ -198,3 +199,23 @@ def test_nothing_is_unpickled():
         text = path.read_text()
         assert not re.search(r"^\s*(import|from) (pickle|joblib|dill|cloudpickle)", text, re.MULTILINE), path.name
         assert "allow_pickle=True" not in text and "read_pickle" not in text, path.name
+
+
+@pytest.mark.parametrize("name", [name for name in ON_DISK if name not in ("movielens", "movielens_movies")])
+def test_samples_without_their_picture_keep_their_place(name, tmp_path):
+    module = module_of(name)
+    assert module is not None
+    module.write(tmp_path)
+    whole = dataset_module(name).read(str(tmp_path))
+    assert whole.left_out == []
+    if not isinstance(whole.images, ImageFiles):
+        pytest.skip(f"pictures of {name} are no files of their own")
+    gone = whole.images.names[len(whole.ids) // 2]
+    (tmp_path / gone).unlink()
+    table = dataset_module(name).read(str(tmp_path))
+    lost = [id for id, image in zip(whole.ids, whole.images.names, strict=True) if image == gone]
+    assert lost and set(table.ids) == {*whole.ids} - {*lost}
+    assert with_those_left_out(table) == whole.ids
+    assert all(Path(gone).stem in one.why for one in table.left_out)
+    kept = dict(zip(whole.ids, whole.split, strict=True))
+    assert all(one.split in ("", kept[one.id]) for one in table.left_out)

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from disk import by_id, classes, png, write_files
+from disk import by_id, classes, png, with_those_left_out, write_files
 
 from trainables.data.formats import movielens, movielens_movies
 from trainables.data.formats.movielens import rated_before
@@ -152,8 +152,11 @@ def test_plots_and_posters(tmp_path):
     assert table.texts[table.categorical["movie"].index("1")] == "Toy Story (1995). Comedy. Toys, alive"
     problem = "movies.dat line 4: no picture posters/4.jpg: the film and its ratings are left out"
     assert table.problems == [problem]
+    assert with_those_left_out(table) == [f"{user}-{movie}" for user, movie, _, _ in RATINGS]
+    assert {one.why for one in table.left_out} == {"no picture posters/4.jpg"}
     movies = movielens_movies.read(str(tmp_path))
     assert (movies.ids, movies.problems) == (["1", "2", "3"], [problem])
+    assert with_those_left_out(movies) == ["1", "2", "3", "4"]
     assert movies.texts[0] == "Toy Story (1995). Toys, alive"
     assert [path.name for path in movielens.sources(str(tmp_path))] == [
         "ratings.dat",
@@ -184,6 +187,10 @@ def test_what_cannot_be_used_is_listed(tmp_path):
         "ratings.dat line 95: 3 fields between '::', not 4",
         "ratings.dat line 96: rating 'x' is no number",
     ]
+    end = len(RATINGS)
+    assert [(one.before, one.id) for one in table.left_out] == [
+        (end, "1-2"), (end, "1-99"), (end, "31-1"), (end, "31-1"), (end, "ratings.dat line 95"), (end, "31-1"),
+    ]  # fmt: skip
 
 
 def test_neighbours_are_what_the_user_rated_in_training():

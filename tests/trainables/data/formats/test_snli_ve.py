@@ -56,6 +56,9 @@ def test_what_cannot_be_used_is_listed(tmp_path):
         "snli_ve_train.jsonl line 6: id 10#1r1n was there before",
         "snli_ve_train.jsonl line 7: no 'Flickr30K_ID' or 'Flikr30kID'",
     ]
+    assert [(one.before, one.id, one.split) for one in table.left_out] == [
+        (3, "10#6r1n", "train"), (3, "99#7r1n", "train"), (3, "10#1r1n", "train"), (3, "10#9r1n", "train"),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("gone", ["snli_ve_dev.jsonl", "flickr30k-images"])

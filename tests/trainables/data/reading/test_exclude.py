@@ -76,3 +76,10 @@ def test_everything_that_a_row_has_goes_with_it(tmp_path):
         one, other = rest.graph, table.graph
         mine = one.nodes[one.offsets[at] : one.offsets[at + 1]]
         assert mine.tolist() == other.nodes[other.offsets[row] : other.offsets[row + 1]].tolist()
+
+
+def test_samples_that_cannot_be_used_stay_between_the_rows_that_are_left(folder):
+    (folder / "3.png").unlink()
+    (folder / "exclude.txt").write_text("r1\nr2\nr4\n")
+    table = load_table(fresh(folder))
+    assert table.ids == ["r0", "r5"] and [(one.before, one.id) for one in table.left_out] == [(1, "r3")]
