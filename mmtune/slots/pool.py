@@ -9,6 +9,7 @@ What happens when something dies:
 - a worker is frozen: a line says so; after ``resources.frozen_seconds`` it is killed, and goes on as above.
 - a trial actor: Tune starts it anew and it attaches to the job that is still under way.
 - the broker: the session ends and a new one begins, with a new pool.
+- the cluster's head (its GCS): the session says so and ends, as Ray would end it (:mod:`mmtune.slots.head`).
 - the driver: the cluster takes everything down with it; ``mmtune resume`` goes on from the study folder.
 """
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from mmtune import records
 from mmtune.slots.cluster import Node, cluster_nodes, handed_on, ray_session, workers_that_fit
+from mmtune.slots.head import end_process, watching_head
 from mmtune.slots.messages import End, Event, Row, TrialJob
 from trainables.config import TrialConfig
 
@@ -45,7 +46,11 @@ def train_in_slot(
     Raises:
         ValueError: no such cluster, no room for the workers, or what the workers say.
     """
-    with ray_session(address):
+
+    def lost(what: str) -> None:
+        end_process(what, f"not finished; the same command goes on in {folder}")
+
+    with ray_session(address), watching_head(lost, is_local=False):
         from mmtune.slots.pool import SlotPool
 
         shape = _shape(config, cluster_nodes())

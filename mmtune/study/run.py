@@ -21,6 +21,7 @@ from mmtune import records
 from mmtune.info import read_info
 from mmtune.records import StudyFolder
 from mmtune.slots.cluster import cluster_nodes, local_nodes, nodes_of, quiet, ray_session, starts_local
+from mmtune.slots.head import watching_head
 from mmtune.spec.confirm import confirming_name
 from mmtune.spec.search_spec import SearchSpec, load_spec
 from mmtune.study.budget import is_finished
@@ -131,7 +132,8 @@ def run_study(
             settle_data(folder, spec, info, None)
             spec = fit_to_data(spec, info["data_dir"])
             open_pictures(spec, info["data_dir"])
-        if starts_local(address):
+        is_local = starts_local(address)
+        if is_local:
             count_slots(spec, local_nodes())  # say so before Ray starts
         if overrides:  # nothing was refused
             write_extended(folder, spec, info)
@@ -142,7 +144,8 @@ def run_study(
             slots, _ = count_slots(spec, cluster_nodes())
             info["sessions"].append({"started": records.now(), "pid": os.getpid(), "slots": slots})
             session = Session(folder, spec, info, slots=slots, interrupted=interrupted, began=began, say=say)
-            ending = session.run(run_tuner)
+            with watching_head(session.abandon, is_local=is_local):
+                ending = session.run(run_tuner)
         with suppress(OSError):  # the session has said so, and what it took until then is there
             session.close_books()
         return ending

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import yaml
 
 from mmtune import records
 from mmtune.records import StudyFolder
+from mmtune.slots.head import end_process
 from mmtune.slots.messages import Spent, TrialJob
 from mmtune.slots.requirements import requirements_of
 from mmtune.space.optuna_names import to_optuna
@@ -154,6 +156,18 @@ class Session:
         self.screen.ended(trial)
         self._collector.trial_ended(trial, stranded=stranded)
         self._look_at_failures()
+
+    def abandon(self, what: str) -> None:
+        """Ends this process, which can do nothing any more; called from a thread.
+
+        Args:
+            what: happened.
+        """
+        self._info["sessions"][-1]["error"] = what
+        with contextlib.suppress(OSError):
+            self.close_books()
+        self.screen.__exit__()
+        end_process(what, f"not finished. Go on with: mmtune resume {self.folder.root}")
 
     def pause(self, what: str) -> None:
         """Notes ``failure``: storage or data failed, and every other trial would fail alike."""

@@ -1,6 +1,7 @@
-"""A killed driver leaves nothing of its Ray behind."""
+"""A driver that is killed, or that ends because Ray's head is, leaves nothing of its Ray behind."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,7 +12,8 @@ import pytest
 
 DRIVER = """
 from mmtune.slots.cluster import ray_session
-with ray_session(None):
+from mmtune.slots.head import end_process, watching_head
+with ray_session(None), watching_head(lambda what: end_process(what, "go on"), is_local=True):
     import time, ray
     ray.get(ray.remote(lambda: 0).remote())
     time.sleep(5)  # the reaper has looked by then
@@ -33,13 +35,22 @@ def is_running(pid):
 
 
 @pytest.mark.slow
-def test_thirty_seconds_after_a_killed_driver_nothing_of_its_ray_is_left():
+@pytest.mark.parametrize("killed", ["driver", "gcs_server"])
+def test_thirty_seconds_after_a_killed_driver_or_head_nothing_of_its_ray_is_left(killed):
     environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
-    with subprocess.Popen([sys.executable, "-c", DRIVER], stdout=-1, text=True, env=environment) as driver:
-        assert driver.stdout is not None and driver.stdout.readline() == "up\n"
+    with subprocess.Popen([sys.executable, "-c", DRIVER], stdout=-1, stderr=-1, text=True, env=environment) as driver:
+        assert driver.stdout is not None and driver.stderr is not None and driver.stdout.readline() == "up\n"
         started = below(driver.pid)
         assert len(started) > 5
-        driver.send_signal(signal.SIGKILL)
+        if killed == "driver":
+            driver.send_signal(signal.SIGKILL)
+        else:
+            heads = [pid for pid in started if b"gcs_server" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+            for pid in heads:
+                os.kill(pid, signal.SIGKILL)
+            out, err = driver.communicate(timeout=30)  # of 60 s that Ray itself would wait
+            assert driver.returncode == 1 and out == "go on\n"
+            assert re.fullmatch(r"mmtune: Ray's head at [\w.:\[\]]+ died\n", err)
         driver.wait()
     deadline = time.monotonic() + 30
     while left := [pid for pid in started if is_running(pid)]:
