@@ -19,6 +19,7 @@ from trainables.metrics import objective_names
 USABLE = (records.COMPLETE, records.PRUNED, records.PAUSED)
 SINGLE_MODALITY = ("text", "image")  # the families that a multimodal one has to beat
 GAIN = "gain_over_best_single_modality"
+MEAN, SD = "_mean", "_sd"  # over seeds
 
 
 def usable_trials(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
@@ -64,27 +65,45 @@ def best_trial(table: pd.DataFrame, metric: str, mode: str) -> pd.Series:
 
 
 def best_by_family(table: pd.DataFrame, metric: str, mode: str) -> pd.DataFrame:
-    """One row a family, best family first.
+    """One row a family that was or may be sampled, best family first.
 
-    Columns: family, trials (number), study, trial and epochs of its best trial, the metric, device_seconds of
-    that trial, total_device_hours of the family's trials in whatever state, and how far the metric is better
-    than the best of the families text and image (negative: worse; missing unless both have a value).
+    Columns: family, trials (number, 0 of one that was never sampled), study, trial and epochs of its best trial, the
+    metric, device_seconds of that trial, seeds (how many ended trials have its parameters, the seed aside), mean and
+    standard deviation (ddof = 1; missing of a single seed) of the metric over these, total_device_hours of the family's
+    trials in whatever state, and how far the metric is better than the best of the families text and image (negative:
+    worse; missing unless both have a value).
     """
     rows = []
-    for family, trials in table.groupby("family", sort=True):
+    for family in sorted({*table["family"], *table.attrs.get("families", ())}):
+        trials = table.loc[table["family"] == family]
         row = {"family": family, "trials": len(trials)}
         if not usable_trials(trials, metric).empty:
             best = best_trial(trials, metric, mode)
             row |= {name: best.get(name) for name in ("study", "trial", "epochs", metric, "device_seconds")}
+            repeated = numbers(same_params(usable_trials(trials, metric), best), metric)
+            row |= {"seeds": len(repeated), metric + MEAN: repeated.mean(), metric + SD: repeated.std(ddof=1)}
         row["total_device_hours"] = numbers(trials, "device_hours").sum()
         rows.append(row)
-    columns = ["family", "trials", "study", "trial", "epochs", metric, "device_seconds", "total_device_hours"]
-    families = pd.DataFrame(rows, columns=list(dict.fromkeys(columns))).astype({metric: "float64", "epochs": "Int64"})
+    columns = ["family", "trials", "study", "trial", "epochs", metric, "device_seconds", "seeds", metric + MEAN]
+    columns += [metric + SD, "total_device_hours"]
+    kinds = {metric: "float64", metric + MEAN: "float64", metric + SD: "float64", "epochs": "Int64", "seeds": "Int64"}
+    families = pd.DataFrame(rows, columns=list(dict.fromkeys(columns))).astype(kinds)
     sign = 1 if mode == "max" else -1
     singles = families.loc[families["family"].isin(SINGLE_MODALITY), metric].dropna() * sign
     is_comparable = len(singles) == len(SINGLE_MODALITY)
     families[GAIN] = families[metric] * sign - singles.max() if is_comparable else math.nan
     return families.sort_values([metric, "family"], ascending=[mode == "min", True], ignore_index=True)
+
+
+def same_params(trials: pd.DataFrame, row: pd.Series) -> pd.DataFrame:
+    """Those of ``trials`` that have the family, the study and all parameters of ``row``, the seed aside."""
+    is_same = pd.Series(True, index=trials.index)
+    for name in ("study", "family", *(name for name in trials.attrs.get("params", ()) if name != "seed")):
+        column, value = trials[name], row.at[name]
+        is_same &= (
+            column.isna() if value is None or value is pd.NA or value != value else column.eq(value).fillna(False)
+        )
+    return trials.loc[is_same]
 
 
 def export_best(paths: Paths, out: str | Path, metric: str | None = None) -> pd.Series:

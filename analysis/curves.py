@@ -25,7 +25,7 @@ DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)
 
 
 def load_curves(paths: Paths, metric: str) -> pd.DataFrame:
-    """Columns study, trial, epoch, cumulative_device_seconds and the metric, one row an epoch that counts.
+    """Columns study, trial, time, epoch, cumulative_device_seconds and the metric, one row an epoch that counts.
 
     Raises:
         ValueError: not a study, no report yet, or no report has the metric.
@@ -35,7 +35,7 @@ def load_curves(paths: Paths, metric: str) -> pd.DataFrame:
         reports = load_reports(folder.root)
         if metric not in reports:
             raise ValueError(f"{folder.reports}: no report has {metric}")
-        current = reports.loc[reports["is_current"], ["trial", *AXES, metric]]
+        current = reports.loc[reports["is_current"], ["trial", "time", *AXES, metric]]
         current = current.astype({metric: "float64"}).assign(study=study)
         parts.append(current.loc[np.isfinite(current[metric].to_numpy())])
     curves = pd.concat(parts, ignore_index=True)

@@ -53,16 +53,27 @@ def pareto_front(
         ValueError: an unknown metric or cost, or one of them twice.
     """
     costs = [cost] if isinstance(cost, str) else list(cost)
-    axes = [*costs, metric]
-    if len(set(axes)) < len(axes):
-        raise ValueError(f"a front needs different axes, got {', '.join(axes)}")
-    modes = [*map(mode_of, costs), mode or mode_of(metric)]
-    trials = usable_trials(table, *axes)
-    points = np.column_stack([numbers(trials, name) for name in axes]) * [-1 if m == "max" else 1 for m in modes]
+    trials, points = losses(table, metric, costs, mode=mode)
     front = trials.loc[non_dominated(points)]
     number = front.loc[:, "trial"].map(records.trial_number)
     order = np.lexsort([number, *(numbers(front, name) for name in reversed(costs))])
     return front.iloc[order]
+
+
+def losses(
+    table: pd.DataFrame, metric: str, cost: str | Sequence[str], *, mode: str | None = None
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """The usable trials that have all values, and these, (trials, costs and metric): less is better on every axis.
+
+    Raises:
+        ValueError: an unknown metric or cost, or one of them twice.
+    """
+    axes = [*([cost] if isinstance(cost, str) else cost), metric]
+    if len(set(axes)) < len(axes):
+        raise ValueError(f"a front needs different axes, got {', '.join(axes)}")
+    modes = [*map(mode_of, axes[:-1]), mode or mode_of(metric)]
+    trials = usable_trials(table, *axes)
+    return trials, np.column_stack([numbers(trials, name) for name in axes]) * [-1 if m == "max" else 1 for m in modes]
 
 
 def marginal_cost(front: pd.DataFrame, metric: str, cost: str = "device_seconds") -> pd.DataFrame:

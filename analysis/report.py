@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import base64
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from analysis import confirm
-from analysis.best import best_by_family, best_trial, best_yaml, rank_trials
+from analysis.best import best_by_family, best_trial, best_yaml, numbers, rank_trials, usable_trials
 from analysis.curves import curves_figure
+from analysis.devices import warning
 from analysis.figures import axis_label, png, trial_label
-from analysis.pareto import marginal_cost, pareto_figure, pareto_front
+from analysis.fronts import front_history, knee
+from analysis.pareto import EXTRA, marginal_cost, pareto_figure, pareto_front
 from analysis.studies import Paths, choose_objective, load_studies, study_cost, study_folders
 from analysis.tables import Table, cost_note, escaped, family_table, html_table, pareto_table, shown, study_table
+from analysis.tidy import csv_text
+from mmtune import records
 from trainables.files import write_atomic
 
 NUM_SHOWN = 50  # rows of the HTML page's trial tables; summary.csv has all
@@ -40,8 +45,10 @@ class ReportFiles:
 
     summary: Path  # one row a trial, best first
     families: Path
-    pareto: Path
+    pareto: Path  # the front of the metric against each cost
+    fronts: Path  # the same as they were after each part of the device time
     best: Path  # the best trial's config, for `mmtune train`
+    best_by_family: Path  # a folder with the best trial's config of each family
     pareto_png: Path
     curves_png: Path
     html: Path
@@ -51,14 +58,14 @@ class ReportFiles:
 def write_report(
     paths: Paths, out: str | Path | None = None, metric: str | None = None, cost: str = "device_seconds"
 ) -> ReportFiles:
-    """Writes summary.csv, families.csv, pareto.csv, best.yaml, pareto.png, curves.png and report.html; confirm.csv of
-    finalists.
+    """Writes summary.csv, families.csv, pareto.csv, fronts.csv, best.yaml, best/<family>.yaml, pareto.png, curves.png
+    and report.html; confirm.csv of finalists. docs/report.md has their columns.
 
     Args:
         paths: one study or several that train on the same data.
         out: the folder to write into; None takes <study>/report and needs a single study.
         metric: ranks the trials; None takes the studies' first objective.
-        cost: what the Pareto front sets against the metric, one of records.COSTS.
+        cost: what the page's Pareto front sets against the metric, one of records.COSTS; pareto.csv has all.
 
     Raises:
         ValueError: not a study, nothing finished yet, several studies without ``out``, an unknown metric or
@@ -71,12 +78,14 @@ def write_report(
     metric, mode = choose_objective(paths, metric)
     table = load_studies(paths)
     best = best_trial(table, metric, mode)
-    front = marginal_cost(pareto_front(table, metric, cost, mode=mode), metric, cost)
     pictures = {
         "pareto.png": png(pareto_figure(table, metric, cost, mode=mode)),
         "curves.png": png(curves_figure(paths, metric)),
     }
     config = best_yaml(paths, best, metric, mode, "best.yaml")
+    costs = [name for name in dict.fromkeys([cost, *records.COSTS]) if name != metric]
+    costs = [name for name in costs if not usable_trials(table, metric, name).empty]
+    histories = [front_history(paths, metric, name, mode=mode) for name in costs]
     confirmed = confirm.confirm_table(table, metric, mode)
     page = _page(
         paths=paths,
@@ -90,11 +99,13 @@ def write_report(
         config=config,
     )
     for name, data in {
-        "summary.csv": rank_trials(table, metric, mode).to_csv(index=False),
-        "families.csv": best_by_family(table, metric, mode).to_csv(index=False),
-        "pareto.csv": front.assign(cost=cost).to_csv(index=False),
+        "summary.csv": csv_text(rank_trials(table, metric, mode)),
+        "families.csv": csv_text(best_by_family(table, metric, mode)),
+        "pareto.csv": csv_text(_fronts(table, metric, mode, costs)),
+        "fronts.csv": csv_text(pd.concat(histories, ignore_index=True)),
         "best.yaml": config,
-        **({confirm.FILE: confirmed.to_csv(index=False)} if len(confirmed) else {}),
+        **_best_by_family(paths, table, metric, mode),
+        **({confirm.FILE: csv_text(confirmed)} if len(confirmed) else {}),
         **pictures,
         "report.html": page,
     }.items():
@@ -103,12 +114,42 @@ def write_report(
         summary=root / "summary.csv",
         families=root / "families.csv",
         pareto=root / "pareto.csv",
+        fronts=root / "fronts.csv",
         best=root / "best.yaml",
+        best_by_family=root / "best",
         pareto_png=root / "pareto.png",
         curves_png=root / "curves.png",
         html=root / "report.html",
         confirm=root / confirm.FILE if len(confirmed) else None,
     )
+
+
+def _fronts(table: pd.DataFrame, metric: str, mode: str, costs: Sequence[str]) -> pd.DataFrame:
+    """The rows of pareto.csv: for each cost the trials of its front, cheapest first."""
+    parts = []
+    for cost in costs:
+        front = marginal_cost(pareto_front(table, metric, cost, mode=mode), metric, cost)
+        at = knee(table, metric, cost, mode=mode)
+        said = {
+            "cost": cost,
+            "cost_unit": records.COSTS[cost].unit,
+            "cost_value": numbers(front, cost),
+            EXTRA: front[EXTRA],
+            "is_knee": [at is not None and place == at.name for place in front.index],
+            "caution": warning(usable_trials(table, metric, cost), cost) or "",
+        }
+        parts.append(pd.DataFrame(said, index=front.index).join(front.drop(columns=EXTRA)))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _best_by_family(paths: Paths, table: pd.DataFrame, metric: str, mode: str) -> dict[str, str]:
+    """The config of the best trial of each family that has one, by the file's name below report/."""
+    found = {}
+    for family, trials in usable_trials(table, metric).groupby("family"):
+        if str(family).isidentifier():
+            name = f"best/{family}.yaml"
+            found[name] = best_yaml(paths, best_trial(trials, metric, mode), metric, mode, name)
+    return found
 
 
 def _page(

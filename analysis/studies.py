@@ -48,26 +48,30 @@ def load_studies(paths: Paths) -> pd.DataFrame:
 
     Columns: study, trial, state, family, epochs, best_epoch, the params of all studies, metrics at the best
     epoch, costs, device_hours, error ("" for none), started and ended. A value that a trial does not have is
-    missing (NaN, NA or None). ``table.attrs["params"]`` lists the param columns. ``study`` is the folder's
-    name, or its path as given where two folders share a name.
+    missing (NaN, NA or None). ``table.attrs["params"]`` lists the param columns, ``table.attrs["families"]`` all
+    families that the studies may sample. ``study`` is the folder's name, or its path as given where two folders share
+    a name.
 
     Raises:
         ValueError: a path is no study, is given twice, or holds no trial yet.
     """
     rows: list[dict[str, Any]] = []
     params: dict[str, None] = {}
+    families: dict[str, None] = {}
     for study, folder in study_folders(paths).items():
         trials = _trial_rows(folder)
         if not trials:
             raise ValueError(f"{folder.root}: no trial yet")
         rows += [{**row, "study": study} for row in trials]
         params |= dict.fromkeys(_info(folder).get("params", ()))
+        families |= dict.fromkeys(_families(_spec(folder)))
     for row in rows:
         row["device_hours"] = None if row.get("device_seconds") is None else row["device_seconds"] / 3600
     names = dict.fromkeys([*FIRST_COLUMNS, *params, *(name for row in rows for name in row)])
     middle = [name for name in names if name not in LAST_COLUMNS]
     table = pd.DataFrame({name: column(name, [row.get(name) for row in rows]) for name in [*middle, *LAST_COLUMNS]})
     table.attrs["params"] = [name for name in params if name != "family"]
+    table.attrs["families"] = list(families)
     return table
 
 
@@ -229,6 +233,13 @@ def _spec(folder: records.StudyFolder) -> dict[str, Any]:
     if not isinstance(spec, dict):
         raise ValueError(f"{folder.spec}: holds no search file")
     return spec
+
+
+def _families(spec: dict[str, Any]) -> list[str]:
+    """What a search file says of ``family``: a name, or a domain of names."""
+    said = spec.get("family")
+    names = said.get("choices") if isinstance(said, dict) else [said]
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
 def _objectives(folder: records.StudyFolder) -> list[tuple[str, str]]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import html
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
-from analysis.best import GAIN, best_by_family, rank_trials, usable_trials
+from analysis.best import GAIN, MEAN, SD, best_by_family, rank_trials, usable_trials
 from analysis.devices import warning, with_device
 from analysis.figures import trial_label
+from analysis.fronts import best_under_budget, cheapest_within_delta, front_share, knee
 from analysis.pareto import EXTRA, marginal_cost, pareto_front
 from mmtune import records
 from trainables.metrics import objective_names
@@ -35,25 +38,74 @@ def study_table(table: pd.DataFrame, metric: str, mode: str, limit: int | None =
 def family_table(table: pd.DataFrame, metric: str, mode: str, limit: int | None = None) -> Table:
     """Families, best first: number of trials, the best one with its metric and cost, and the cost of all.
 
-    The gain over the best single modality is shown where the families text and image both have a value.
+    A family that was never sampled has a row too. Mean and standard deviation over seeds are shown where some best
+    configuration ran on several. The gain over the best single modality is shown where the families text and image both
+    have a value.
     """
     families = best_by_family(table, metric, mode)
     header = list(dict.fromkeys(["family", "trials", "trial", metric, "device_seconds", "total_device_hours"]))
+    if any(families["seeds"].dropna() > 1):
+        header.insert(header.index("device_seconds"), "mean ± sd (seeds)")
+        families["mean ± sd (seeds)"] = families.apply(_over_seeds, axis=1, args=(metric,))
     header += [GAIN] if families.loc[:, GAIN].notna().any() else []
     return header, _rows(families.iloc[:limit], header, table)
 
 
 def pareto_table(
-    table: pd.DataFrame, metric: str, mode: str, limit: int | None = None, *, cost: str = "device_seconds"
+    table: pd.DataFrame,
+    metric: str,
+    mode: str,
+    limit: int | None = None,
+    *,
+    cost: str | Sequence[str] = "device_seconds",
 ) -> Table:
-    """The Pareto front, cheapest first, with what 0.01 more of the metric cost since the row above.
+    """The Pareto front, cheapest first; of one cost with what 0.01 more of the metric cost since the row above.
+
+    Raises:
+        ValueError: an unknown metric or cost, or one of them twice.
+    """
+    costs = [cost] if isinstance(cost, str) else list(cost)
+    front = pareto_front(table, metric, costs, mode=mode)
+    header = ["trial", "state", "family", "epochs", metric, *costs]
+    if len(costs) == 1:
+        priced = f"{EXTRA} ({records.COSTS[costs[0]].unit})"
+        header.append(priced)
+        front = marginal_cost(front, metric, costs[0])
+        front = front.assign(**{priced: [shown(EXTRA, value) for value in front[EXTRA]]})
+    header = with_device(list(dict.fromkeys(header)), front)
+    return header, _rows(front.iloc[:limit], header, table)
+
+
+def front_notes(table: pd.DataFrame, metric: str, mode: str, cost: str | Sequence[str]) -> list[str]:
+    """What each cost of a front is and whether its devices compare, its knee and its volume; a line each."""
+    costs = [cost] if isinstance(cost, str) else list(cost)
+    lines = [cost_note(table, metric, name) for name in costs]
+    at, share = knee(table, metric, costs, mode=mode), front_share(table, metric, costs, mode=mode)
+    if at is not None:
+        lines.append(f"knee: {_at(at, table, metric, costs)}, where the front bends most")
+    if not math.isnan(share):
+        lines.append(f"hypervolume: {share:.3f} of the box between the best and the worst value of each axis")
+    return lines
+
+
+def choice_notes(
+    table: pd.DataFrame, metric: str, mode: str, cost: str, *, under: float | None = None, within: float | None = None
+) -> list[str]:
+    """The best trial at a cost of at most ``under``, and the cheapest at most ``within`` worse than the best.
 
     Raises:
         ValueError: an unknown metric or cost.
     """
-    front = marginal_cost(pareto_front(table, metric, cost, mode=mode), metric, cost)
-    header = with_device(list(dict.fromkeys(["trial", "state", "family", "epochs", metric, cost, EXTRA])), front)
-    return header, _rows(front.iloc[:limit], header, table)
+    lines, unit = [], records.COSTS[cost].unit
+    if under is not None:
+        best = best_under_budget(table, metric, cost, under, mode=mode)
+        said = "no trial" if best is None else _at(best, table, metric, [cost])
+        lines.append(f"best with {cost} of at most {under:g} {unit}: {said}")
+    if within is not None:
+        cheapest = cheapest_within_delta(table, metric, cost, within, mode=mode)
+        said = "no trial" if cheapest is None else _at(cheapest, table, metric, [cost])
+        lines.append(f"cheapest within {within:g} of the best {metric}: {said}")
+    return lines
 
 
 def cost_note(table: pd.DataFrame, metric: str, cost: str) -> str:
@@ -110,6 +162,19 @@ def _rows(table: pd.DataFrame, header: list[str], studies: pd.DataFrame) -> list
             cells["trial"] = trial_label(row, studies)
         rows.append(list(cells.values()))
     return rows
+
+
+def _at(row: pd.Series, table: pd.DataFrame, metric: str, costs: Sequence[str]) -> str:
+    """'t0007 (text), val_accuracy 0.8123 for 12.3 s'."""
+    prices = ", ".join(f"{shown(cost, row.at[cost])} {records.COSTS[cost].unit}" for cost in costs)
+    return f"{trial_label(row, table)} ({row['family']}), {metric} {shown(metric, row.at[metric])} for {prices}"
+
+
+def _over_seeds(row: pd.Series, metric: str) -> str:
+    """'0.8123 ± 0.0045 (5)', the mean over the seeds of a family's best configuration; "" of a single seed."""
+    if row.at["seeds"] is pd.NA or row.at["seeds"] < 2:
+        return ""
+    return f"{shown(metric, row[metric + MEAN])} ± {shown(metric, row[metric + SD])} ({row['seeds']})"
 
 
 def _params(row: pd.Series, table: pd.DataFrame) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mmtune.cli import completion
 from mmtune.cli.arguments import Cost, Metric, Studies, StudyName
 from mmtune.cli.output import print_table
 from mmtune.records import find_study
@@ -41,17 +42,42 @@ def best(
         typer.echo(f"\nwritten: {export}. Train it with: mmtune train {export}")
 
 
-@app.command("pareto", epilog="Example: mmtune pareto studies/demo-openclipart --cost num_parameters")
-def pareto(studies: Studies, metric: Metric = None, cost: Cost = "device_seconds") -> None:
-    """Trials that no other beats in metric and cost, cheapest first."""
+@app.command("pareto", epilog="Example: mmtune pareto studies/demo-openclipart --cost num_parameters --within 0.01")
+def pareto(
+    studies: Studies,
+    metric: Metric = None,
+    cost: Annotated[
+        str,
+        typer.Option(
+            "--cost",
+            metavar="NAMES",
+            help="What it is weighed against; two with a comma between make a front of three axes.",
+            autocompletion=completion.costs,
+        ),
+    ] = "device_seconds",
+    under: Annotated[
+        float | None, typer.Option("--under", metavar="LIMIT", help="Also the best whose cost is at most that.")
+    ] = None,
+    within: Annotated[
+        float | None, typer.Option("--within", metavar="DELTA", min=0, help="Also the cheapest that near to the best.")
+    ] = None,
+) -> None:
+    """Trials that no other beats in metric and cost, cheapest first, with the front's knee and hypervolume."""
     from analysis.studies import choose_objective, load_studies
-    from analysis.tables import cost_note, pareto_table
+    from analysis.tables import choice_notes, front_notes, pareto_table
 
-    paths = [find_study(study) for study in studies]
+    paths, costs = [find_study(study) for study in studies], [name.strip() for name in cost.split(",")]
+    if len(costs) > 2:
+        raise ValueError(f"--cost: {len(costs)} costs given; a front has two or three axes, the metric among them")
+    if len(costs) > 1 and (under is not None or within is not None):
+        raise ValueError("--under and --within go with a single --cost")
     name, mode = choose_objective(paths, metric)
     table = load_studies(paths)
-    print_table(*pareto_table(table, name, mode, cost=cost))
-    typer.echo(cost_note(table, name, cost))
+    print_table(*pareto_table(table, name, mode, cost=costs))
+    for line in front_notes(table, name, mode, costs):
+        typer.echo(line)
+    for line in choice_notes(table, name, mode, costs[0], under=under, within=within):
+        typer.echo(line)
 
 
 @app.command("compare", epilog="Example: mmtune compare studies/demo-openclipart --out compare")

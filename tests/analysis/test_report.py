@@ -1,6 +1,7 @@
 import html.parser
 import math
 import random
+import re
 
 import numpy as np
 import pandas as pd
@@ -50,7 +51,8 @@ def a_study(studies, name="demo"):
 def test_report_has_all_parts_and_can_be_made_again(studies):
     path = a_study(studies)
     files = write_report(path)
-    parts = {"summary.csv", "families.csv", "pareto.csv", "best.yaml", "pareto.png", "curves.png", "report.html"}
+    parts = {"summary.csv", "families.csv", "pareto.csv", "fronts.csv", "best.yaml", "best"}
+    parts |= {"pareto.png", "curves.png", "report.html"}
     assert {file.name for file in (path / "report").iterdir()} == parts
     table = load_studies(path)
     summary = pd.read_csv(files.summary)
@@ -60,14 +62,24 @@ def test_report_has_all_parts_and_can_be_made_again(studies):
     assert values == sorted(values, reverse=True)
     config = yaml.safe_load((path / "trials" / summary["trial"][0] / "config.yaml").read_text())
     assert yaml.safe_load(files.best.read_text()) == config
-    front = pd.read_csv(files.pareto)
+    fronts = pd.read_csv(files.pareto)
+    assert set(fronts["cost"]) == {"device_seconds", "wall_seconds", "peak_memory_gib", "num_parameters", "epochs"}
+    front = fronts.loc[fronts["cost"] == "device_seconds"]
+    assert front["cost_value"].tolist() == front["device_seconds"].tolist() == sorted(front["device_seconds"])
+    assert set(front["cost_unit"]) == {"s"}
     assert front["trial"].iloc[-1] == summary["trial"][0]  # the dearest of the front is the best of all
     assert set(pd.read_csv(files.families)["family"]) == {"text", "image", "fusion"}
     for picture in (files.pareto_png, files.curves_png):
         assert picture.read_bytes().startswith(b"\x89PNG")
-    before = {file: file.read_bytes() for file in files.html.parent.iterdir()}
+    for family in ("text", "image", "fusion"):
+        row = summary.loc[summary["family"] == family].iloc[0]
+        config = yaml.safe_load((path / "trials" / row["trial"] / "config.yaml").read_text())
+        assert yaml.safe_load((files.best_by_family / f"{family}.yaml").read_text()) == config
+    times = [*summary["started"], *summary["ended"]]
+    assert all(re.fullmatch(r"2026-01-02T03:0\d:05Z", time) for time in times)
+    before = {file: file.read_bytes() for file in files.html.parent.rglob("*.*")}
     write_report(path)
-    assert {file: file.read_bytes() for file in files.html.parent.iterdir()} == before
+    assert {file: file.read_bytes() for file in files.html.parent.rglob("*.*")} == before
 
 
 def test_html_is_self_contained_and_escapes_what_trials_say(studies):

@@ -41,18 +41,29 @@ def test_null_is_shown_and_a_parameter_that_does_not_exist_is_not(studies):
     assert said == ["optim.lr=0.0003", "optim.lr=0.0003 model.hidden=64", "optim.lr=0.0003 model.hidden=null"]
 
 
-def test_families_that_were_never_sampled_have_no_row(studies):
-    path = studies.write("demo", [studies.trial(0), studies.trial(1, family="fusion")])
-    spec = path / "spec.yaml"
-    spec.write_text(spec.read_text() + "family: {type: categorical, choices: [text, image, fusion]}\n")
-    _, rows = family_table(load_studies(path), "val_accuracy", "max")
-    assert sorted(row[0] for row in rows) == ["fusion", "text"]
+def test_families_that_were_never_sampled_have_a_row(studies):
+    path = studies.write("demo", [studies.trial(0), studies.trial(1, family="fusion", val_accuracy=0.6)])
+    header, rows = family_table(load_studies(path), "val_accuracy", "max")
+    assert [row[:2] for row in rows] == [["fusion", "1"], ["text", "1"], ["image", "0"]]
+    assert dict(zip(header, rows[2], strict=True))["total_device_hours"] == "0"
+    lone = studies.write("lone", [studies.trial(0)], family="text")
+    assert [row[0] for row in family_table(load_studies(lone), "val_accuracy", "max")[1]] == ["text"]
+
+
+def test_the_best_configuration_of_a_family_over_its_seeds(studies):
+    values = [0.7, 0.8, 0.9, 0.2, None]
+    same = [studies.trial(n, val_accuracy=value, state="COMPLETE" if value else "FAILED")
+            for n, value in enumerate(values)]  # fmt: skip
+    same[3]["optim.lr"] = 1e-5  # another configuration
+    header, rows = family_table(load_studies(studies.write("demo", same)), "val_accuracy", "max")
+    said = dict(zip(header, rows[0], strict=True))
+    assert said["mean ± sd (seeds)"] == "0.8000 ± 0.1000 (3)"  # variance (0.01 + 0 + 0.01) / 2
 
 
 def test_family_without_a_result_has_empty_cells(studies):
     path = studies.write("demo", [studies.trial(0), studies.trial(1, family="image", state="FAILED")])
     _, rows = family_table(load_studies(path), "val_accuracy", "max")
-    assert rows[1] == ["image", "1", "", "", "", "0.00833"]
+    assert rows[1:] == [["fusion", "0", "", "", "", "0"], ["image", "1", "", "", "", "0.00833"]]
 
 
 @pytest.mark.parametrize("metric", ["val_accuracy", "device_seconds"])  # a cost may be an objective too

@@ -1,0 +1,151 @@
+"""What a Pareto front is worth: its volume, its knee, the best within a budget, and how it grew with what was spent.
+
+Axes are scaled so that 0 is the best value that any trial reached and 1 the worst; shares are of the box between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from analysis.best import best_trial, numbers, usable_trials
+from analysis.curves import load_curves
+from analysis.figures import trial_label
+from analysis.pareto import losses, pareto_front
+from analysis.studies import Paths, load_studies, mode_of
+from mmtune import records
+from trainables.dominance import hypervolume, non_dominated
+
+PARTS = 10  # of what was spent, after each of which the front is told
+_GROWING = {"device_seconds": "cumulative_device_seconds", "epochs": "epoch"}  # what a trial had taken by a report
+_KEYS = ["study", "trial"]
+
+
+def front_share(table: pd.DataFrame, metric: str, cost: str | Sequence[str], *, mode: str | None = None) -> float:
+    """Hypervolume of the front, as a share in [0, 1] of the box between the best and the worst value of each axis.
+
+    NaN where no trial has all values, or all have the same on one axis.
+
+    Raises:
+        ValueError: an unknown metric or cost, or one of them twice.
+    """
+    return _share(losses(table, metric, cost, mode=mode)[1])
+
+
+def knee(table: pd.DataFrame, metric: str, cost: str | Sequence[str], *, mode: str | None = None) -> pd.Series | None:
+    """The trial of the front that is farthest below the plane through the front's ends, axes scaled to the front.
+
+    That is the one with the smallest sum of scaled values (Das 1999); of equals the cheapest. None where the front has
+    fewer than three different points, or where none is below that plane.
+
+    Raises:
+        ValueError: an unknown metric or cost, or one of them twice.
+    """
+    front = pareto_front(table, metric, cost, mode=mode)
+    points = losses(front, metric, cost, mode=mode)[1]
+    if len(np.unique(points, axis=0)) < 3:
+        return None
+    span = points.max(axis=0) - points.min(axis=0)
+    sums = ((points - points.min(axis=0)) / np.where(span > 0, span, 1.0)).sum(axis=1)
+    place = int(sums.argmin())
+    return front.iloc[place] if sums[place] < 1 - 1e-9 else None
+
+
+def best_under_budget(
+    table: pd.DataFrame, metric: str, cost: str, limit: float, *, mode: str | None = None
+) -> pd.Series | None:
+    """The best trial whose ``cost`` is at most ``limit``, in the cost's own unit; None if there is none.
+
+    Raises:
+        ValueError: an unknown metric or cost.
+    """
+    mode_of(cost)
+    trials = usable_trials(table, metric, cost)
+    trials = trials.loc[numbers(trials, cost) <= limit]
+    return None if trials.empty else best_trial(trials, metric, mode or mode_of(metric))
+
+
+def cheapest_within_delta(
+    table: pd.DataFrame, metric: str, cost: str, delta: float, *, mode: str | None = None
+) -> pd.Series | None:
+    """The cheapest trial whose metric is at most ``delta`` worse than the best; of equally cheap ones the best.
+
+    None if no trial has both values.
+
+    Raises:
+        ValueError: an unknown metric or cost.
+    """
+    axes = losses(table, metric, cost, mode=mode)
+    trials, (price, loss) = axes[0], axes[1].T
+    if trials.empty:
+        return None
+    near = np.flatnonzero(loss <= loss.min() + delta * (1 + 1e-12))
+    return trials.iloc[near[np.lexsort([loss[near], price[near]])[0]]]
+
+
+def front_history(paths: Paths, metric: str, cost: str, *, mode: str | None = None, parts: int = PARTS) -> pd.DataFrame:
+    """The front as it was after each part of the device time that the trials took: what more budget bought.
+
+    A trial counts with its best value so far; of device time and epochs with what it had taken by then, of other costs
+    with what it has in the end. Trials that failed in the end count never. The last row is the front as it is.
+
+    Columns: cost, cost_unit, spent_share, device_hours (spent by then), trials (that had reported), front_trials
+    (their number), the metric (the best by then), hypervolume (share of one box for all rows), knee, front.
+
+    Raises:
+        ValueError: an unknown metric or cost, or no report yet.
+    """
+    table, goal = load_studies(paths), mode or mode_of(metric)
+    trials = usable_trials(table, metric, cost)
+    reports = _in_time(load_curves(paths, metric), metric, goal)
+    reports = reports.merge(trials.loc[:, [*_KEYS, *({cost} - _GROWING.keys())]], on=_KEYS, how="inner")
+    if cost in _GROWING:
+        reports = reports.rename(columns={_GROWING[cost]: cost})
+    moments = []
+    for part in range(1, parts + 1):
+        spent = reports["spent"].iloc[-1] * part / parts if len(reports) else 0.0
+        then = reports.loc[reports["spent"] <= spent * (1 + 1e-12)].drop_duplicates(_KEYS, keep="last")
+        then = trials if part == parts else then.assign(state=records.COMPLETE)
+        moments.append((part / parts, spent / 3600, then))
+    boxes = [losses(then, metric, cost, mode=goal)[1] for _, _, then in moments]
+    corners = np.concatenate(boxes)
+    rows = []
+    for (share, hours, then), points in zip(moments, boxes, strict=True):
+        front = pareto_front(then, metric, cost, mode=goal)
+        at = knee(then, metric, cost, mode=goal)
+        names = [trial_label(row, table) for _, row in front.iterrows()]
+        best = numbers(then, metric).max() if goal == "max" else numbers(then, metric).min()
+        rows.append(
+            {
+                "cost": cost, "cost_unit": records.COSTS[cost].unit, "spent_share": share, "device_hours": hours,
+                "trials": len(then), "front_trials": len(front), metric: best,
+                "hypervolume": _share(points, corners),
+                "knee": "" if at is None else trial_label(at, table), "front": " ".join(names),
+            }
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _in_time(curves: pd.DataFrame, metric: str, mode: str) -> pd.DataFrame:
+    """Reports in the order of their times, each trial's best value so far, and what all had ``spent`` by then."""
+    curves = curves.sort_values("time", kind="stable", ignore_index=True)
+    before = curves.groupby(_KEYS, sort=False)["cumulative_device_seconds"].shift(fill_value=0.0)
+    best = curves.groupby(_KEYS, sort=False)[metric]
+    return curves.assign(
+        spent=(curves["cumulative_device_seconds"] - before).cumsum(),
+        **{metric: best.cummax() if mode == "max" else best.cummin()},
+    )
+
+
+def _share(points: np.ndarray, among: np.ndarray | None = None) -> float:
+    """Of the box around ``among`` (the points themselves) that ``points`` (n, axes) dominate; less is better."""
+    box = points if among is None else among
+    if len(box) == 0:
+        return float("nan")
+    low, high = box.min(axis=0), box.max(axis=0)
+    if not (high > low).all():
+        return float("nan")
+    scaled = (points - low) / (high - low)
+    return hypervolume(scaled[non_dominated(scaled)], [1.0] * points.shape[1])
