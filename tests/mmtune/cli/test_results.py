@@ -27,3 +27,15 @@ def test_unknown_metrics_and_costs(mmtune, write_study, verb, option):
     message = mmtune.refused(verb, "s", option, "device_secnds")
     assert message.startswith("'device_secnds' is unknown, did you mean 'device_seconds'?")
     assert "val_ap_micro" in message and "num_parameters" in message
+
+
+def test_a_front_of_three_axes_and_what_goes_with_one_cost_only(mmtune, write_study):
+    write_study(mmtune.cwd, "COMPLETE", "PRUNED")
+    said = mmtune.refused("pareto", "s", "--cost", "epochs,num_parameters,device_seconds")
+    assert said == "--cost: 3 costs given; a front has two or three axes, the metric among them"
+    assert mmtune.refused("pareto", "s", "--cost", "epochs,device_seconds", "--under", "3").startswith("--under and")
+    assert "epochs, epochs" in mmtune.refused("pareto", "s", "--cost", "epochs,epochs")
+    assert "device_seconds" in mmtune("pareto", "s", "--cost", "epochs,device_seconds").out
+    lines = mmtune("pareto", "s", "--cost", "epochs", "--under", "0", "--within", "1").out.splitlines()
+    assert lines[-2] == "best with epochs of at most 0 epochs: no trial"
+    assert lines[-1].startswith("cheapest within 1 of the best val_accuracy: t000")
