@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 _LCBENCH_EPOCHS = 52
+_MIXED_EPOCHS = 12
+_PRICES = (1.0, 3.0, 9.0, 27.0)  # of an epoch, by family
+_HANDICAPS = (0.0, 0.2, 0.4, 0.6)  # of a family's best, where its median configuration is 1 further
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,13 @@ class Table:
     curve: Callable[[np.ndarray], np.ndarray]  # point -> losses by epoch; nan where it diverged
     best: float
     usual: float  # the best loss of the median configuration
+    prices: tuple[float, ...] = (
+        1.0,
+    )  # of an epoch, by family; where there are several a point's first value says which
+
+    def price(self, point: np.ndarray) -> float:
+        """Of an epoch at a point, as a multiple of the mean over the families."""
+        return self.prices[family_at(point, len(self.prices))] * len(self.prices) / sum(self.prices)
 
 
 def recorded_tables(folder: Path) -> Iterator[Table]:
@@ -37,6 +47,34 @@ def recorded_tables(folder: Path) -> Iterator[Table]:
 
         usual = float(np.median(bests[np.isfinite(bests)]))
         yield Table(path.stem, "taskset", points.shape[1], losses.shape[1], curve, float(bests.min()), usual)
+
+
+def family_at(point: np.ndarray, num_families: int) -> int:
+    """Which of so many families a point's first value names."""
+    return min(int(point[0] * num_families), num_families - 1)
+
+
+def mixed_tables(tables: Sequence[Table]) -> Iterator[Table]:
+    """Each a search over four families: four neighbouring tables, brought to one scale, whose epochs cost 1, 3, 9, 27.
+
+    Which of the four is best goes round with the tables, so that the dearest is as often the best as the cheapest.
+    """
+    for index in range(len(tables) if len(tables) >= len(_PRICES) else 0):
+        parts = [tables[(index + at) % len(tables)] for at in range(len(_PRICES))]
+        handicaps = [_HANDICAPS[(index + at) % len(_HANDICAPS)] for at in range(len(_PRICES))]
+
+        def curve(point: np.ndarray, parts: list[Table] = parts, handicaps: list[float] = handicaps) -> np.ndarray:
+            family = family_at(point, len(parts))
+            part = parts[family]
+            losses = (part.curve(point[1:]) - part.best) / (part.usual - part.best) + handicaps[family]
+            ends = np.linspace(0, part.epochs, _MIXED_EPOCHS + 1)[1:].round().astype(int) - 1
+            return losses[ends]
+
+        rng = np.random.default_rng(12345)
+        found = [curve(rng.random(1 + parts[0].num_params)) for _ in range(2000)]
+        usual = float(np.median([np.nanmin(losses) for losses in found if np.isfinite(losses).any()]))
+        names = "+".join(part.name.split("_")[1] for part in parts)
+        yield Table(names, "mixed", 1 + parts[0].num_params, _MIXED_EPOCHS, curve, 0.0, usual, _PRICES)
 
 
 def lcbench_tables(folder: Path, num_datasets: int) -> Iterator[Table]:

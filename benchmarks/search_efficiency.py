@@ -7,11 +7,13 @@ order in which W trainings side by side would report them.
 
 Tables (``--tables FOLDER``): ``tables/*.npz`` with U (configurations x parameters, from 0 to 1) and Y (validation loss,
 configurations x epochs), such as TaskSet's; a point of the space takes the nearest configuration. ``lcbench/`` of
-yahpo_data, a surrogate of accuracies over 52 epochs, if onnxruntime is installed.
+yahpo_data, a surrogate of accuracies over 52 epochs, if onnxruntime is installed. ``mixed`` are searches over four
+families, each a table of the first kind, whose epochs cost 1, 3, 9 and 27; a budget counts the mean of them.
 
 Peers: ``random`` trains each configuration whole; ``random+stop`` is random with ASHA that stops (grace 3, as Ray Tune
 has it); ``tpe+stop`` is Optuna's TPE with the same at grace 1, mmtune's default before; ``tpe+hyperband`` is Optuna's
 TPE and its Hyperband pruner. ``promote+random`` is mmtune's schedule with purely random proposals, ``mmtune`` its own.
+On mixed tables ``even trials`` has as many trials of each family, ``even seconds`` as many device-seconds.
 
 Score: regret, 0 at the best value in the table and 1 at the median configuration's, averaged over the logarithm of the
 budget from 1 to 30 trainings; as the ratio to random's on the same tables and seeds, with a 90 % interval by bootstrap
@@ -36,14 +38,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from curves import Table, lcbench_tables, recorded_tables
+from curves import Table, lcbench_tables, mixed_tables, recorded_tables
 from setting import print_setting
 
 from mmtune import records
 from mmtune.search.parzen import propose
 from mmtune.search.promotion import Go, Member, Rules, View, ladder, next_job
 from mmtune.search.samplers import ParzenOptions
-from mmtune.space.domains import Number
+from mmtune.space.domains import Categorical, Number
 from mmtune.space.space import Space
 
 BUDGET = 30.0  # whole trainings
@@ -76,11 +78,18 @@ class Promotion:
     """What mmtune does."""
 
     def __init__(
-        self, table: Table, seed: int, *, random_share: float = ParzenOptions().random_share, grace: int = 1
+        self,
+        table: Table,
+        seed: int,
+        *,
+        random_share: float = ParzenOptions().random_share,
+        even_share: float | None = ParzenOptions().even_share,
     ) -> None:
-        self.rules = Rules(rungs=ladder(table.epochs, grace=grace, eta=3), eta=3)
-        self.space = Space({f"u{index}": (Number(0.0, 1.0),) for index in range(table.num_params)})
-        self.seed, self.random_share = seed, random_share
+        self.table, self.rules = table, Rules(rungs=ladder(table.epochs, grace=1, eta=3), eta=3)
+        self.families = [str(index) for index in range(len(table.prices))] if len(table.prices) > 1 else []
+        domains = {f"u{at}": (Number(0.0, 1.0),) for at in range(bool(self.families), table.num_params)}
+        self.space = Space({"family": (Categorical(tuple(self.families)),), **domains} if self.families else domains)
+        self.seed, self.random_share, self.even_share = seed, random_share, even_share
         self.trainings: list[Training] = []
         self.members: list[Member] = []
         self.live: set[int] = set()
@@ -93,16 +102,23 @@ class Promotion:
         number = job.number
         if number is None:
             number = len(self.members)
-            rng = random.Random(1_000_003 * self.seed + number)
-            params = propose(
-                self.space, members=self.members, rungs=self.rules.rungs, rng=rng, random_share=self.random_share
-            )
-            self.trainings.append(Training(number, np.array(list(params.values()))))
-            self.members.append(Member(number, "", records.RUNNING, job.until, params=params))
+            params = self._propose(random.Random(1_000_003 * self.seed + number))
+            family = params.get("family", "")
+            first = [(int(family) + 0.5) / len(self.families)] if self.families else []
+            point = np.array([*first, *(value for key, value in params.items() if key != "family")])
+            self.trainings.append(Training(number, point))
+            self.members.append(Member(number, family, records.RUNNING, job.until, params=params))
         else:
             self.members[number] = replace(self.members[number], state=records.RUNNING, until=job.until)
         self.live.add(number)
         return self.trainings[number]
+
+    def _propose(self, rng: random.Random) -> dict[str, Any]:
+        members, shares = self.members, {"random_share": self.random_share, "even_share": self.even_share or 1.0}
+        if self.even_share is None:  # as many trials of each: all the others have had more than their share
+            turn = rng.choice(self.families)
+            members = [*members, *(Member(-1, name, "", 10**9) for name in self.families if name != turn)]
+        return propose(self.space, members=members, rungs=self.rules.rungs, rng=rng, **shares)
 
     def told(self, training: Training, *, is_over: bool) -> bool:
         member, loss = self.members[training.number], training.losses[-1]
@@ -110,7 +126,7 @@ class Promotion:
             state = records.FAILED
         else:
             bests = (*member.bests, min(*member.bests[-1:], loss, loss))
-            member = replace(member, bests=bests, seconds=1 / self.rules.rungs[-1])
+            member = replace(member, bests=bests, seconds=self.table.price(training.point) / self.rules.rungs[-1])
             is_there = len(bests) >= member.until
             state = records.COMPLETE if is_over else records.PAUSED if is_there else records.RUNNING
         self.members[training.number] = replace(member, state=state)
@@ -214,13 +230,19 @@ METHODS: dict[str, Callable[[Table, int], Search]] = {
     "tpe+hyperband": Hyperband,
     "promote+random": lambda table, seed: Promotion(table, seed, random_share=1.0),
     "mmtune": Promotion,
+    "even trials": lambda table, seed: Promotion(table, seed, even_share=None),
+    "even seconds": lambda table, seed: Promotion(table, seed, even_share=1.0),
 }
+_MIXED = ("even trials", "even seconds")  # elsewhere they are mmtune
 
 
 def regrets(table: Table, search: Search, workers: int) -> np.ndarray:
     """Regret at ``_POINTS`` budgets, evenly in their logarithm from 1 to BUDGET trainings."""
-    seconds = 1 / table.epochs
     ahead: list[tuple[float, int, Training]] = []  # when a worker's epoch is over
+
+    def seconds(training: Training) -> float:
+        return table.price(training.point) / table.epochs
+
     idle, used, best = workers, 0.0, math.inf
     seen: list[tuple[float, float]] = []
     curves: dict[int, np.ndarray] = {}
@@ -228,14 +250,14 @@ def regrets(table: Table, search: Search, workers: int) -> np.ndarray:
     while used < BUDGET - 1e-9:
         while idle and (training := search.ask(BUDGET - used)) is not None:
             curves.setdefault(training.number, table.curve(training.point))
-            heapq.heappush(ahead, (now + seconds, count, training))
+            heapq.heappush(ahead, (now + seconds(training), count, training))
             idle, count = idle - 1, count + 1
         if not ahead:
             break
         now, _, training = heapq.heappop(ahead)
         curve = curves[training.number]
         training.losses.append(float(curve[len(training.losses)]))
-        used += seconds
+        used += seconds(training)
         if math.isfinite(training.losses[-1]):
             best = min(best, training.losses[-1])
         seen.append((used, (best - table.best) / (table.usual - table.best) if math.isfinite(best) else 1.0))
@@ -243,7 +265,7 @@ def regrets(table: Table, search: Search, workers: int) -> np.ndarray:
         if search.told(training, is_over=is_over) or is_over:
             idle += 1
         else:
-            heapq.heappush(ahead, (now + seconds, count, training))
+            heapq.heappush(ahead, (now + seconds(training), count, training))
             count += 1
     times, values = np.array(seen).T
     grid = np.exp(np.linspace(0, math.log(BUDGET), _POINTS))
@@ -262,6 +284,7 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=100, help="the others count up from here")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 4, 16], help="trainings at the same time")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=[*METHODS])
+    parser.add_argument("--kinds", nargs="+", default=["taskset", "lcbench", "mixed"], help="of tables")
     parser.add_argument("--datasets", type=int, default=3, help="of lcbench, from the first, up to 6")
     parser.add_argument(
         "--out", type=Path, help="a JSON-lines file of all searches; those that it has are not repeated"
@@ -270,7 +293,9 @@ def main() -> None:
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
     print_setting()
-    tables = [*recorded_tables(args.tables / "tables"), *lcbench_tables(args.tables / "lcbench", args.datasets)]
+    recorded = list(recorded_tables(args.tables / "tables"))
+    tables = [*recorded, *lcbench_tables(args.tables / "lcbench", args.datasets), *mixed_tables(recorded)]
+    tables = [table for table in tables if table.kind in args.kinds]
     print(f"{args.seeds} seeds from {args.first_seed}, {BUDGET:g} trainings each, tables: {[t.name for t in tables]}")
     done = {}
     if args.out is not None and args.out.exists():
@@ -281,7 +306,7 @@ def main() -> None:
         areas: dict[tuple[str, str], dict[int, list[np.ndarray]]] = defaultdict(lambda: defaultdict(list))
         began = time.process_time()
         for method in methods:
-            for table in tables:
+            for table in tables if method not in _MIXED else [table for table in tables if table.kind == "mixed"]:
                 for seed in range(args.first_seed, args.first_seed + args.seeds):
                     key = (method, table.name, seed, workers)
                     if key not in done:
@@ -294,7 +319,7 @@ def main() -> None:
         print(f"\n{workers} worker{'s' * (workers > 1)} ({time.process_time() - began:.0f} CPU-s)")
         print(f"  {'method':<16}{'tables':<10}{'area / random':<22}{'regret at 10':<14}at {BUDGET:g}")
         for method in methods:
-            for kind in dict.fromkeys(table.kind for table in tables):
+            for kind in dict.fromkeys(table.kind for table in tables if (method, table.kind) in areas):
                 mine, base = areas[method, kind], areas["random", kind]
                 ratio, low, high = ratio_of(mine, base)
                 if method == "mmtune" and workers == 1:

@@ -3,7 +3,7 @@
 A pair of Parzen estimators as in TPE (Bergstra et al. 2011) and BOHB (Falkner et al. 2018): a mixture of kernels over
 the better trials and one over the rest; of some candidates around the better ones that with the largest ratio of the
 two is proposed. It differs from them in what it learns from: only the rungs in the last third of a trial, since the
-ranks of early epochs mislead, and of one family at a time, drawn evenly.
+ranks of early epochs mislead, and of one family at a time: whose turn it is (:mod:`mmtune.search.turns`).
 
 Where trials were infeasible (out of memory, beyond a constraint), a mixture over these and one over the others, with a
 uniform kernel beside them, say how likely a point is feasible (Gelbart et al. 2014 weight so; here from densities). A
@@ -26,6 +26,7 @@ import numpy as np
 
 from mmtune import records
 from mmtune.search.promotion import Member, standings
+from mmtune.search.turns import next_family
 from mmtune.space.domains import Categorical, Domain, same
 from mmtune.space.drawing import assign, draw
 from mmtune.space.positions import position_in, value_at
@@ -45,6 +46,7 @@ def propose(
     rungs: Sequence[int],
     rng: random.Random,
     random_share: float,
+    even_share: float,
 ) -> dict[str, Any]:
     """The params of a new trial.
 
@@ -53,10 +55,12 @@ def propose(
         members: the trials so far, params included.
         rungs: of the ladder, the last a whole trial.
         rng: all randomness comes from here.
-        random_share: of proposals that ignore the members.
+        random_share: of proposals that ignore the members of their family.
+        even_share: of device-seconds, those that families share evenly where the family is searched.
     """
     families = [domain for domain in space.domains.get("family", ()) if isinstance(domain, Categorical)]
-    family = rng.choice(families[0].choices) if families else None
+    choices = [str(choice) for choice in families[0].choices] if families else []
+    family = next_family(choices, members=members, rng=rng, even_share=even_share) if choices else None
     pinned = {} if family is None else {"family#0": family}
     own = [member for member in members if family is None or member.family == family]
     pair = None if rng.random() < random_share else _pair(own, rungs)

@@ -1,8 +1,8 @@
 """What a study's folder will take: from the models that its trials will have, and from what stays of them.
 
 The models are those of the trials that the sampler proposes while it knows no result: the rows of ``try_first``, then
-what its seed gives, by which the default sampler also draws the family later. How many of them are paused at once is
-seen by playing the search, with the schedule's own decisions on random scores.
+what its seed gives, families as often one as the other. How many of them are paused at once is seen by playing the
+search, with the schedule's own decisions on random scores.
 """
 
 from __future__ import annotations

@@ -43,10 +43,10 @@ class Session:
     """One life of the driver, as mmtune.study.tuner wires it, with a scripted trial in Tune's place."""
 
     def __init__(
-        self, tmp_path, *, trials=6, sampler="tpe", scheduler="asha_stopping", is_spent=lambda: False, more=""
+        self, tmp_path, *, trials=6, sampler="tpe", scheduler="asha_stopping", is_spent=lambda: False, more="", of=SPEC
     ):
         names = {"TRIALS": str(trials), "SAMPLER": sampler, "SCHEDULER": scheduler}
-        self.spec = load_spec(re.sub("[A-Z]{5,}", lambda name: names[name[0]], SPEC) + more)
+        self.spec = load_spec(re.sub("[A-Z]{5,}", lambda name: names[name[0]], of) + more)
         self.ledger = Ledger(
             StudyFolder(tmp_path), objective=("val_accuracy", "max"), params=param_kinds(self.spec.space), max_epochs=4,
             limits=self.spec.constraints,
@@ -67,14 +67,14 @@ class Session:
             on_fault=lambda trial, ticket, what: self.faults.append((trial, what)),
         )  # fmt: skip
 
-    def report(self, tune_id, trial, epoch, value):
-        row = {"epoch": epoch, "val_accuracy": value, "train_loss": 1.0, "device_seconds": 1.0, "wall_seconds": 1.0}
+    def report(self, tune_id, trial, epoch, value, *, seconds=1.0):
+        row = {"epoch": epoch, "val_accuracy": value, "train_loss": 1.0, "device_seconds": seconds, "wall_seconds": 1.0}
         self.searcher.on_trial_result(tune_id, {"epoch": epoch, "value": value})
         self.ledger.add(trial, row)
 
 
 def score(params):
-    return 0.5 + 0.1 * (params["model.kind"] == "late") - 0.05 * abs(math.log10(params["optim.lr"]) + 3)
+    return 0.5 + 0.1 * (params.get("model.kind") == "late") - 0.05 * abs(math.log10(params["optim.lr"]) + 3)
 
 
 def play(session, count, *, start=0):
@@ -258,7 +258,7 @@ def test_a_million_seeds_do_not_collide_by_accident():
     assert records.trial_number(records.trial_id(1234567)) == 1234567
 
 
-def climb(session, count, *, start=0):
+def climb(session, count, *, start=0, price=lambda params: 1.0):
     """Runs ``count`` jobs, each to the epoch that it was given; (trial, epochs known, ticket) of each."""
     jobs = []
     for index in range(start, start + count):
@@ -269,7 +269,8 @@ def climb(session, count, *, start=0):
         jobs.append((trial, record.epoch, suggestion["ticket"]))
         value = score(suggestion["job"]["params"])
         for epoch in range(record.epoch + 1, record.until + 1):
-            session.report(f"tune{index}", trial, epoch, value * epoch / 4)
+            seconds = price(suggestion["job"]["params"])
+            session.report(f"tune{index}", trial, epoch, value * epoch / 4, seconds=seconds)
         end = {"end/state": "COMPLETE"} if record.until == 4 else {"epoch": record.until}
         session.searcher.on_trial_complete(f"tune{index}", end)
     return jobs
@@ -316,6 +317,39 @@ def test_jobs_depend_on_the_folder_alone(tmp_path, sampler):
     assert parts == whole
     tables = [(tmp_path / name / "trials.csv").read_text().splitlines() for name in "ab"]
     assert [row.split(",")[:9] for row in tables[0]] == [row.split(",")[:9] for row in tables[1]]
+
+
+def test_turns_of_families_depend_on_the_folder_alone_and_not_on_the_noise_of_a_clock(tmp_path):
+    families = """
+study: s
+family: {type: categorical, choices: [text, image]}
+dataset: openclipart
+fixed: {epochs: 4}
+space: {optim.lr: {type: float, low: 1.0e-4, high: 1.0e-2, log: true}}
+sampler: {name: parzen, seed: 7}
+scheduler: {name: asha}
+budget: {trials: 24}
+"""
+    noise = random.Random(3)
+
+    def price(params):
+        return (16.0 if params["family"] == "image" else 1.0) * noise.uniform(0.75, 1.3)
+
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    undisturbed = Session(tmp_path / "a", of=families)
+    whole = climb(undisturbed, 99, price=price)
+    parts = []
+    for part in range(14):  # lives of the driver
+        parts += climb(Session(tmp_path / "b", of=families), 3, start=3 * part, price=price)
+    assert parts == whole and len(whole) < 3 * 14
+    again = Session(tmp_path / "b", of=families).ledger.trials
+    params = {name: record.params for name, record in undisturbed.ledger.trials.items()}
+    assert {name: (record.params["family"], record.epoch) for name, record in again.items()} == {
+        name: (params[name]["family"], record.epoch) for name, record in undisturbed.ledger.trials.items()
+    }
+    dear = [name for name in params if params[name]["family"] == "image"]
+    assert 1 <= len(dear) <= 6  # of 24: an epoch of it costs sixteen
 
 
 @pytest.mark.parametrize("epochs", [0, 1, 2, 3])

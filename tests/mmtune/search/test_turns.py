@@ -1,0 +1,78 @@
+"""Whose turn it is among searched families: shares of device-seconds, what they promise, and noise of the clock."""
+
+import math
+import random
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from mmtune.records import COMPLETE, FAILED, PAUSED, RUNNING
+from mmtune.search.promotion import Member
+from mmtune.search.turns import next_family
+
+FAMILIES = ("cheap", "dear", "other")
+
+
+def pick(members, *, families=FAMILIES, seed=0, even_share=0.5):
+    return next_family(families, members=members, rng=random.Random(seed), even_share=even_share)
+
+
+def member(number, family, value, *, seconds=1.0, epochs=3, state=PAUSED):
+    return Member(number, family, state, epochs, bests=(value,) * epochs, seconds=seconds)
+
+
+def play(prices, levels, *, turns, even_share, seed=0):
+    """A search that gives each new trial three epochs and a value around its family's level; trials by family."""
+    rng, members = random.Random(seed), []
+    for number in range(turns):
+        family = next_family(list(prices), members=members, rng=random.Random(number), even_share=even_share)
+        members.append(member(number, family, levels[family] + rng.random(), seconds=prices[family]))
+    return Counter(m.family for m in members)
+
+
+def test_even_shares_are_of_seconds_and_not_of_trials():
+    counts = play({"cheap": 1.0, "dear": 16.0}, {"cheap": 0.0, "dear": 0.0}, turns=170, even_share=1.0)
+    assert counts == {"cheap": 160, "dear": 10}
+
+
+def test_what_is_not_shared_evenly_goes_to_the_family_whose_best_third_is_best():
+    # Two thirds of the seconds go to the better family, once enough is known, and half of the rest: 5 parts of 6.
+    prices = {"cheap": 1.0, "dear": 4.0}
+    for best, rest in (("cheap", "dear"), ("dear", "cheap")):
+        counts = play(prices, {best: 0.0, rest: 5.0}, turns=700, even_share=1 / 3)
+        assert counts[best] * prices[best] / (counts[rest] * prices[rest]) == pytest.approx(5, rel=0.15)
+
+
+def test_a_family_without_trials_is_first():
+    members = [member(0, "cheap", 0.1), member(1, "other", 0.2)]
+    for seed in range(10):
+        assert pick(members, seed=seed) == "dear"
+
+
+def test_of_equals_each_may_be_first():
+    found = Counter(pick([], seed=seed) for seed in range(300))
+    assert all(count == pytest.approx(100, abs=35) for count in found.values())
+
+
+def test_failures_promise_nothing_but_cost_what_they_took():
+    good = [member(number, "cheap", 0.5, epochs=3) for number in range(20)]
+    bad = [replace(member(20 + n, "dear", 0.4, epochs=3), state=FAILED) for n in range(20)]
+    assert {pick(good + bad, families=["cheap", "dear"], seed=seed) for seed in range(20)} == {"cheap"}
+    longer = [replace(m, until=9) for m in good]  # what is promised counts: 180 epochs of cheap, 60 of dear that failed
+    assert pick(longer + bad, families=["cheap", "dear"], even_share=1) == "dear"
+
+
+def test_nothing_known_yet_shares_evenly():
+    members = [Member(0, "cheap", RUNNING, 1), Member(1, "dear", FAILED, 3)]
+    assert pick(members) == "other"
+    finite = [member(0, "cheap", math.inf, state=COMPLETE)]
+    assert pick(finite, families=["cheap", "dear"]) == "dear"
+
+
+def test_the_noise_of_a_clock_changes_nothing():
+    rng = random.Random(5)
+    members = [member(n, FAMILIES[n % 3], rng.random(), seconds=(1.0, 4.0, 64.0)[n % 3]) for n in range(40)]
+    for at in range(1, 41):
+        noisy = [replace(m, seconds=m.seconds * rng.uniform(0.75, 1.3)) for m in members[:at]]
+        assert pick(noisy, seed=at) == pick(members[:at], seed=at)
