@@ -258,6 +258,7 @@ def drive(root: str, more: int) -> dict[str, Any]:
         rules=SCHEDULERS["asha"].rules(spec.scheduler.options, spec.epochs),
         is_spent=own.account.is_spent,
         seconds_left=own.seconds_left,
+        slots=lambda: 2**31,
         on_end=lambda trial, ticket: own.screen.ended(trial),
         on_fault=lambda trial, ticket, what: None,
     )

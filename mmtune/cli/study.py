@@ -28,10 +28,13 @@ _SHOWN = 10  # trials in a table
 @app.command("check", epilog="Example: mmtune check demo/openclipart --set budget.trials=4")
 def check(files: Files, data: Data = None, address: Address = None, overrides: Overrides = None) -> None:
     """Says what is wrong with search files, or what they would do."""
-    from mmtune.slots.cluster import nodes_of
+    from mmtune.slots.cluster import nodes_of, starts_local
+    from mmtune.slots.nodes import check_nodes
 
     problems = []
     with nodes_of(address) as nodes:
+        if not starts_local(address):
+            check_nodes(data_dir=data)
         for file in files:
             try:
                 _check(file, nodes, data=data, overrides=overrides or ())
@@ -97,6 +100,10 @@ def run(
         int | None,
         typer.Option("--confirm", metavar="SEEDS", help="Then the best (of each family) again on fresh seeds."),
     ] = None,
+    resume: Annotated[
+        str,
+        typer.Option("--resume", metavar="auto|never", help="auto goes on with a study of that name that is there."),
+    ] = "never",
 ) -> None:
     """Runs the study of each search file, one after the other."""
     from mmtune.spec.search_spec import load_spec
@@ -105,10 +112,20 @@ def run(
 
     if name is not None and len(files) > 1:
         raise ValueError("--name names one study, but several search files were given")
+    if resume not in ("auto", "never"):
+        raise ValueError(f"--resume {resume}: auto or never")
     changes = [*(overrides or ()), *([] if confirm is None else [f"confirm.seeds={confirm}"])]
     specs = [load_spec(find_search_file(file), overrides=changes, name=name) for file in files]
     with closing(
-        run_studies(specs, storage=storage, data_dir=data, address=address, say=typer.echo, watching=watching_caches)
+        run_studies(
+            specs,
+            storage=storage,
+            data_dir=data,
+            address=address,
+            resumes=resume == "auto",
+            say=typer.echo,
+            watching=watching_caches,
+        )  # fmt: skip
     ) as endings:
         for ending in endings:
             _show_end(ending)

@@ -66,6 +66,7 @@ class StudySearcher(Searcher):
         rules: of the schedule.
         is_spent: whether a time budget is used up.
         seconds_left: device-seconds until it is; None without one.
+        slots: how many trials may be under way now.
         on_end: called with a trial id and its ticket after it was recorded as over or paused.
         on_fault: called instead when storage or data failed, with what did; the trial is left as it is.
     """
@@ -80,13 +81,14 @@ class StudySearcher(Searcher):
         rules: Rules,
         is_spent: Callable[[], bool],
         seconds_left: Callable[[], float | None],
+        slots: Callable[[], int],
         on_end: Callable[[str, str], None],
         on_fault: Callable[[str, str, str], None],
     ) -> None:
         super().__init__(metric="value", mode=spec.objectives[0].mode)
         self._spec, self._journal, self._ledger, self._trials = spec, journal, ledger, ledger.trials
         self._job, self._is_spent, self._on_end, self._on_fault = job, is_spent, on_end, on_fault
-        self._rules, self._seconds_left = rules, seconds_left
+        self._rules, self._seconds_left, self._slots = rules, seconds_left, slots
         self._live: dict[str, tuple[optuna.Trial, str]] = {}  # Tune's trial id -> Optuna trial and ticket
         self._members = Members(
             self._trials,
@@ -107,6 +109,8 @@ class StudySearcher(Searcher):
 
         The ticket is the broker's name for the job: a trial has one for each time that it is handed out.
         """
+        if len(self._live) >= self._slots():
+            return None
         decision = "done" if self._is_spent() else next_job(self._view(), self._rules)
         if decision == "wait":
             return None

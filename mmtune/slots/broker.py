@@ -167,6 +167,10 @@ class Broker:
         self._said.append(text if job is None else f"{_name(job)}: {text}")
 
     # --- driver -------------------------------------------------------------------------------------
+    async def add_slots(self, slots: Sequence[str]) -> None:
+        """The pool has grown."""
+        self._holds.add(slots)
+
     async def slot_died(self, slot: str, why: str) -> int:
         """Puts the slot's job back; how many jobs the slot has been given so far."""
         self._beats.forget(slot)

@@ -6,7 +6,6 @@ import contextlib
 import logging
 import os
 import shutil
-import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmtune.slots.joining import check_cluster
 from mmtune.slots.reaper import reaping
 
 # Settings that Ray reads from the environment of the driver and of every worker.
@@ -77,7 +77,8 @@ def ray_session(address: str | None) -> Iterator[None]:
     """Ray: the one already joined by this process, the cluster at ``address``, or a local one that ends with us.
 
     Raises:
-        ValueError: nothing answers at ``address``, or a local one has no place for its sockets.
+        ValueError: nothing answers at ``address`` or it wants a token that is not here, or a local one has no place
+            for its sockets.
     """
     os.environ.update({key: value for key, value in ENVIRONMENT.items() if key not in os.environ})
     quiet()
@@ -88,8 +89,8 @@ def ray_session(address: str | None) -> Iterator[None]:
         yield
         return
     address = address or os.environ.get("RAY_ADDRESS")
-    if address not in (None, "auto", "local"):
-        _check_address(address)
+    if address not in (None, "local"):
+        check_cluster(address)
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     own: str | None = None
     if address is None:
@@ -170,17 +171,6 @@ def _short_folder() -> str:
         f"TMPDIR: Ray cannot make its sockets in {_ray_folder()}, which must be a folder that can be written to with a "
         f"path of at most {_LONGEST_SOCKET - len(_SOCKET_OF_RAY) - 1} characters, nor in /tmp; set TMPDIR to another"
     )
-
-
-def _check_address(address: str) -> None:
-    """ray.init would try for ten minutes, aloud, to reach what is not there."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdigit():
-        raise ValueError(f"'{address}' is no address of a Ray cluster; write host:port or auto")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
-    except (OSError, OverflowError) as error:
-        raise ValueError(f"no Ray cluster answers at '{address}': {error}") from None
 
 
 def handed_on() -> dict[str, str]:

@@ -48,6 +48,10 @@ class Holds:
         self._unreported: list[tuple[str, dict[str, float]]] = []
         self._idle = 0.0
 
+    def add(self, slots: Sequence[str]) -> None:
+        """More slots, idle from now on."""
+        self._idle_since |= dict.fromkeys(slots, self._clock())
+
     def take(self, slot: str, job: str, trial: str | None) -> None:
         """A job is handed to a slot."""
         now = self._clock()

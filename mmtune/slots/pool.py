@@ -83,7 +83,8 @@ class SlotPool:
         self.shape, self.storage, self.filling, self.env = shape, storage, filling, env or {}
         self._say = say
         self.name = f"mmtune-broker-{uuid.uuid4().hex[:12]}"
-        actor = ray.remote(Broker).options(name=self.name, num_cpus=0, max_concurrency=10_000)
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)  # it leaves with us
+        actor = ray.remote(Broker).options(name=self.name, num_cpus=0, max_concurrency=10_000, scheduling_strategy=here)
         slots = [f"slot-{index}" for index in range(count)]
         self.broker = actor.remote(
             max_retries=max_retries, slots=slots, workers=shape.workers, share=shape.gpus_per_worker or 1.0,
@@ -93,8 +94,25 @@ class SlotPool:
         self.lost: str | None = None  # why this pool is dead; a new one may live
         self._closing = threading.Event()
         self._broken: set[str] = set()
-        self._threads = [threading.Thread(target=self._keep_up, args=(slot,), name=slot, daemon=True) for slot in slots]
-        for thread in [*self._threads, threading.Thread(target=self._watch, name="broker-watch", daemon=True)]:
+        self._threads: list[threading.Thread] = []
+        self._start(slots)
+        threading.Thread(target=self._watch, name="broker-watch", daemon=True).start()
+
+    @property
+    def size(self) -> int:
+        """Slots that serve, or wait for their workers to be placed; those that were given up are left out."""
+        return len(self._threads) - len(self._broken)
+
+    def grow(self, count: int) -> None:
+        """Starts so many slots more, on nodes that have joined."""
+        slots = [f"slot-{len(self._threads) + index}" for index in range(count)]
+        self.broker.add_slots.remote(slots)
+        self._start(slots)
+
+    def _start(self, slots: Sequence[str]) -> None:
+        for slot in slots:
+            thread = threading.Thread(target=self._keep_up, args=(slot,), name=slot, daemon=True)
+            self._threads.append(thread)
             thread.start()
 
     def forget(self, trial: str) -> None:

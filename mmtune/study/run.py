@@ -22,6 +22,7 @@ from mmtune.info import read_info
 from mmtune.records import StudyFolder
 from mmtune.slots.cluster import cluster_nodes, local_nodes, nodes_of, quiet, ray_session, starts_local
 from mmtune.slots.head import watching_head
+from mmtune.slots.nodes import check_nodes
 from mmtune.spec.confirm import confirming_name
 from mmtune.spec.search_spec import SearchSpec, load_spec
 from mmtune.study.budget import is_finished
@@ -47,6 +48,7 @@ def run_studies(
     storage: str | Path,
     data_dir: str | None = None,
     address: str | None = None,
+    resumes: bool = False,
     say: Say | None = print,
     watching: Watching = nullcontext,
 ) -> Generator[Ending]:
@@ -57,6 +59,7 @@ def run_studies(
         storage: where their folders go.
         data_dir: where the dataset lies; None for embedded ones.
         address: of a Ray cluster; None starts a local one.
+        resumes: goes on with a study that is there, as it began, but for ``data_dir``.
         say: as in :func:`run_study`; receives what should be known of the data and the settings too.
         watching: as in :func:`run_study`.
 
@@ -64,25 +67,40 @@ def run_studies(
         How each ended.
 
     Raises:
-        ValueError: a study that exists, two of one name, or what :func:`mmtune.study.plan.make_plan` and
-            :func:`run_study` refuse.
+        ValueError: a study that exists unless ``resumes``, two of one name, or what
+            :func:`mmtune.study.plan.make_plan` and :func:`run_study` refuse.
     """
+    there = {spec.study: _there(spec, storage) if resumes else None for spec in specs}
     for spec in specs:
-        new_folder(spec, storage)
-        if spec.confirm is not None:
-            new_folder(replace(spec, study=confirming_name(spec.study)), storage)
+        if there[spec.study] is None:
+            new_folder(spec, storage)
+            if spec.confirm is not None:
+                new_folder(replace(spec, study=confirming_name(spec.study)), storage)
     twice = sorted({spec.study for spec in specs if [other.study for other in specs].count(spec.study) > 1})
     if twice:
         raise ValueError(f"two search files name the same study: {', '.join(twice)}")
     with nodes_of(address) as nodes:
         with watching():
-            plans = [make_plan(spec, nodes, data_dir=data_dir) for spec in specs]
+            new = [spec for spec in specs if there[spec.study] is None]
+            plans = {spec.study: make_plan(spec, nodes, data_dir=data_dir) for spec in new}
+        if not starts_local(address):
+            check_nodes(data_dir=data_dir, folder=Path(storage).expanduser().resolve())
         if say is not None:
-            for note in dict.fromkeys(note for plan in plans for note in plan.notes):
+            for note in dict.fromkeys(note for plan in plans.values() for note in plan.notes):
                 say(f"note: {note}")
-        for plan in plans:
-            folder = create_study(plan.spec, storage=storage, data_dir=data_dir)
-            yield run_study(folder, address=address, say=say, watching=watching)
+        for spec in specs:
+            folder, moved = there[spec.study], data_dir
+            if folder is None:
+                folder, moved = create_study(plans[spec.study].spec, storage=storage, data_dir=data_dir), None
+            elif say is not None:
+                say(f"going on with {folder.root}, as it began")
+            yield run_study(folder, address=address, data_dir=moved, say=say, watching=watching)
+
+
+def _there(spec: SearchSpec, storage: str | Path) -> StudyFolder | None:
+    """The study of that name, if there is one."""
+    folder = StudyFolder(Path(storage).expanduser().resolve() / spec.study)
+    return records.open_study(folder.root) if folder.info.exists() else None
 
 
 def run_study(
@@ -142,6 +160,7 @@ def run_study(
 
         with ray_session(address), stop_signals() as interrupted:
             slots, _ = count_slots(spec, cluster_nodes())
+            check_nodes(data_dir=info["data_dir"], folder=folder.root)
             info["sessions"].append({"started": records.now(), "pid": os.getpid(), "slots": slots})
             session = Session(folder, spec, info, slots=slots, interrupted=interrupted, began=began, say=say)
             with watching_head(session.abandon, is_local=is_local):

@@ -121,6 +121,11 @@ class Session:
         is_complete = error is None and not is_interrupted and not trials.unfinished() and not trials.paused()
         return Ending(self.folder, is_complete, is_interrupted, error, recovered)
 
+    def grow(self, slots: int) -> None:
+        """From now on so many trials train at the same time."""
+        self.screen.say(f"the cluster has grown: {slots} slots, {self.slots} before")
+        self.slots = self._info["sessions"][-1]["slots"] = slots
+
     def book_idle(self) -> None:
         """Since the last pool was closed nobody could use the devices: until now they were idle."""
         now = self.account.session_seconds()

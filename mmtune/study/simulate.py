@@ -249,6 +249,7 @@ class _Replay:
             rules=SCHEDULERS[spec.scheduler.name].rules(spec.scheduler.options, spec.epochs),
             is_spent=self.is_spent,
             seconds_left=lambda: self.seconds - self.spent,
+            slots=lambda: len(recordings),
             on_end=lambda trial, ticket: None,
             on_fault=lambda trial, ticket, what: None,
         )

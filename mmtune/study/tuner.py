@@ -12,16 +12,18 @@ from ray.tune.stopper import NoopStopper
 
 from mmtune.search.schedulers import SCHEDULERS, make_scheduler
 from mmtune.search.searcher import StudySearcher
-from mmtune.slots.cluster import HEAD, handed_on
+from mmtune.slots.cluster import HEAD, cluster_nodes, handed_on
 from mmtune.slots.pool import SlotPool, SlotShape
 from mmtune.slots.trial import run_trial
+from mmtune.study.plan import count_slots
 
 if TYPE_CHECKING:
     from mmtune.search.journal import Journal
     from mmtune.study.session import Session
 
 _BOOK_SECONDS = 1.0  # between two questions to the broker where the time went
-_NO_LIMIT = 10**7  # times that a trial is handed out: the searcher ends it
+_NO_LIMIT = 10**7  # times that a trial is handed out, and at the same time: the searcher says what it is
+_GROW_SECONDS = 10.0  # between two looks at what the cluster holds
 
 
 def run_tuner(session: Session, journal: Journal) -> str | None:
@@ -51,6 +53,7 @@ def run_tuner(session: Session, journal: Journal) -> str | None:
             rules=SCHEDULERS[spec.scheduler.name].rules(spec.scheduler.options, spec.epochs),
             is_spent=lambda: session.failure is not None or session.account.is_spent(),
             seconds_left=session.seconds_left,
+            slots=lambda: session.slots,
             on_end=ended,
             on_fault=failed_beside,
         )
@@ -102,7 +105,7 @@ def _tuner(session: Session, pool: SlotPool, searcher: StudySearcher) -> tune.Tu
                 trials=session.ledger.trials,
                 is_spent=session.account.is_spent,
             ),
-            max_concurrent_trials=session.slots,
+            max_concurrent_trials=_NO_LIMIT,
             reuse_actors=True,
             trial_dirname_creator=_dirname,
             trial_name_creator=_dirname,
@@ -154,10 +157,14 @@ class _Reports(tune.Callback):
 
 
 class _Stop(tune.Stopper):
-    """Ends Tune's loop after a signal, when trials fail one after the other, or when no slot can be started."""
+    """Ends Tune's loop after a signal, when trials fail one after the other, or when no slot can be started.
+
+    Tune asks again and again, so the pool grows here too when nodes have joined the cluster.
+    """
 
     def __init__(self, pool: SlotPool, session: Session) -> None:
         self._pool, self._session = pool, session
+        self._looked = time.monotonic()
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
@@ -167,7 +174,23 @@ class _Stop(tune.Stopper):
         if session.interrupted.is_set():
             session.screen.say("stopping: trials keep their last finished epoch (once more to stop at once)")
         has_failed = session.failure is not None or pool.error is not None or pool.lost is not None
+        if not has_failed and time.monotonic() - self._looked >= _GROW_SECONDS:
+            self._grow()
         return session.interrupted.is_set() or has_failed
+
+    def _grow(self) -> None:
+        self._looked = time.monotonic()
+        session, pool = self._session, self._pool
+        if session.spec.resources.concurrent_trials != "auto":
+            return
+        try:
+            slots, _ = count_slots(session.spec, cluster_nodes())
+        except ValueError:  # nodes have left: the pool's slots wait for others
+            return
+        if slots > pool.size:
+            pool.grow(slots - pool.size)
+            if slots > session.slots:
+                session.grow(slots)
 
     def __reduce__(self) -> tuple[type[NoopStopper], tuple[()]]:
         return NoopStopper, ()

@@ -135,6 +135,16 @@ def test_a_study_that_exists_is_not_run_again(mmtune, search, write_study):
     assert "--name names one study" in mmtune.refused("run", "s.yaml", "s.yaml", "--name", "t")
 
 
+def test_resume_auto_goes_on_with_what_is_there(mmtune, search, write_study):
+    (mmtune.cwd / "s.yaml").write_text(search)
+    folder = write_study(mmtune.cwd / "studies", "COMPLETE")
+    with held(folder) as pid:
+        done = mmtune("run", "s.yaml", "--resume", "auto")
+    assert done.code == 2 and done.out == f"going on with {folder.root}, as it began\n", done
+    assert f"{folder.root}: being written by process {pid}" in done.err
+    assert mmtune.refused("run", "s.yaml", "--resume", "yes") == "--resume yes: auto or never"
+
+
 def test_storage_that_can_be_no_folder(mmtune, search):
     (mmtune.cwd / "s.yaml").write_text(search)
     where = f": {mmtune.cwd / 's.yaml'} is no folder"

@@ -57,13 +57,13 @@ class Session:
         if not self.journal.trials():
             for params in self.spec.try_first:
                 self.journal.enqueue(to_optuna(self.spec.space, params))
-        self.ended, self.faults = [], []
+        self.ended, self.faults, self.slots = [], [], 100
         scheduler = self.spec.scheduler
         rules = SCHEDULERS[scheduler.name].rules(scheduler.options, self.spec.epochs)
         self.searcher = StudySearcher(
             spec=self.spec, journal=self.journal, ledger=self.ledger,
             job=lambda trial, params: {"params": params}, rules=rules, is_spent=is_spent,
-            seconds_left=lambda: None, on_end=lambda trial, ticket: self.ended.append(trial),
+            seconds_left=lambda: None, slots=lambda: self.slots, on_end=lambda trial, ticket: self.ended.append(trial),
             on_fault=lambda trial, ticket, what: self.faults.append((trial, what)),
         )  # fmt: skip
 
@@ -232,6 +232,17 @@ def test_the_budget_ends_proposals(tmp_path):
     assert session.searcher.suggest("a")["trial"] == "t0003"
     spent.append(True)
     assert session.searcher.suggest("b") == "FINISHED"
+
+
+def test_as_many_trials_as_slots_which_may_become_more(tmp_path):
+    session = Session(tmp_path)
+    session.slots = 1
+    assert session.searcher.suggest("a")["trial"] == "t0000" and session.searcher.suggest("b") is None
+    session.slots = 2
+    assert session.searcher.suggest("b")["trial"] == "t0001" and session.searcher.suggest("c") is None
+    session.report("a", "t0000", 1, 0.5)
+    session.searcher.on_trial_complete("a", {"end/state": "FAILED"})
+    assert session.searcher.suggest("c")["trial"] == "t0002"
 
 
 def test_a_torn_journal_line_is_repaired(tmp_path):

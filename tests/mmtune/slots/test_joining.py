@@ -1,0 +1,180 @@
+"""A cluster that wants a token, nodes that lack something or come and go while a study runs, and jobs handed in."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from mmtune import records
+from mmtune.slots.joining import check_cluster
+
+sys.path.insert(0, str(Path(__file__).parent))
+from ray_nodes import RayNodes  # noqa: E402
+
+ROOT = Path(__file__).parents[3]
+SEARCH = """\
+study: s
+family: text
+dataset: openclipart
+fixed: {epochs: 1, max_train_rows: 64, max_text_len: 8, model.text_encoder: tiny-bert, seed: 1}
+space: {optim.lr: {type: float, low: 1.0e-4, high: 1.0e-2, log: true}}
+scheduler: {name: none}
+sampler: {name: random}
+budget: {trials: 400}
+resources: {cpus_per_worker: 1}
+"""
+HIDE = """\
+import sys
+sys.path[:] = [path for path in sys.path if "__editable__" not in path]
+sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in getattr(finder, "__module__", "").lower()]
+sys.path_hooks[:] = [hook for hook in sys.path_hooks if "editable" not in getattr(hook, "__module__", "").lower()]
+"""
+
+
+@pytest.mark.parametrize(
+    "address, message",
+    [
+        ("ray://127.0.0.1:10001", "hand it in from here with scripts/submit, or write host:port on a node"),
+        ("127.0.0.1:99999", "no Ray cluster answers at '127.0.0.1:99999'"),
+        ("nonsense", "'nonsense' is no address of a Ray cluster; write host:port or auto"),
+    ],
+)
+def test_what_is_no_address_of_a_head(address, message):
+    with pytest.raises(ValueError) as error:
+        check_cluster(address)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    folder = Path(tempfile.mkdtemp(prefix="mm-", dir="/tmp"))
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        nodes = RayNodes(folder)
+        stack.callback(nodes.close)
+        yield nodes
+
+
+def mmtune(*args: object, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    names = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    home = cwd / "home"
+    home.mkdir(exist_ok=True)
+    return subprocess.run(
+        [sys.executable, "-P", "-m", "mmtune.cli", *map(str, args)], cwd=cwd, capture_output=True, text=True,
+        env=names | {"HOME": str(home)} | env,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_cluster_with_a_token_and_nodes_that_lack_something(cluster, tmp_path):
+    (tmp_path / "s.yaml").write_text(SEARCH)
+    check = ("check", "s.yaml", "--address", cluster.address)
+    without = mmtune(*check, cwd=tmp_path)
+    other = mmtune(*check, cwd=tmp_path, RAY_AUTH_TOKEN="0" * 64)
+    wants = f"mmtune: the Ray cluster at '{cluster.address}' wants"
+    assert without.stderr.startswith(f"{wants} its token: set RAY_AUTH_TOKEN") and without.stderr.count("\n") == 1
+    assert other.stderr.startswith(f"{wants} another token than that of RAY_AUTH_TOKEN") and other.returncode == 2
+    hidden, changed = tmp_path / "hidden", tmp_path / "changed"
+    hidden.mkdir()
+    (hidden / "sitecustomize.py").write_text(HIDE)
+    for name in ("mmtune", "trainables"):
+        shutil.copytree(ROOT / name, changed / name, symlinks=True)
+    (changed / "mmtune" / "filling.py").write_text("# changed\n")
+    bare = cluster.add(env={"PYTHONPATH": str(hidden)})
+    token = {"RAY_AUTH_TOKEN_PATH": str(cluster.token)}
+    lacks = mmtune(*check, cwd=tmp_path, **token)
+    assert lacks.returncode == 2 and "mmtune, trainables cannot be imported in its Python" in lacks.stderr, lacks
+    assert lacks.stderr.count("\n") == 1 and lacks.stdout == ""
+    cluster.leave(bare)
+    newer = cluster.add(env={"PYTHONPATH": str(changed)})
+    differs = mmtune(*check, cwd=tmp_path, **token)
+    assert differs.returncode == 2 and "has another mmtune, 0.1.0 (" in differs.stderr, differs
+    assert differs.stderr.count("\n") == 1
+    cluster.leave(newer)
+
+
+@pytest.mark.slow
+def test_nodes_that_join_are_used_and_nodes_that_leave_cost_an_epoch(cluster, tmp_path):
+    (tmp_path / "s.yaml").write_text(SEARCH)
+    first = cluster.add()
+    command = [sys.executable, "-P", "-m", "mmtune.cli", "run", "s.yaml", "--address", cluster.address]
+    said = tmp_path / "said"
+    with said.open("w") as out:
+        process = subprocess.Popen(command, cwd=tmp_path, env=cluster.environment, stdout=out, stderr=out)
+    folder = records.StudyFolder(tmp_path / "studies" / "s")
+
+    def wait_for(what, seconds):
+        began = time.monotonic()
+        while not what():
+            assert process.poll() is None and time.monotonic() - began < seconds, said.read_text()
+            time.sleep(0.2)
+        return time.monotonic() - began
+
+    def running():
+        return [row["trial"] for row in records.read_trials(folder) if row["state"] == records.RUNNING]
+
+    def ended():
+        return [row for row in records.read_trials(folder) if row["state"] in records.ENDED]
+
+    try:
+        wait_for(lambda: ended(), 300)
+        assert len(running()) <= 1
+        second = cluster.add()
+        assert wait_for(lambda: len(running()) == 2 and "2 slots, 1 before" in said.read_text(), 60) < 60
+        wait_for(lambda: len(ended()) > 4, 300)
+        cluster.leave(first)
+        count = len(ended())
+        wait_for(lambda: len(ended()) > count + 3, 300)  # on the other
+        assert {row["state"] for row in ended()} == {records.COMPLETE}
+        process.send_signal(signal.SIGINT)
+        assert process.wait(120) == 130, said.read_text()
+        rows = records.read_rows(folder.reports)
+        assert len({(row["trial"], row["epoch"]) for row in rows}) == len(rows)
+        cluster.leave(second)
+    finally:
+        process.kill()
+
+
+@pytest.mark.slow
+def test_a_study_handed_in_as_a_job_is_killed_and_goes_on(cluster, tmp_path):
+    (tmp_path / "s.yaml").write_text(SEARCH.replace("400", "6").replace("epochs: 1", "epochs: 3"))
+    worker = cluster.add()
+    storage, url = tmp_path / "studies", f"http://127.0.0.1:{cluster.dashboard}"
+    folder = records.StudyFolder(storage / "s")
+
+    def submit(*args: str, **env: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-P", str(ROOT / "scripts" / "submit"), "--address", url, *args]
+        names = cluster.environment | env
+        return subprocess.Popen(command, cwd=tmp_path, env=names, stdout=-1, stderr=subprocess.STDOUT, text=True)
+
+    verb = ["--", "run", "s.yaml", "--storage", str(storage), "--resume", "auto"]
+    refused, _ = (client := submit(*verb, RAY_AUTH_TOKEN="0" * 64)).communicate()
+    assert client.returncode == 2 and f"submit: {url}: wants the cluster's token" in refused, refused
+    client = submit("--id", "first", *verb)
+    deadline = time.monotonic() + 300
+    while len(records.read_rows(folder.reports)) < 4:
+        assert client.poll() is None and time.monotonic() < deadline, client.communicate()
+        time.sleep(0.2)
+    client.send_signal(signal.SIGINT)  # the laptop is closed
+    assert "it goes on. Again: scripts/submit --follow first" in client.communicate()[0] and client.returncode == 130
+    os.kill(json.loads(folder.lock.read_text())["pid"], signal.SIGKILL)
+    lost, _ = (client := submit("--follow", "first")).communicate()
+    assert client.returncode != 0 and "first: failed" in lost, lost
+    assert {row["state"] for row in records.read_trials(folder)} != {records.COMPLETE}
+    said, _ = (client := submit("--id", "second", *verb)).communicate()
+    assert client.returncode == 0 and f"going on with {folder.root}, as it began" in said, said
+    rows = records.read_rows(folder.reports)
+    assert sorted((row["trial"], row["epoch"]) for row in rows) == [
+        (f"t{trial:04d}", epoch) for trial in range(6) for epoch in (1, 2, 3)
+    ]
+    cluster.leave(worker)
