@@ -15,6 +15,7 @@ from mmtune.records import StudyFolder
 from mmtune.search.trials import TrialRecord, Trials
 from mmtune.slots.messages import Spent
 from mmtune.spec.search_spec import SearchSpec
+from mmtune.study.reports import read_reports
 from mmtune.study.tensorboard import EventFiles, Kind, param_kinds
 from trainables.files import check_there, write_atomic
 
@@ -164,10 +165,12 @@ class Ledger:
             trial.until = row.get("until_epoch")
             trial.error, trial.started, trial.ended = row.get("error"), row.get("started"), row.get("ended")
             self.trials[trial.trial] = trial
-        for row in records.read_rows(self.folder.reports):
-            if row["trial"] not in self.trials:
-                self.trials[row["trial"]] = TrialRecord(row["trial"], records.RUNNING)
-            self.trials[row["trial"]].add({key: value for key, value in row.items() if key not in ("trial", "time")})
+        for row in read_reports(self.folder.reports):
+            name = row.pop("trial")
+            row.pop("time", None)
+            if name not in self.trials:
+                self.trials[name] = TrialRecord(name, records.RUNNING)
+            self.trials[name].add(row)
         for row in rows:
             self.trials[row["trial"]].unreported = records.unreported(row, self.trials[row["trial"]].rows)
         fillings = records.read_rows(self.folder.caches)
