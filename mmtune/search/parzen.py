@@ -5,6 +5,8 @@ the better trials and one over the rest; of some candidates around the better on
 two is proposed. It differs from them in what it learns from: only the rungs in the last third of a trial, since the
 ranks of early epochs mislead, and of one family at a time: whose turn it is (:mod:`mmtune.search.turns`).
 
+What is drawn at random follows a ``prior``, where there is one, as far as trials bear it out (:mod:`.belief`).
+
 Where trials were infeasible (out of memory, beyond a constraint), a mixture over these and one over the others, with a
 uniform kernel beside them, say how likely a point is feasible (Gelbart et al. 2014 weight so; here from densities). A
 random proposal is taken with that probability, and the ratio is weighted by it.
@@ -25,11 +27,12 @@ from typing import Any
 import numpy as np
 
 from mmtune import records
+from mmtune.search.belief import drawer
 from mmtune.search.promotion import Member, standings
 from mmtune.search.turns import next_family
-from mmtune.space.domains import Categorical, Domain, same
-from mmtune.space.drawing import assign, draw
-from mmtune.space.positions import position_in, value_at
+from mmtune.space.domains import Categorical, Domain
+from mmtune.space.drawing import assign, place
+from mmtune.space.positions import value_at
 from mmtune.space.space import Space
 
 _GOOD_SHARE, _LEAST_GOOD = 0.25, 4
@@ -67,7 +70,8 @@ def propose(
     feasibility = _feasibility(space, own)
     if pair is None:
         for _ in range(_TRIES):
-            params = assign(space, lambda name, domain, high: pinned.get(name) or draw(domain, high, rng))
+            pick = drawer(space, members=own, rungs=rungs, rng=rng)
+            params = assign(space, lambda name, domain, high, pick=pick: pinned.get(name) or pick(name, domain, high))
             if feasibility is None or rng.random() < feasibility([place(space, params)])[0]:
                 break
         return params
@@ -97,29 +101,10 @@ def _feasibility(
     return probability
 
 
-def place(space: Space, params: Mapping[str, Any]) -> dict[str, float]:
-    """Where a full assignment lies: numbers from 0 to 1, categoricals by the index of their choice."""
-    places: dict[str, float] = {}
-
-    def pick(name: str, domain: Domain, high: Any) -> Any:
-        value = params[name.rpartition("#")[0]]
-        places[name] = _place(domain, high, value)
-        return value
-
-    assign(space, pick)
-    return places
-
-
 def _place_of(space: Space, member: Member) -> Mapping[str, float]:
     if "place" not in member.kept:
         member.kept["place"] = place(space, member.params)
     return member.kept["place"]
-
-
-def _place(domain: Domain, high: Any, value: Any) -> float:
-    if isinstance(domain, Categorical):
-        return float(next(index for index, choice in enumerate(domain.choices) if same(choice, value)))
-    return position_in(domain, high, value)
 
 
 def _pair(members: Sequence[Member], rungs: Sequence[int]) -> tuple[list[Member], list[Member]] | None:

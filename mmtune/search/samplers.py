@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
 from mmtune.search.promotion import Member
+from mmtune.space.domains import Domain, Number
 from mmtune.space.space import Space
 from trainables.config import Section
 from trainables.seeds import derive_seed
@@ -111,6 +112,8 @@ class SamplerKind:
     """From what is known and the options; imports Optuna."""
     is_finite: bool = False
     """Whether it needs a space with an end: a step in each float."""
+    takes_prior: bool = False
+    """Whether it follows the ``prior`` of a parameter."""
 
 
 def _parzen(ask: Question, options: ParzenOptions) -> BaseSampler:
@@ -135,7 +138,19 @@ def _tpe(ask: Question, options: TpeOptions) -> BaseSampler:
 def _random(ask: Question, options: Section) -> BaseSampler:
     from optuna.samplers import RandomSampler
 
-    return RandomSampler(seed=ask.seed)
+    from mmtune.search.belief import drawer, has_prior
+    from mmtune.search.given import Given
+    from mmtune.space.drawing import assign
+    from mmtune.space.optuna_names import to_optuna
+
+    if not has_prior(ask.space):
+        return RandomSampler(seed=ask.seed)
+
+    def params() -> dict[str, Any]:
+        pick = drawer(ask.space, members=ask.members, rungs=ask.rungs, rng=random.Random(ask.seed))
+        return to_optuna(ask.space, assign(ask.space, pick))
+
+    return Given(params, seed=ask.seed)
 
 
 def _qmc(ask: Question, options: QmcOptions) -> BaseSampler:
@@ -164,10 +179,14 @@ def _brute_force(ask: Question, options: Section) -> BaseSampler:
 
 _ROWS = (
     SamplerKind(
-        "parzen", "a share at random, else near the best of the late rungs; the default", ParzenOptions, _parzen
+        "parzen",
+        "a share at random, else near the best of the late rungs; the default",
+        ParzenOptions,
+        _parzen,
+        takes_prior=True,
     ),
     SamplerKind("tpe", "Optuna's tree-structured Parzen estimator, multivariate", TpeOptions, _tpe),
-    SamplerKind("random", "uniform over the space", Section, _random),
+    SamplerKind("random", "uniform over the space, or as a prior has it", Section, _random, takes_prior=True),
     SamplerKind("qmc", "quasi-random (Sobol): covers the space more evenly than random", QmcOptions, _qmc),
     SamplerKind("nsga2", "evolutionary, for several objectives", Nsga2Options, _nsga2),
     SamplerKind("gp", "Gaussian process; few trials, few parameters", GpOptions, _gp),
@@ -192,3 +211,19 @@ def make_sampler(name: str, *, options: Section, study_seed: int, number: int, *
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         return SAMPLERS[name].make(Question(seed, study_seed % 2**32, **known), options)
+
+
+def sampler_problem(kind: SamplerKind, domains: Mapping[str, Sequence[Domain]]) -> str | None:
+    """Why a sampler cannot search these domains; None if it can."""
+    endless = [key for key, alternatives in domains.items() if any(map(_is_endless, alternatives))]
+    if kind.is_finite and endless:
+        return f"'{kind.name}' needs a step in each float; without one: {', '.join(endless)}"
+    believed = [key for key, some in domains.items() if any(domain.prior is not None for domain in some)]
+    if believed and not kind.takes_prior:
+        able = " or ".join(row.name for row in SAMPLERS.values() if row.takes_prior)
+        return f"'{kind.name}' takes no prior, which {', '.join(believed)} has; give {able}, or take it out"
+    return None
+
+
+def _is_endless(domain: Domain) -> bool:
+    return isinstance(domain, Number) and not domain.is_int and domain.step is None

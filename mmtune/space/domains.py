@@ -25,6 +25,7 @@ class Number:
     step: float | None = None
     when: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     at_most: str | None = None  # key of a searched number
+    prior: tuple[float, float] | None = None  # what is believed: mode and width, a factor if it is log
 
     def problems(self) -> list[tuple[str, str]]:
         """What is wrong with the domain in itself, as (field, message)."""
@@ -42,6 +43,8 @@ class Number:
         if self.log and (self.low < 1 if self.is_int else self.low <= 0):
             above = "at least 1" if smallest else "above 0"
             found.append(("low", f"{show(self.low)} has no logarithm to search on; with log: true low must be {above}"))
+        if self.prior is not None:
+            found += self._prior_problems(*self.prior)
         if self.step is None:
             return found
         if self.log:
@@ -59,6 +62,16 @@ class Number:
             found.append(("step", "a float has either step or at_most"))
         return found
 
+    def _prior_problems(self, mode: float, width: float) -> list[tuple[str, str]]:
+        found, ends = [], f"{show(self.low)} to {show(self.high)}"
+        if not self.low <= mode <= self.high:
+            found.append(("prior", f"mode {show(mode)} is not in {ends}"))
+        if self.log and not width > 1:
+            found.append(("prior", f"width {show(width)} is a factor, as log is true; it must be above 1"))
+        elif not self.log and not width > 0:
+            found.append(("prior", f"width {show(width)} must be above 0"))
+        return found
+
 
 @dataclass(frozen=True)
 class Categorical:
@@ -66,6 +79,7 @@ class Categorical:
 
     choices: tuple[Any, ...]
     when: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    prior: tuple[float, ...] | None = None  # what is believed: a weight for each choice
 
     def problems(self) -> list[tuple[str, str]]:
         """What is wrong with the domain in itself, as (field, message)."""
@@ -77,7 +91,12 @@ class Categorical:
         seen: set[Any] = set()
         twice = [value for value in self.choices if value in seen or seen.add(value)]
         why = "occurs twice (Optuna compares 1, 1.0 and true as equal)"
-        return [("choices", f"{show(value)} {why}") for value in twice]
+        found = [("choices", f"{show(value)} {why}") for value in twice]
+        if self.prior is not None and len(self.prior) != len(self.choices):
+            found.append(("prior", f"has {len(self.prior)} weights for {len(self.choices)} choices"))
+        elif self.prior is not None and not (min(self.prior) >= 0 and 0 < sum(self.prior) < math.inf):
+            found.append(("prior", "weights are 0 or more, and not all 0"))
+        return found
 
 
 Domain = Number | Categorical

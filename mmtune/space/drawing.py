@@ -1,13 +1,13 @@
-"""Full assignments of a space, parameter by parameter, and values at random. Standard library only."""
+"""Full assignments of a space, parameter by parameter, where they lie, and values at random. Standard library only."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from mmtune.space.domains import Categorical, Domain
-from mmtune.space.positions import float_at, value_at
+from mmtune.space.domains import Categorical, Domain, same
+from mmtune.space.positions import float_at, position_in, value_at
 from mmtune.space.space import Space
 
 
@@ -23,6 +23,25 @@ def assign(space: Space, pick: Callable[[str, Domain, Any], Any]) -> dict[str, A
             index, domain = found
             params[key] = pick(f"{key}#{index}", domain, space.high(domain, params))
     return space.in_column_order(params)
+
+
+def place(space: Space, params: Mapping[str, Any]) -> dict[str, float]:
+    """Where a full assignment lies: numbers from 0 to 1, categoricals by the index of their choice."""
+    places: dict[str, float] = {}
+
+    def pick(name: str, domain: Domain, high: Any) -> Any:
+        value = params[name.rpartition("#")[0]]
+        places[name] = _place(domain, high, value)
+        return value
+
+    assign(space, pick)
+    return places
+
+
+def _place(domain: Domain, high: Any, value: Any) -> float:
+    if isinstance(domain, Categorical):
+        return float(next(index for index, choice in enumerate(domain.choices) if same(choice, value)))
+    return position_in(domain, high, value)
 
 
 def draw(domain: Domain, high: Any, rng: random.Random) -> Any:

@@ -47,6 +47,21 @@ _Values = Annotated[list[Any], BeforeValidator(_values), WithJsonSchema(_OneOrMo
 _When = Annotated[dict[str, _Values], BeforeValidator(_conditions), Field(min_length=1)]
 
 
+def _prior(value: Any) -> Any:
+    if value is not None and not (isinstance(value, dict) and set(value) == set(NumberPrior.model_fields)):
+        raise ValueError("write {mode: the likeliest value, width: how far from it}")
+    return value
+
+
+class NumberPrior(Section):
+    """What is believed of a number before anything is tried."""
+
+    mode: float
+    """The likeliest value."""
+    width: float
+    """Two thirds lie no further from it, until the ends of the range; with log: true a factor."""
+
+
 class CategoricalDomain(Section):
     """One of several values."""
 
@@ -54,6 +69,8 @@ class CategoricalDomain(Section):
     """One of several values."""
     choices: list[_Choice]
     """The values: strings, numbers, true, false, null."""
+    prior: list[float] | None = None
+    """What is believed: a weight for each choice, in their order; null: nothing."""
     when: _When | None = None
     """Exists only where each key named here has one of its values: {uda.mode: [fixed, dynamic]}; null: always."""
 
@@ -73,6 +90,8 @@ class FloatDomain(Section):
     """Distance of neighbouring values, a divisor of the range; null: any value."""
     at_most: str | None = None
     """A searched number that is the upper end where it is below high; null: none."""
+    prior: Annotated[NumberPrior | None, BeforeValidator(_prior)] = None
+    """What is believed: {mode: 1.0e-3, width: 3}; null: nothing."""
     when: _When | None = None
     """Exists only where each key named here has one of its values: {uda.mode: [fixed, dynamic]}; null: always."""
 
@@ -135,6 +154,7 @@ def _domain(written: FloatDomain | CategoricalDomain, left_out: Collection[str])
         for key, values in (written.when or {}).items()
     }
     if isinstance(written, CategoricalDomain):
-        return Categorical(tuple(written.choices), when)
+        return Categorical(tuple(written.choices), when, None if written.prior is None else tuple(written.prior))
+    prior = None if written.prior is None else (written.prior.mode, written.prior.width)
     ends = {"low": written.low, "high": written.high, "step": written.step, "at_most": written.at_most}
-    return Number(**ends, is_int=isinstance(written, IntDomain), log=written.log, when=when)
+    return Number(**ends, is_int=isinstance(written, IntDomain), log=written.log, when=when, prior=prior)

@@ -270,6 +270,8 @@ class _Reader:
             self.bad(("family", "type"), "a searched family is categorical")
         if not isinstance(domain, Categorical):
             return None, ()
+        if domain.prior is not None:
+            self.bad(("family", "prior"), "has no effect: families take turns by what they cost and promise")
         for i, name in enumerate(domain.choices):
             path = ("family", "choices", i)
             if self.document.is_text(name, path) and name not in known:

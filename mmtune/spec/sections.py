@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from mmtune.records import COSTS
-from mmtune.search.samplers import SAMPLERS, ParzenOptions, SamplerKind
+from mmtune.search.samplers import SAMPLERS, ParzenOptions, sampler_problem
 from mmtune.search.schedulers import SCHEDULERS, AshaOptions
-from mmtune.space.domains import Domain, Number
+from mmtune.space.domains import Domain
 from mmtune.spec.confirm import Confirm
 from mmtune.spec.document import Document
 from mmtune.spec.domains import CategoricalDomain
@@ -328,15 +328,3 @@ def _read(document: Document, name: str, model: type[Model]) -> Model:
     section = document.section(name)
     document.known_keys((name,), section, list(model.model_fields))
     return read_model(document, (name,), section, model) or model()
-
-
-def sampler_problem(kind: SamplerKind, domains: Mapping[str, Sequence[Domain]]) -> str | None:
-    """Why a sampler cannot search these domains; None if it can."""
-    endless = [key for key, alternatives in domains.items() if any(map(_is_endless, alternatives))]
-    if not kind.is_finite or not endless:
-        return None
-    return f"'{kind.name}' needs a step in each float; without one: {', '.join(endless)}"
-
-
-def _is_endless(domain: Domain) -> bool:
-    return isinstance(domain, Number) and not domain.is_int and domain.step is None

@@ -22,18 +22,17 @@ from ray.tune.schedulers import TrialScheduler
 from mmtune import records
 from mmtune.records import StudyFolder, open_study
 from mmtune.search.journal import Journal
-from mmtune.search.parzen import place
-from mmtune.search.samplers import SAMPLERS
+from mmtune.search.samplers import SAMPLERS, sampler_problem
 from mmtune.search.schedulers import SCHEDULERS, make_scheduler
 from mmtune.search.searcher import StudySearcher
 from mmtune.search.trials import TrialRecord, Trials
 from mmtune.slots.messages import TrialJob
 from mmtune.space.domains import Categorical, Domain
-from mmtune.space.drawing import assign
+from mmtune.space.drawing import assign, place
 from mmtune.space.optuna_names import to_optuna
 from mmtune.space.space import Space
 from mmtune.spec.search_spec import SearchSpec, load_spec
-from mmtune.spec.sections import Budget, SamplerSpec, SchedulerSpec, sampler_problem
+from mmtune.spec.sections import Budget, SamplerSpec, SchedulerSpec
 from trainables.messages import unknown
 
 _SHARES = (0.1, 0.25, 0.5, 1.0)  # of the budget

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from mmtune.records import COMPLETE, FAILED, INFEASIBLE, PAUSED
-from mmtune.search.parzen import place, propose
+from mmtune.search.parzen import propose
 from mmtune.search.promotion import Member
 from mmtune.space.assignments import check
 from mmtune.space.domains import Categorical, Number
-from mmtune.space.drawing import assign, draw
+from mmtune.space.drawing import assign, draw, place
 from mmtune.space.space import Space
 
 RUNGS = (1, 3, 9)
