@@ -164,13 +164,13 @@ def compare(
     afforded = {role: _afforded(groups[role], metric, budget) for role in wanted}
     rows = {role: best_trial(afforded[role], metric, mode) for role in wanted}
     places = {role: (str(row.at["study"]), str(row.at["trial"])) for role, row in rows.items()}
-    tables = {role: _predictions(folders[study].trial(trial), split) for role, (study, trial) in places.items()}
+    tables = {role: predictions(folders[study].trial(trial), split) for role, (study, trial) in places.items()}
     ids = _common_ids(tables)
     name = metric.removeprefix("val_")
     candidates = {}
     for role, row in rows.items():
         known = facts[places[role]]
-        outputs = _outputs(tables[role], ids, known)
+        outputs = outputs_of(tables[role], ids, known)
         candidates[role] = Candidate(
             role, row, known.modalities, known.task, outputs,
             metric_value(name, outputs.logits, outputs.labels, known.task) if name != "loss" else math.nan,
@@ -280,7 +280,12 @@ def _over_seeds(one: pd.DataFrame, other: pd.DataFrame, metric: str, mode: str) 
 
 
 # --- predictions ------------------------------------------------------------------------------------
-def _predictions(folder: Path, split: str) -> pd.DataFrame:
+def predictions(folder: Path, split: str) -> pd.DataFrame:
+    """What a trial said of the samples of a split: id, label, logits and more.
+
+    Raises:
+        ValueError: it was not written.
+    """
     path = (folder if split == "val" else folder / "tested" / split) / "predictions.parquet"
     if not path.is_file():
         trial = f"{folder.parent.parent}/{folder.name}"
@@ -298,7 +303,8 @@ def _common_ids(tables: dict[str, pd.DataFrame]) -> list[str]:
     return [id for id in first["id"] if id in shared]
 
 
-def _outputs(table: pd.DataFrame, ids: list[str], facts: ModelFacts) -> Outputs:
+def outputs_of(table: pd.DataFrame, ids: list[str], facts: ModelFacts) -> Outputs:
+    """Labels and logits of these samples."""
     rows = table.set_index("id").loc[ids]
     return Outputs(_labels(rows["label"].to_list(), facts.task), np.stack(rows["logits"].to_list()))
 

@@ -1,12 +1,11 @@
 """The report of one study or several: CSV tables, best.yaml, two pictures, and one HTML page that holds it all.
 
 Everything is computed before the first file is written, each file is replaced as a whole, and a second run
-gives the same files. report.html needs no other file and no network: pictures are embedded, text is escaped.
+gives the same files. report.html (analysis/page) needs no other file and no network.
 """
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,27 +15,19 @@ import pandas as pd
 
 from analysis import confirm
 from analysis.best import best_by_family, best_trial, best_yaml, numbers, rank_trials, usable_trials
+from analysis.characteristics import model_table
 from analysis.curves import curves_figure
 from analysis.devices import warning
-from analysis.figures import axis_label, png, trial_label
+from analysis.figures import png
 from analysis.fronts import front_history, knee
+from analysis.page.render import render
+from analysis.pagedata import page_data
 from analysis.pareto import EXTRA, marginal_cost, pareto_figure, pareto_front
 from analysis.studies import Paths, choose_objective, load_studies, study_cost, study_folders
-from analysis.tables import Table, cost_note, escaped, family_table, html_table, pareto_table, shown, study_table
+from analysis.tables import Table, shown
 from analysis.tidy import csv_text
 from mmtune import records
 from trainables.files import write_atomic
-
-NUM_SHOWN = 50  # rows of the HTML page's trial tables; summary.csv has all
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
-table { border-collapse: collapse; font-size: 13px; display: block; overflow-x: auto; }
-th, td { padding: .25rem .7rem; border-bottom: 1px solid #e4e4e4; text-align: left; vertical-align: top; }
-th { border-bottom: 1px solid #888; } td.number { text-align: right; font-variant-numeric: tabular-nums; }
-td.params { font-family: ui-monospace, monospace; font-size: 12px; }
-img { max-width: 100%; } pre { background: #f6f6f6; padding: .8rem; overflow-x: auto; font-size: 12px; }
-"""
 
 
 @dataclass(frozen=True)
@@ -47,6 +38,8 @@ class ReportFiles:
     families: Path
     pareto: Path  # the front of the metric against each cost
     fronts: Path  # the same as they were after each part of the device time
+    models: Path  # what the best model of each family is
+    importance: Path  # of each parameter, over all trials and in each family
     best: Path  # the best trial's config, for `mmtune train`
     best_by_family: Path  # a folder with the best trial's config of each family
     pareto_png: Path
@@ -85,36 +78,44 @@ def write_report(
     config = best_yaml(paths, best, metric, mode, "best.yaml")
     costs = [name for name in dict.fromkeys([cost, *records.COSTS]) if name != metric]
     costs = [name for name in costs if not usable_trials(table, metric, name).empty]
-    histories = [front_history(paths, metric, name, mode=mode) for name in costs]
+    history = pd.concat([front_history(paths, metric, name, mode=mode) for name in costs], ignore_index=True)
     confirmed = confirm.confirm_table(table, metric, mode)
-    page = _page(
-        paths=paths,
-        table=table,
-        confirmed=confirmed,
+    fronts = _fronts(table, metric, mode, costs)
+    models = model_table(paths, table, metric, mode)
+    data = page_data(paths, table, fronts, history, metric=metric, mode=mode)
+    page = render(
+        paths,
+        table,
+        data,
         metric=metric,
         mode=mode,
         cost=cost,
         best=best,
-        pictures=pictures,
+        costs=_cost_table(paths),
+        models=models,
         config=config,
     )
-    for name, data in {
+    for name, content in {
         "summary.csv": csv_text(rank_trials(table, metric, mode)),
         "families.csv": csv_text(best_by_family(table, metric, mode)),
-        "pareto.csv": csv_text(_fronts(table, metric, mode, costs)),
-        "fronts.csv": csv_text(pd.concat(histories, ignore_index=True)),
+        "pareto.csv": csv_text(fronts),
+        "fronts.csv": csv_text(history),
+        "models.csv": csv_text(models),
+        "importance.csv": csv_text(pd.DataFrame(data["importance"])),
         "best.yaml": config,
         **_best_by_family(paths, table, metric, mode),
         **({confirm.FILE: csv_text(confirmed)} if len(confirmed) else {}),
         **pictures,
         "report.html": page,
     }.items():
-        write_atomic(root / name, data)
+        write_atomic(root / name, content)
     return ReportFiles(
         summary=root / "summary.csv",
         families=root / "families.csv",
         pareto=root / "pareto.csv",
         fronts=root / "fronts.csv",
+        models=root / "models.csv",
+        importance=root / "importance.csv",
         best=root / "best.yaml",
         best_by_family=root / "best",
         pareto_png=root / "pareto.png",
@@ -152,58 +153,6 @@ def _best_by_family(paths: Paths, table: pd.DataFrame, metric: str, mode: str) -
     return found
 
 
-def _page(
-    *,
-    paths: Paths,
-    table: pd.DataFrame,
-    confirmed: pd.DataFrame,
-    metric: str,
-    mode: str,
-    cost: str,
-    best: pd.Series,
-    pictures: dict[str, bytes],
-    config: str,
-) -> str:
-    title = ", ".join(study_folders(paths))
-    ended_badly = table.loc[table["error"] != ""]
-    parts = [
-        f"<h1>{escaped(title)}</h1>",
-        f"<p>Best: <b>{escaped(trial_label(best, table))}</b> ({escaped(best['family'])}), "
-        f"{escaped(metric)} <b>{shown(metric, float(best.at[metric]))}</b> after {escaped(best['best_epoch'])} of "
-        f"{escaped(best['epochs'])} epochs, {best['device_seconds']:.1f} device seconds.</p>",
-        html_table(_cost_table(paths)),
-        *_finalists(confirmed, metric),
-        f"<h2>{escaped(axis_label(metric))} against cost</h2>",
-        _image(pictures["pareto.png"], "Pareto front"),
-        f"<p>{escaped(cost_note(table, metric, cost))}</p>",
-        "<p>No other trial is at least as good and cheaper, or better at the same cost:</p>",
-        html_table(pareto_table(table, metric, mode, cost=cost)),
-        "<h2>Learning curves</h2>",
-        _image(pictures["curves.png"], "Learning curves"),
-        "<h2>Families</h2>",
-        html_table(family_table(table, metric, mode)),
-        f"<h2>Trials</h2>{_note(table)}",
-        html_table(study_table(table, metric, mode, NUM_SHOWN)),
-    ]
-    if len(ended_badly):
-        rows = [[trial_label(row, table), row["state"], row["error"]] for _, row in ended_badly.iterrows()]
-        parts += [f"<h2>Errors</h2>{_note(ended_badly)}", html_table((["trial", "state", "error"], rows[:NUM_SHOWN]))]
-    parts += ["<h2>The best config</h2>", f"<pre>{escaped(config)}</pre>"]
-    body = "\n".join(parts)
-    return (
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escaped(title)}</title>\n'
-        f"<style>{STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
-    )
-
-
-def _finalists(confirmed: pd.DataFrame, metric: str) -> list[str]:
-    """The section on finalists, where there are some."""
-    if confirmed.empty:
-        return []
-    table, note = confirm.finalist_table(confirmed, metric), confirm.confirm_note(confirmed)
-    return ["<h2>Finalists</h2>", f"<p>{escaped(note)}</p>", html_table(table)]
-
-
 def _cost_table(paths: Paths) -> Table:
     costs = {study: study_cost(folder.root) for study, folder in study_folders(paths).items()}
     hours = ("device_hours", "cache_hours", "idle_hours")
@@ -224,11 +173,3 @@ def _cost_table(paths: Paths) -> Table:
 
 def _states(states: dict[str, int]) -> str:
     return ", ".join(f"{count} {state.lower()}" for state, count in states.items())
-
-
-def _note(rows: pd.DataFrame) -> str:
-    return f"<p>The first {NUM_SHOWN} of {len(rows)}; summary.csv has all.</p>" if len(rows) > NUM_SHOWN else ""
-
-
-def _image(data: bytes, alt: str) -> str:
-    return f'<img alt="{escaped(alt)}" src="data:image/png;base64,{base64.b64encode(data).decode()}">'

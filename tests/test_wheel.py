@@ -54,6 +54,7 @@ def test_the_wheel_has_everything(checkout, tmp_path, through_sdist):
     shipped = {path.relative_to(ROOT).as_posix() for path in (ROOT / "search_spaces").rglob("*.yaml")}
     assert {f"mmtune/{name}" for name in shipped} == {name for name in names if name.endswith(".yaml")}
     others = ["mmtune/search_spaces/schema.json", "trainables/data/embedded/NOTICE"]
+    others += [f"analysis/page/report.{kind}" for kind in ("html", "css", "js")]
     others += [f"{name}/py.typed" for name in ("mmtune", "trainables", "analysis")]  # for type checkers
     assert {"trainables/data/embedded/openclipart64.parquet", *others} <= {*names}
     packages = {name.split("/")[0] for name in names}

@@ -163,11 +163,23 @@ def report(
     metric: Metric = None,
     cost: Cost = "device_seconds",
     out: Annotated[str | None, typer.Option("--out", metavar="DIR", help="Default: the study's report/.")] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Serves report.html on this machine and follows studies that run.")
+    ] = False,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Of --watch; 0 takes a free one.")] = 0,
 ) -> None:
     """Writes summary.csv, pareto.csv, best.yaml, figures, report.html."""
     from analysis.report import write_report
 
-    files = write_report([find_study(study) for study in studies], out=out, metric=metric, cost=cost)
+    paths = [find_study(study) for study in studies]
+    if watch:
+        from analysis.page.watch import Watched, watch_report
+
+        watch_report(Watched(paths, out, metric=metric, cost=cost), port, typer.echo)
+        return
+    if port:
+        raise ValueError("--port goes with --watch")
+    files = write_report(paths, out=out, metric=metric, cost=cost)
     for path in vars(files).values():
         if path is not None:
             typer.echo(str(path))

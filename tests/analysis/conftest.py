@@ -112,6 +112,12 @@ class StudyWriter:
         return self.write(name, trials, [row for trial in trials for row in self.reports(trial)], **spec)
 
 
+@pytest.fixture(scope="session")
+def study_writer() -> type[StudyWriter]:
+    """For fixtures that live longer than a test."""
+    return StudyWriter
+
+
 @pytest.fixture
 def studies(tmp_path: Path) -> StudyWriter:
     return StudyWriter(tmp_path)
