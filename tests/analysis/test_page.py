@@ -221,7 +221,7 @@ def test_a_window_follows_the_study(opened, studies):
         page.wait_for_event("response", lambda answer: answer.request.method == "HEAD", timeout=20_000)
         write_trials(studies, 9)
         assert watched.renew()
-        page.wait_for_function("document.getElementById('count')?.textContent === '10 of 10 trials'", timeout=30_000)
+        page.locator("#count", has_text="10 of 10 trials").wait_for(timeout=30_000)
         page.close()
 
 
