@@ -46,14 +46,16 @@ def is_of_hub(name: str) -> bool:
 
 def dataset_licence(name: str) -> str:
     """What the notice of an embedded dataset says, on one line; others are unknown."""
-    import trainables.data
+    from trainables.data.formats import DATASETS, dataset_module
 
-    notice = Path(next(iter(trainables.data.__path__))) / "embedded" / "NOTICE"
+    if name not in DATASETS or not dataset_module(name).IS_EMBEDDED:
+        return UNKNOWN
+    file = dataset_module(name).sources(None)[0]
     said: list[str] = []
     is_its = False
-    for line in notice.read_text(encoding="utf-8").splitlines():
+    for line in file.with_name("NOTICE").read_text(encoding="utf-8").splitlines():
         if line and not line.startswith(" "):
-            is_its = line.startswith(name)
+            is_its = file.name in line
         elif is_its and line.strip() and not line.strip().startswith("sha256"):
             said.append(line.strip())
-    return " ".join(said) or UNKNOWN
+    return " ".join(said)

@@ -26,4 +26,5 @@ def test_what_is_nowhere_to_be_read_is_unknown(tmp_path):
 )
 def test_embedded_datasets_have_notices(name, part):
     assert part in dataset_licence(name) and "sha256" not in dataset_licence(name)
-    assert dataset_licence("table") == "unknown"
+    assert dataset_licence("table") == dataset_licence("gone") == "unknown"
+    assert dataset_licence("emoji_es") == dataset_licence("emoji_entailment") == dataset_licence("emoji")

@@ -13,6 +13,7 @@ DATASETS: dict[str, str] = {
     "amazon": "trainables.data.formats.amazon",
     "debpkg": "trainables.data.formats.debpkg",
     "emoji": "trainables.data.formats.emoji",
+    "emoji_entailment": "trainables.data.formats.emoji_entailment",
     "emoji_es": "trainables.data.formats.emoji_es",
     "fashionai": "trainables.data.formats.fashionai",
     "fashiongen": "trainables.data.formats.fashiongen",
