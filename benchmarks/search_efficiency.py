@@ -8,7 +8,8 @@ order in which W trainings side by side would report them.
 Tables (``--tables FOLDER``): ``tables/*.npz`` with U (configurations x parameters, from 0 to 1) and Y (validation loss,
 configurations x epochs), such as TaskSet's; a point of the space takes the nearest configuration. ``lcbench/`` of
 yahpo_data, a surrogate of accuracies over 52 epochs, if onnxruntime is installed. ``mixed`` are searches over four
-families, each a table of the first kind, whose epochs cost 1, 3, 9 and 27; a budget counts the mean of them.
+families, each a table of the first kind, whose epochs cost 1, 3, 9 and 27; a budget counts the mean of them. ``own`` is
+this project's (``record_table.py``, ``own_table.py``), once it is large enough; it has no ``tpe+hyperband``.
 
 Peers: ``random`` trains each configuration whole; ``random+stop`` is random with ASHA that stops (grace 3, as Ray Tune
 has it); ``tpe+stop`` is Optuna's TPE with the same at grace 1, mmtune's default before; ``tpe+hyperband`` is Optuna's
@@ -39,6 +40,8 @@ from typing import Any, Protocol
 
 import numpy as np
 from curves import Table, lcbench_tables, mixed_tables, recorded_tables
+from own_table import OWN, SETTINGS, OwnTable, compare_seconds, own_table
+from regret import BUDGET, POINTS, on_grid, ratio_of
 from setting import print_setting
 
 from mmtune import records
@@ -47,9 +50,6 @@ from mmtune.search.promotion import Go, Member, Rules, View, ladder, next_job
 from mmtune.search.samplers import ParzenOptions
 from mmtune.space.domains import Categorical, Number
 from mmtune.space.space import Space
-
-BUDGET = 30.0  # whole trainings
-_POINTS = 400
 
 
 # --- searches ---------------------------------------------------------------------------------------------
@@ -237,7 +237,7 @@ _MIXED = ("even trials", "even seconds")  # elsewhere they are mmtune
 
 
 def regrets(table: Table, search: Search, workers: int) -> np.ndarray:
-    """Regret at ``_POINTS`` budgets, evenly in their logarithm from 1 to BUDGET trainings."""
+    """Regret at ``POINTS`` budgets, as :func:`on_grid`."""
     ahead: list[tuple[float, int, Training]] = []  # when a worker's epoch is over
 
     def seconds(training: Training) -> float:
@@ -267,10 +267,7 @@ def regrets(table: Table, search: Search, workers: int) -> np.ndarray:
         else:
             heapq.heappush(ahead, (now + seconds(training), count, training))
             count += 1
-    times, values = np.array(seen).T
-    grid = np.exp(np.linspace(0, math.log(BUDGET), _POINTS))
-    index = np.searchsorted(times, grid + 1e-9, side="right") - 1
-    return np.where(index >= 0, values[np.maximum(index, 0)], 1.0).clip(0, 1)
+    return on_grid(seen)
 
 
 # --- the comparison ---------------------------------------------------------------------------------------
@@ -279,41 +276,44 @@ def main() -> None:
         description=(__doc__ or "").split("\n\n")[0],
         epilog="Example: python benchmarks/search_efficiency.py --tables FOLDER --seeds 4 --workers 1 16",
     )
-    parser.add_argument("--tables", type=Path, required=True, help="holds tables/*.npz, and lcbench/ or not")
+    parser.add_argument(
+        "--tables", type=Path, help="holds tables/*.npz, and lcbench/ or not; none: the own table alone"
+    )
+    parser.add_argument("--own", type=Path, default=OWN, help="the own table")
     parser.add_argument("--seeds", type=int, default=16, help="searches of each method on each table")
     parser.add_argument("--first-seed", type=int, default=100, help="the others count up from here")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 4, 16], help="trainings at the same time")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=[*METHODS])
-    parser.add_argument("--kinds", nargs="+", default=["taskset", "lcbench", "mixed"], help="of tables")
+    parser.add_argument("--kinds", nargs="+", default=["taskset", "lcbench", "mixed", "own"], help="of tables")
     parser.add_argument("--datasets", type=int, default=3, help="of lcbench, from the first, up to 6")
-    parser.add_argument(
-        "--out", type=Path, help="a JSON-lines file of all searches; those that it has are not repeated"
-    )
+    parser.add_argument("--out", type=Path, help="a JSON-lines file of all searches; what it has is not repeated")
     args = parser.parse_args()
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
     print_setting()
-    recorded = list(recorded_tables(args.tables / "tables"))
-    tables = [*recorded, *lcbench_tables(args.tables / "lcbench", args.datasets), *mixed_tables(recorded)]
+    tables: list[Table | OwnTable] = []
+    if args.tables is not None:
+        recorded = list(recorded_tables(args.tables / "tables"))
+        tables += [*recorded, *lcbench_tables(args.tables / "lcbench", args.datasets), *mixed_tables(recorded)]
+    tables += [own] if (own := own_table(args.own)) else []
     tables = [table for table in tables if table.kind in args.kinds]
     print(f"{args.seeds} seeds from {args.first_seed}, {BUDGET:g} trainings each, tables: {[t.name for t in tables]}")
     done = {}
     if args.out is not None and args.out.exists():
         done = {tuple(key): value for key, value in map(json.loads, args.out.read_text().splitlines())}
-    worst = 0.0
+    worst, seeds = 0.0, range(args.first_seed, args.first_seed + args.seeds)
     methods = list(dict.fromkeys(["random", *args.methods]))
     for workers in args.workers:
         areas: dict[tuple[str, str], dict[int, list[np.ndarray]]] = defaultdict(lambda: defaultdict(list))
         began = time.process_time()
         for method in methods:
-            for table in tables if method not in _MIXED else [table for table in tables if table.kind == "mixed"]:
-                for seed in range(args.first_seed, args.first_seed + args.seeds):
+            for table in [table for table in tables if _fits(method, table)]:
+                for seed in seeds:
                     key = (method, table.name, seed, workers)
                     if key not in done:
-                        draws = zlib.crc32(f"{table.name} {seed}".encode())  # no two tables share their luck
-                        done[key] = regrets(table, METHODS[method](table, draws), workers).tolist()
+                        done[key] = _searched(method, table, seed, workers).tolist()
                         if args.out is not None:
-                            with args.out.open("a") as file:
+                            with Path(args.out).open("a") as file:
                                 file.write(json.dumps([key, done[key]]) + "\n")
                     areas[method, table.kind][seed].append(np.array(done[key]))
         print(f"\n{workers} worker{'s' * (workers > 1)} ({time.process_time() - began:.0f} CPU-s)")
@@ -325,19 +325,24 @@ def main() -> None:
                 if method == "mmtune" and workers == 1:
                     worst = max(worst, ratio)
                 curve = np.mean([run for runs in mine.values() for run in runs], axis=0)
-                at_ten = curve[int((_POINTS - 1) * math.log(10) / math.log(BUDGET))]
+                at_ten = curve[int((POINTS - 1) * math.log(10) / math.log(BUDGET))]
                 print(f"  {method:<16}{kind:<10}{ratio:.2f} [{low:.2f}, {high:.2f}]     {at_ten:<14.3f}{curve[-1]:.3f}")
+    if own in tables:
+        print(compare_seconds(own, seeds, trainings=BUDGET))
     print(f"ratio: {worst:.3f}")
 
 
-def ratio_of(mine: dict[int, list[Any]], base: dict[int, list[Any]]) -> tuple[float, float, float]:
-    """The ratio of two methods' mean areas, and its 90 % interval over resampled seeds."""
-    seeds = sorted(mine)
-    own = np.array([np.mean(mine[seed]) for seed in seeds])
-    other = np.array([np.mean(base[seed]) for seed in seeds])
-    draws = np.random.default_rng(0).integers(len(seeds), size=(2000, len(seeds)))
-    low, high = np.percentile(own[draws].sum(axis=1) / other[draws].sum(axis=1), [5, 95])
-    return float(own.sum() / other.sum()), float(low), float(high)
+def _fits(method: str, table: Table | OwnTable) -> bool:
+    if isinstance(table, OwnTable):
+        return method in SETTINGS
+    return table.kind == "mixed" or method not in _MIXED
+
+
+def _searched(method: str, table: Table | OwnTable, seed: int, workers: int) -> np.ndarray:
+    if isinstance(table, OwnTable):
+        return on_grid(table.found(method, seed, workers=workers, trainings=BUDGET))
+    draws = zlib.crc32(f"{table.name} {seed}".encode())  # no two tables share their luck
+    return regrets(table, METHODS[method](table, draws), workers)
 
 
 if __name__ == "__main__":

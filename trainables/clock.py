@@ -5,31 +5,36 @@ the finished model. Only the standard library."""
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 PARTS: tuple[str, ...] = ("train_seconds", "eval_seconds", "checkpoint_seconds")
 
 
 class Clock:
-    """One process's clock; it starts when it is made."""
+    """One process's clock; it starts when it is made.
 
-    def __init__(self) -> None:
+    Args:
+        now: seconds from some moment on; ``time.process_time`` where others have the same cores.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
+        self._now = now
         self.restart()
 
     def restart(self) -> None:
         """From now on."""
-        self._since, self._left_out = time.perf_counter(), 0.0
+        self._since, self._left_out = self._now(), 0.0
         self._parts = dict.fromkeys(PARTS, 0.0)
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
         """Time of the block is that of ``name``, one of ``PARTS``."""
-        began = time.perf_counter()
+        began = self._now()
         try:
             yield
         finally:
-            self._parts[name] += time.perf_counter() - began
+            self._parts[name] += self._now() - began
 
     def leave_out(self, seconds: float) -> None:
         """So many passed on what is booked elsewhere: caches."""
@@ -37,7 +42,7 @@ class Clock:
 
     def read(self) -> dict[str, float]:
         """``wall_seconds`` since it started, and the parts of them."""
-        return {"wall_seconds": time.perf_counter() - self._since - self._left_out, **self._parts}
+        return {"wall_seconds": self._now() - self._since - self._left_out, **self._parts}
 
 
 def split(wall: float, *, devices: float, parts: Mapping[str, float]) -> dict[str, float]:
