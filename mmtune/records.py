@@ -12,7 +12,7 @@ The folder is the API between running (``mmtune``) and reading (``analysis``)::
       tested.csv     append-only, one row each time that `mmtune test` looked at the test split
       optuna.log     Optuna JournalStorage
       tune/          Ray Tune's scratch      tensorboard/<trial>/
-      trials/<id>/   config.yaml, model.json, last.safetensors, best.safetensors, predictions.parquet
+      trials/<id>/   config.yaml, model.json, {last,middle,best}.safetensors, predictions.parquet
       report/        written by analysis, may be deleted
 """
 

@@ -29,6 +29,7 @@ from trainables.freezing import locked_names
 from trainables.modelfolder import WEIGHTS
 
 LAST, BEST = "last.safetensors", WEIGHTS
+_NO_MATTER = ("data_dir", "checkpoint_every_seconds")  # to what is trained
 
 
 def save_checkpoint(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
@@ -89,7 +90,7 @@ def check_belongs(path: Path, state: dict[str, Any], *, config: dict[str, Any], 
     Raises:
         ValueError: naming what differs.
     """
-    differing = [key for key in _differences(state["config"], config) if key != "data_dir"]
+    differing = [key for key in _differences(state["config"], config) if key not in _NO_MATTER]
     if differing:
         raise ValueError(f"{path}: belongs to another configuration; different: {', '.join(differing)}")
     if state["data"] != fingerprint:

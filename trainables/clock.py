@@ -26,15 +26,19 @@ class Clock:
         """From now on."""
         self._since, self._left_out = self._now(), 0.0
         self._parts = dict.fromkeys(PARTS, 0.0)
+        self._inside = 0.0  # seconds of parts within the one under way
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Time of the block is that of ``name``, one of ``PARTS``."""
-        began = self._now()
+        """Time of the block is that of ``name``, one of ``PARTS``, but for that of a part inside of it."""
+        began, around = self._now(), self._inside
+        self._inside = 0.0
         try:
             yield
         finally:
-            self._parts[name] += self._now() - began
+            took = self._now() - began
+            self._parts[name] += took - self._inside
+            self._inside = around + took
 
     def leave_out(self, seconds: float) -> None:
         """So many passed on what is booked elsewhere: caches."""

@@ -160,6 +160,8 @@ class TrialConfig(Section):
     """Ranks that train together, which `mmtune train` starts here or on a cluster. In a study: resources.workers."""
     threads: int | None = Field(None, ge=1)
     """CPU threads of each worker; null: all there are. In a study it follows resources.cpus_per_worker."""
+    checkpoint_every_seconds: float | None = Field(None, ge=0, le=1e6)
+    """Seconds between checkpoints inside an epoch; null: none. In a study: resources.checkpoint_every_seconds."""
     max_text_len: int = Field(128, ge=2, le=8192)
     """Tokens, special ones included; the rest of a text is cut off."""
     image_size: int = Field(128, ge=8, le=2048)

@@ -15,6 +15,10 @@ class OutOfMemoryError(AgreedError):
     """The configuration does not fit the device."""
 
 
+class PreemptedError(RuntimeError):
+    """A process was wanted back: the trial stands in ``middle.safetensors``, and goes on there."""
+
+
 class FaultError(AgreedError):
     """Storage or data failed, not what is trained: every other trial would fail alike."""
 

@@ -6,7 +6,8 @@
  3. the ranks tell each other whether all that went well and which epoch they restored: until here a rank can
     fail alone, and nobody has written yet, so that all of them read the same checkpoint;
  4. DDP wraps the model, in which locked modules are held by now, see :mod:`trainables.ddp`;
- 5. every epoch: train, validate, save, and only then report, so that a reported epoch can be resumed.
+ 5. an epoch goes on inside where a checkpoint was written there (:mod:`trainables.resume`);
+ 6. every epoch: train, validate, save, and only then report, so that a reported epoch can be resumed.
 """
 
 from __future__ import annotations
@@ -20,18 +21,7 @@ from pathlib import Path
 import torch
 
 from trainables import step
-from trainables.checkpoint import (
-    BEST,
-    LAST,
-    check_belongs,
-    load_checkpoint,
-    load_if_whole,
-    load_model,
-    load_training,
-    model_tensors,
-    save_checkpoint,
-    training_tensors,
-)
+from trainables.checkpoint import BEST, LAST, model_tensors, save_checkpoint, training_tensors
 from trainables.clock import Clock
 from trainables.config import TrialConfig
 from trainables.data.ahead import ahead
@@ -50,13 +40,14 @@ from trainables.model import build_model
 from trainables.optim import build_optimizer
 from trainables.parts import runs_in_parts
 from trainables.precision import choose_precision
-from trainables.progress import Progress, Row, check_objective, overfitting
+from trainables.progress import Row, check_objective, overfitting
 from trainables.ranks import Ranks, best_device
 from trainables.rehearsal import rehearse
+from trainables.resume import MIDDLE, Saver, begin, restore, training_state
 from trainables.seeds import derive_seed
 from trainables.standalone import write_standalone
 from trainables.state import State
-from trainables.tally import Tally, Trained, measure_training
+from trainables.tally import Trained, measure_training
 from trainables.uda import DynamicLambda, check_uda
 
 _AHEAD = 2  # batches that a thread makes while a GPU is busy with earlier ones
@@ -81,6 +72,7 @@ def train(
     report: Callable[[Row], bool] = lambda row: False,
     known_epoch: int | None = None,
     tell: Callable[[str, int, int], None] = lambda what, done, total: None,
+    is_wanted_back: Callable[[], bool] = lambda: False,
 ) -> Outcome:
     """Trains one configuration, or goes on where its last checkpoint in ``folder`` stands.
 
@@ -92,6 +84,8 @@ def train(
         known_epoch: epochs whose rows the caller has; later ones in the checkpoint are reported again.
             None: all of them.
         tell: called on rank 0 after each optimiser step: which epoch, rows trained, rows of all; it must be quick.
+        is_wanted_back: asked after each optimiser step on every rank where ``checkpoint_every_seconds`` is set: True
+            on one of them writes a checkpoint there and then, and ends training.
 
     Returns:
         The outcome, the same on every rank.
@@ -101,12 +95,14 @@ def train(
         AgreedError: the same, with several ranks: which rank could not start, and why; on all ranks at once.
         NonFiniteError: a loss, gradient or metric became nan or infinite; on all ranks at once.
         OutOfMemoryError: the device is full.
+        PreemptedError: a process was wanted back; on all ranks at once.
     """
     ranks = ranks or Ranks(device=best_device(config.device))
     try:
         state = setup(config, folder=folder, ranks=ranks)
         if ranks.rank == 0:
             state.tell = tell
+        state.every_seconds, state.is_wanted_back = config.checkpoint_every_seconds, is_wanted_back
         return outcome(state, fit(state, report=report, known_epoch=known_epoch))
     except torch.cuda.OutOfMemoryError as error:
         if ranks.world > 1:
@@ -134,7 +130,7 @@ def setup(config: TrialConfig, *, folder: Path, ranks: Ranks, checkpoint: str = 
     clock = Clock()
     try:
         state = _build(config, folder=folder, ranks=ranks, clock=clock)
-        _restore(state, checkpoint)
+        restore(state, checkpoint)
         with torch.no_grad(), state.precision.autocast():  # what does not fit together fails now, in a rank's own words
             state.model.eval()
             state.model(step.clean_batch(state, state.data.rows["train"][:1]).to(ranks.device, non_blocking=True))
@@ -191,27 +187,6 @@ def _short_epoch(state: State) -> None:
     outputs(state, state.data.rows["val"], what="rehearsed")
 
 
-def _restore(state: State, checkpoint: str) -> None:
-    path = state.folder / checkpoint
-    if checkpoint == LAST and state.ranks.rank == 0:
-        for stale in state.folder.glob(".*.tmp"):  # of a process that was killed while it wrote
-            stale.unlink(missing_ok=True)
-    found = load_if_whole(path) if checkpoint == LAST else load_checkpoint(path)
-    if found is None:
-        return
-    tensors, saved = found
-    check_belongs(path, saved, config=state.config.to_dict(), fingerprint=state.data.fingerprint)
-    if checkpoint == BEST:
-        load_model(state.model, tensors)
-        state.progress.epoch = saved["epoch"]
-        return
-    load_training(state.model, state.optimizer, tensors)
-    state.progress = Progress(**saved["progress"])
-    state.uda.load_state_dict(saved["uda"])
-    if state.precision.scaler is not None and saved["scaler"]:
-        state.precision.scaler.load_state_dict(saved["scaler"])
-
-
 def fit(state: State, *, report: Callable[[Row], bool] = lambda row: False, known_epoch: int | None = None) -> str:
     """Trains epoch by epoch until the last one, patience, or the reporter ends it; see :func:`train`.
 
@@ -240,6 +215,7 @@ def fit_epoch(state: State) -> Row:
         val = validate(state)
         measured, tuning = measure_training(state, trained)
     times = times_spent(state)
+    seconds = times["train_seconds"] + state.seconds_before * ranks.world
     group = state.optimizer.param_groups[0]
     row: Row = {
         "epoch": epoch,
@@ -250,7 +226,7 @@ def fit_epoch(state: State) -> Row:
         "lr": group["lr"] / group["base_lr"] * state.config.optim.lr,
         **times,
         "device_kind": device_name(ranks.device),
-        "samples_per_second": len(state.data.rows["train"]) * ranks.world / times["train_seconds"],
+        "samples_per_second": len(state.data.rows["train"]) * ranks.world / seconds,
         "peak_memory_gib": max(ranks.gather(state.memory.gib)),
     }
     if ranks.device.type == "cuda":
@@ -279,18 +255,22 @@ def train_epoch(state: State, epoch: int) -> Trained:
     Raises:
         NonFiniteError: a gradient or logit became nan or infinite, or lambda overflows; on all ranks at once.
     """
-    ranks, tally, num_rows = state.ranks, Tally(state.config.train_eval_rows is None), 0
+    ranks = state.ranks
     torch.manual_seed(derive_seed(state.config.seed, "epoch", epoch, ranks.rank))
     try:
         uda = state.uda.current()
     except ValueError as error:  # lambda overflowed, on every rank alike
         raise NonFiniteError(f"epoch {epoch}: {error}") from None
     begin_epoch(state, epoch)
+    done = begin(state)
+    state.seconds_before, saver = done.seconds, Saver(state)
+    if done.num_steps:  # the row says its learning rate, though no step may be left
+        step.begin_step(state, (epoch - 1) * state.steps_per_epoch + done.num_steps - 1)
     steps = [(rows, step.micro_batches(state, rows)) for rows in step.epoch_batches(state.config, state.data, epoch)]
-    parts = [part for _, micro in steps for part in micro]
+    total, left = sum(len(rows) for rows, _ in steps), steps[done.num_steps :]
+    parts = [part for _, micro in left for part in micro]
     loaded = ahead(lambda part: step.load(state, part, epoch), parts, depth=state.depth)
-    num_bad, total = torch.zeros((), device=ranks.device), sum(len(rows) for rows, _ in steps)
-    for index, (step_rows, micro) in enumerate(steps):
+    for index, (step_rows, micro) in enumerate(left, start=done.num_steps):
         step.begin_step(state, (epoch - 1) * state.steps_per_epoch + index)
         state.optimizer.zero_grad(set_to_none=True)
         for at in range(len(micro)):
@@ -298,14 +278,15 @@ def train_epoch(state: State, epoch: int) -> Trained:
             with synchronised(state, is_last=at == len(micro) - 1):
                 terms, clean_logits = step.forward(state, batch, uda)
                 step.backward(state, terms["train_loss"] * (batch.num_rows * ranks.world / len(step_rows)))
-            tally.add(terms, clean_logits, batch)
-        num_bad += step.take_step(state)
-        num_rows += len(step_rows)
-        state.tell(f"epoch {epoch}/{state.config.epochs}", num_rows, total)
+            done.tally.add(terms, clean_logits, batch)
+        done.num_bad += step.take_step(state)
+        done.num_steps, done.num_rows = index + 1, done.num_rows + len(step_rows)
+        state.tell(f"epoch {epoch}/{state.config.epochs}", done.num_rows, total)
         if ranks.device.type == "cpu" or index % _CHECK_EVERY == 0:
-            step.check_gradients(state, num_bad, f"epoch {epoch}, step {index + 1}")
-    step.check_gradients(state, num_bad, f"epoch {epoch}")
-    return tally.total(state, epoch, num_rows=num_rows)
+            step.check_gradients(state, done.num_bad, f"epoch {epoch}, step {index + 1}")
+        saver.after_step(done)
+    step.check_gradients(state, done.num_bad, f"epoch {epoch}")
+    return done.tally.total(state, epoch, num_rows=done.num_rows)
 
 
 def validate(state: State) -> Evaluation:
@@ -326,14 +307,8 @@ def save(state: State, row: Row, val: Evaluation) -> None:
         best = {**belongs, "epoch": row["epoch"], "report": row}
         save_checkpoint(state.folder / BEST, model_tensors(state.model), best)
         write_predictions(state.folder / PREDICTIONS, state.data, val)
-    scaler = state.precision.scaler
-    last = {
-        **belongs,
-        "progress": vars(state.progress),
-        "uda": state.uda.state_dict(),
-        "scaler": None if scaler is None else scaler.state_dict(),
-    }
-    save_checkpoint(state.folder / LAST, training_tensors(state.model, state.optimizer), last)
+    save_checkpoint(state.folder / LAST, training_tensors(state.model, state.optimizer), training_state(state))
+    (state.folder / MIDDLE).unlink(missing_ok=True)  # of an epoch that is whole now
 
 
 def outcome(state: State, reason: str) -> Outcome:

@@ -30,6 +30,14 @@ class Ranks:
         torch.distributed.all_gather_object(out, value, group=self.group)
         return out
 
+    def most(self, value: int) -> int:
+        """The largest ``value`` of all ranks, on every rank; quick enough for each step."""
+        if self.world == 1:
+            return value
+        box = torch.tensor([value])
+        torch.distributed.all_reduce(box, torch.distributed.ReduceOp.MAX, group=self.group)
+        return int(box.item())
+
     def broadcast(self, value: Any) -> Any:
         """Rank 0's ``value`` on every rank."""
         if self.world == 1:

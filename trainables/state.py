@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from trainables.clock import Clock
 from trainables.config import TrialConfig
@@ -43,6 +44,10 @@ class State:
         clock: where its time goes.
         cache_seconds: what making once took of all that it opened in the cache, on one device.
         tell: hears which epoch is trained, how many of its rows are, and how many there are.
+        every_seconds: between checkpoints in the middle of an epoch; None: there are none.
+        is_wanted_back: whether this process shall write one and end.
+        inside: tensors and facts of the epoch that a restored checkpoint was written in, until it goes on.
+        seconds_before: that the epoch under way trained in earlier processes.
         wrapped: the model as training calls it (DDP, compiled).
     """
 
@@ -63,6 +68,10 @@ class State:
     clock: Clock = field(default_factory=Clock)
     cache_seconds: float = 0.0
     tell: Callable[[str, int, int], None] = lambda what, done, total: None
+    every_seconds: float | None = None
+    is_wanted_back: Callable[[], bool] = lambda: False
+    inside: tuple[dict[str, Tensor], dict[str, Any]] | None = None
+    seconds_before: float = 0.0
     wrapped: nn.Module = field(init=False)
 
     def __post_init__(self) -> None:

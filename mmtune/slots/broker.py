@@ -25,6 +25,7 @@ class _Job:
     trial: str
     payload: TrialJob | CacheJob
     attempt: int = 0
+    losses: int = 0  # of its workers
     acked_epoch: int = 0
     pending: Pending | None = None  # report or end that the trial actor has not answered yet
     event: asyncio.Event = field(default_factory=asyncio.Event)
@@ -62,7 +63,7 @@ class Broker:
         self._busy: dict[str, str] = {}  # slot -> trial
         self._served: collections.Counter[str] = collections.Counter()
         self._changed = asyncio.Condition()
-        self._closing = False
+        self._closing, self._is_called_back = False, asyncio.Event()
         self._said: list[str] = []  # for the person who watches
 
     # --- trial actors -------------------------------------------------------------------------------
@@ -152,6 +153,17 @@ class Broker:
             job.pending = ("end", end)
             job.event.set()
 
+    async def hand_back(self, slot: str, trial: str) -> None:
+        """The slot's worker is wanted back: the job goes on elsewhere, which is no retry."""
+        if self._busy.get(slot) == trial:
+            self._requeue(slot, "its worker was told to end", is_loss=False)
+            async with self._changed:
+                self._changed.notify_all()
+
+    async def called_back(self) -> None:
+        """Returns when the session ends."""
+        await self._is_called_back.wait()
+
     async def filled(self, slot: str, what: str, rows: int | None, seconds: float, device: str) -> None:
         """The job made something for the cache, or waited for another: that is the study's time, not the trial's."""
         self._holds.filled(slot, what, rows, seconds, device)
@@ -185,8 +197,9 @@ class Broker:
         return self._holds.spent(is_last=is_last)
 
     async def close(self) -> None:
-        """Stops running jobs at their next report and lets the slots' workers return."""
+        """Stops running jobs, at their next report or checkpoint, and lets the slots' workers return."""
         self._closing = True
+        self._is_called_back.set()
         for job in self._jobs.values():
             job.decided.set()
         async with self._changed:
@@ -201,7 +214,7 @@ class Broker:
         """Workers that are frozen, to be killed."""
         return self._beats.to_replace()
 
-    def _requeue(self, slot: str, why: str) -> None:
+    def _requeue(self, slot: str, why: str, *, is_loss: bool = True) -> None:
         trial = self._busy.pop(slot)
         self._holds.give_back(slot)
         job = self._jobs.get(trial)
@@ -211,15 +224,20 @@ class Broker:
             job.pending = None
             job.event.clear()
         job.decided.set()
+        job.losses += is_loss
         if job.stop:
             self._forget(trial)
-        elif job.attempt > self._max_retries:
-            job.pending = ("end", {"state": records.FAILED, "error": f"{why} {job.attempt} times"})
+        elif job.losses > self._max_retries:
+            job.pending = ("end", {"state": records.FAILED, "error": f"{why} {job.losses} times"})
             job.event.set()
-        else:
+        elif is_loss:
             self._queue.appendleft(trial)
             going_on = f"it goes on after epoch {job.acked_epoch}" if "trial" in job.payload else "it is filled again"
-            self._said.append(f"{_name(job)}: {why}; {going_on} (retry {job.attempt} of {self._max_retries})")
+            self._said.append(f"{_name(job)}: {why}; {going_on} (retry {job.losses} of {self._max_retries})")
+        else:
+            self._queue.appendleft(trial)
+            if not self._closing:
+                self._said.append(f"{_name(job)}: {why}; it goes on inside epoch {job.acked_epoch + 1}")
 
     def _forget(self, trial: str) -> None:
         self._jobs.pop(trial, None)

@@ -7,6 +7,8 @@ What happens when something dies:
 - a worker: Ray Train restarts its group; the slot is handed the same job again, which goes on from its last
   checkpoint; after ``max_retries`` of that the trial fails.
 - a worker is frozen: a line says so; after ``resources.frozen_seconds`` it is killed, and goes on as above.
+- a worker is told to end (SIGTERM): with ``resources.checkpoint_every_seconds`` it writes a checkpoint first, and the
+  trial goes on from it, which is no retry.
 - a trial actor: Tune starts it anew and it attaches to the job that is still under way.
 - the broker: the session ends and a new one begins, with a new pool.
 - the cluster's head (its GCS): the session says so and ends, as Ray would end it (:mod:`mmtune.slots.head`).
@@ -33,6 +35,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from mmtune.slots.broker import Broker
 from mmtune.slots.heartbeat import Place, kill_worker
 from mmtune.slots.messages import CacheJob, Spent
+from mmtune.slots.wantedback import torch_config
 from mmtune.slots.worker import serve
 
 if TYPE_CHECKING:
@@ -66,6 +69,7 @@ class SlotPool:
         frozen_seconds: without an answer after which a worker is killed; 0 never.
         max_retries: how often a trial whose workers die is tried again.
         env: environment variables for the workers.
+        is_interruptible: whether workers that are wanted back write a checkpoint first.
     """
 
     def __init__(
@@ -79,7 +83,9 @@ class SlotPool:
         frozen_seconds: float = 0.0,
         max_retries: int = 2,
         env: dict[str, str] | None = None,
+        is_interruptible: bool = False,
     ) -> None:
+        self._is_interruptible = is_interruptible
         self.shape, self.storage, self.filling, self.env = shape, storage, filling, env or {}
         self._say = say
         self.name = f"mmtune-broker-{uuid.uuid4().hex[:12]}"
@@ -128,6 +134,11 @@ class SlotPool:
             for index, need in enumerate(requirements):
                 job = CacheJob(requirement=pickle.dumps(need))
                 self.broker.submit.remote(f"prepare-{index}-{copy}", job)
+
+    def call_back(self) -> None:
+        """The session ends: trials stop at their next report, or inside of an epoch where they write checkpoints."""
+        self._closing.set()
+        self.broker.close.remote()
 
     def spent(self, *, is_last: bool = False) -> Spent | None:
         """Where the slots' time went since this was asked last; None if the broker is gone."""
@@ -217,11 +228,13 @@ class SlotPool:
             "threads": shape.threads,
             "is_single": shape.is_single,
             "env": self.env,
+            "is_interruptible": self._is_interruptible,
         }
+        backend = "nccl" if shape.gpus_per_worker else "gloo"
         return TorchTrainer(
             serve,
             train_loop_config=settings,
-            torch_config=TorchConfig(backend="nccl" if shape.gpus_per_worker else "gloo"),
+            torch_config=torch_config(backend) if self._is_interruptible else TorchConfig(backend=backend),
             scaling_config=ray.train.ScalingConfig(
                 num_workers=shape.workers, resources_per_worker=resources, use_gpu=bool(shape.gpus_per_worker)
             ),

@@ -55,7 +55,10 @@ def train_in_slot(
 
         shape = _shape(config, cluster_nodes())
         scratch, is_new = folder / _SCRATCH, not folder.exists()
-        pool = SlotPool(count=1, shape=shape, storage=scratch, filling=scratch / "filling", say=say, env=handed_on())
+        pool = SlotPool(
+            count=1, shape=shape, storage=scratch, filling=scratch / "filling", say=say, env=handed_on(),
+            is_interruptible=config.checkpoint_every_seconds is not None,
+        )  # fmt: skip
         try:
             job = TrialJob(trial=_NAME, config=config.to_dict(), folder=str(folder), known_epoch=known, is_tested=True)
             end = _follow(pool, job, add)

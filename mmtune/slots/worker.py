@@ -14,6 +14,7 @@ from mmtune import records
 from mmtune.filling import file_meter
 from mmtune.slots.heartbeat import start_beating
 from mmtune.slots.messages import CacheJob, End, Order, Row, TrialJob
+from mmtune.slots.wantedback import is_told, is_wanted_back, listen, training
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +28,7 @@ def serve(settings: dict[str, Any]) -> None:
 
     Args:
         settings: 'broker' (actor handle), 'slot', 'filling' (folder), 'threads', 'is_single' (return after one job),
-            'env'.
+            'env', 'is_interruptible' (a worker that is wanted back writes a checkpoint first).
     """
     import ray
     import ray.train
@@ -36,6 +37,7 @@ def serve(settings: dict[str, Any]) -> None:
     import torch.distributed
 
     from trainables.data.cache.progress import listening
+    from trainables.errors import PreemptedError
     from trainables.memory import release
     from trainables.ranks import Ranks
 
@@ -49,6 +51,8 @@ def serve(settings: dict[str, Any]) -> None:
     ranks = Ranks(rank=context.get_world_rank(), world=world, device=ray.train.torch.get_device(), group=group)
     broker, slot = settings["broker"], settings["slot"]
     start_beating(broker, slot, ranks.rank)
+    if settings["is_interruptible"]:
+        listen(broker)
     said = Path(settings["filling"]) / f"{slot}-{ranks.rank}.json"
     meter = file_meter(said)
     while True:
@@ -58,8 +62,16 @@ def serve(settings: dict[str, Any]) -> None:
             return
         if order == "idle":
             continue
-        with listening(meter):
-            end = _obey(order, ranks, broker)
+        try:
+            with listening(meter), training():
+                end = _obey(order, ranks, broker)
+        except PreemptedError:
+            if ranks.rank == 0:
+                ray.get(broker.hand_back.remote(slot, order.trial))
+            if ranks.most(is_told()):
+                return  # all of the group: the job goes on in another
+            release(ranks.device)
+            continue
         said.unlink(missing_ok=True)  # of a cache that could not be filled to its end
         release(ranks.device, is_thorough=end["state"] != records.COMPLETE)
         if ranks.rank == 0:
@@ -101,11 +113,16 @@ def _fill_cache(job: CacheJob, ranks: Ranks) -> End:
 
 
 def _train(order: Order, job: TrialJob, ranks: Ranks, broker: ActorHandle) -> End:
-    """How the trial ended. Raises only what leaves the process group unusable, so that it is restarted."""
+    """How the trial ended.
+
+    Raises:
+        PreemptedError: it stands in a checkpoint.
+        Exception: what leaves the process group unusable, so that it is restarted.
+    """
     import ray
 
     from trainables.config import TrialConfig
-    from trainables.errors import AgreedError, OutOfMemoryError, fault_text, is_fault
+    from trainables.errors import AgreedError, OutOfMemoryError, PreemptedError, fault_text, is_fault
     from trainables.loop import train
     from trainables.ranks import is_lost_peer
     from trainables.testing import test_once
@@ -116,11 +133,15 @@ def _train(order: Order, job: TrialJob, ranks: Ranks, broker: ActorHandle) -> En
     try:
         config = TrialConfig(**job["config"])
         folder, known = Path(job["folder"]), order.known_epoch
-        outcome = train(config, folder=folder, ranks=ranks, report=report, known_epoch=known)
+        outcome = train(
+            config, folder=folder, ranks=ranks, report=report, known_epoch=known, is_wanted_back=is_wanted_back
+        )
         facts = outcome.facts
         if job["is_tested"] and outcome.reason != "stopped":
             facts = facts | test_once(config, folder=folder, ranks=ranks)
         return {"state": records.COMPLETE, "reason": outcome.reason, "facts": facts}
+    except PreemptedError:
+        raise
     except OutOfMemoryError as error:
         return {"state": records.INFEASIBLE, "error": str(error)}
     except Exception as error:

@@ -104,6 +104,7 @@ class SearchSpec:
         wanted = self.resources
         common |= {"device": "gpu" if wanted.gpus_per_worker else "cpu"}
         common |= {"workers": wanted.workers, "threads": wanted.threads}
+        common |= {"checkpoint_every_seconds": wanted.checkpoint_every_seconds}
         own = self.finalists.get(params.get(FINALIST, ""), {})
         merged = {**common, **self.fixed, **own, **{key: value for key, value in params.items() if key != FINALIST}}
         return with_floats(merged, flat_fields(merged["family"]))

@@ -94,6 +94,12 @@ class Resources(Section):
     """A trial whose workers were lost goes on from its last checkpoint so many times."""
     frozen_seconds: float = Field(default=300.0, ge=0, le=1e6)
     """A worker that has not answered for so long is killed, and its trial goes on from its checkpoint; 0 never is."""
+    checkpoint_every_seconds: float | None = Field(default=None, ge=0, le=1e6)
+    """Seconds between checkpoints inside an epoch, and one when SIGTERM or Ctrl-C ends the study or SIGTERM a worker.
+
+    For machines that are taken back, such as spot nodes: at most so much is lost, and nothing where a signal comes 10 s
+    ahead. null: a trial goes on from its last finished epoch.
+    """
     max_equal_failures: int = Field(default=3, ge=0)
     """The same error in so many trials in a row stops the study; 0 never does. Divergence and full memory aside."""
 
@@ -154,6 +160,7 @@ NOT_FIXED = {
     "device": "follows resources.gpus_per_worker",
     "workers": "is resources.workers",
     "threads": "follows resources.cpus_per_worker",
+    "checkpoint_every_seconds": "is resources.checkpoint_every_seconds",
 }
 NOT_SEARCHED = {
     "family": "belongs at the top level: family: {type: categorical, choices: [...]}",
@@ -168,6 +175,7 @@ NOT_SEARCHED = {
     "device": "follows resources.gpus_per_worker",
     "workers": "is resources.workers",
     "threads": "follows resources.cpus_per_worker",
+    "checkpoint_every_seconds": "is resources.checkpoint_every_seconds",
 }
 
 

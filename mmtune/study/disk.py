@@ -119,6 +119,8 @@ def _most_held(spec: SearchSpec, drawn: Sequence[tuple[str, ModelSize]], *, slot
             bests.append(bests[-1] * rng.uniform(0.9, 1.0) if bests else rng.random())
         state = records.COMPLETE if member.until == rules.rungs[-1] else records.PAUSED
         writing = drawn[number][1].last_bytes  # beside the one that it replaces
+        if spec.resources.checkpoint_every_seconds is not None:
+            writing += sum(drawn[one][1].last_bytes for one in [number, *live])
         most = max(most, writing + sum(_held(spec.keep, members, gone, drawn)))
         members[number] = replace(member, state=state, bests=tuple(bests))
         if state == records.PAUSED and has_ranks_that_stay:

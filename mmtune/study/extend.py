@@ -13,7 +13,7 @@ from trainables.files import write_atomic
 CHANGEABLE = (
     "budget.trials", "budget.device_hours", "budget.wall_hours", "resources.concurrent_trials", "resources.isolation",
     "resources.max_trial_retries", "resources.max_equal_failures", "resources.frozen_seconds",
-    "keep",
+    "resources.checkpoint_every_seconds", "keep",
 )  # fmt: skip
 
 

@@ -177,9 +177,12 @@ def clear_finished(folder: StudyFolder, spec: SearchSpec, info: Mapping[str, Any
 
 def _files(folder: Path, kinds: Collection[str]) -> Iterable[Path]:
     from trainables.checkpoint import BEST, LAST  # imports torch
+    from trainables.resume import MIDDLE
 
     yield from (folder / {"last": LAST, "best": BEST}[kind] for kind in kinds)
     if kinds:
+        yield folder / MIDDLE
+        yield from folder.glob(f".{MIDDLE}.*.tmp")
         yield from folder.glob(f".{LAST}.*.tmp")  # of a process that was killed while it wrote
         yield from folder.glob(f".{BEST}.*.tmp")
 

@@ -175,12 +175,14 @@ def _fill_reports(
 def _held(folder: StudyFolder, spec: SearchSpec, trial: str) -> dict[int, Cells]:
     """The reports that a trial's checkpoints hold, with the time of its workers as far as they measured it."""
     from trainables.checkpoint import BEST, LAST, load_if_whole
+    from trainables.resume import MIDDLE
 
     found: dict[int, Cells] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a damaged one: said when its trial goes on
-        best, last = (load_if_whole(folder.trial(trial) / name) for name in (BEST, LAST))
-    rows = ([best[1]["report"]] if best else []) + (last[1]["progress"]["reports"] if last else [])
+        best, *others = (load_if_whole(folder.trial(trial) / name) for name in (BEST, MIDDLE, LAST))
+    rows = [best[1]["report"]] if best else []
+    rows += [row for found in others if found for row in found[1]["progress"]["reports"]]
     for row in rows:
         wall, share = sum(row.get(name) or 0.0 for name in PARTS), spec.resources.gpus_per_worker or 1.0
         parts = {name: (row.get(name) or 0.0) * share for name in PARTS}

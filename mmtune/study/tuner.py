@@ -64,7 +64,8 @@ def run_tuner(session: Session, journal: Journal) -> str | None:
         if not has_failed and not session.interrupted.is_set():  # else what is paused goes on in another session
             searcher.prune_paused()
     finally:
-        session.pool_closed(pool.close(timeout=5.0 if session.interrupted.is_set() else 20.0))
+        is_hurried = session.interrupted.is_set() and spec.resources.checkpoint_every_seconds is None
+        session.pool_closed(pool.close(timeout=5.0 if is_hurried else 20.0))
     if pool.lost is not None:
         raise RuntimeError(pool.lost)
     return pool.error or session.failure
@@ -88,6 +89,7 @@ def _pool(session: Session) -> SlotPool:
         frozen_seconds=wanted.frozen_seconds,
         max_retries=wanted.max_trial_retries,
         env=handed_on(),
+        is_interruptible=wanted.checkpoint_every_seconds is not None,
     )
 
 
@@ -172,7 +174,9 @@ class _Stop(tune.Stopper):
     def stop_all(self) -> bool:
         session, pool = self._session, self._pool
         if session.interrupted.is_set():
-            session.screen.say("stopping: trials keep their last finished epoch (once more to stop at once)")
+            kept = "last finished epoch" if session.spec.resources.checkpoint_every_seconds is None else "steps so far"
+            session.screen.say(f"stopping: trials keep their {kept} (once more to stop at once)")
+            pool.call_back()
         has_failed = session.failure is not None or pool.error is not None or pool.lost is not None
         if not has_failed and time.monotonic() - self._looked >= _GROW_SECONDS:
             self._grow()

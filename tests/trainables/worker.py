@@ -1,9 +1,9 @@
 """Runs trials in a process of its own, alone or as one of several ranks: python worker.py JOBS.json RANK WORLD.
 
 Each job names a config and a folder (one, or one a rank), and perhaps what is to go wrong: 'fail_rank' cannot build its
-model, 'nan_rank' has a loss of nan, 'kill' ends the process ('kill_rank' alone) with SIGKILL. 'is_noiseless' takes
-dropout and sampled noise out of the model, so that ranks can be compared. What came out is written to ``out-RANK.json``
-beside the jobs.
+model, 'nan_rank' has a loss of nan, 'wanted_back' is a rank and the step after which it is wanted back, 'kill' ends the
+process ('kill_rank' alone) with SIGKILL. 'is_noiseless' takes dropout and sampled noise out of the model, so that ranks
+can be compared. What came out is written to ``out-RANK.json`` beside the jobs.
 """
 
 import json
@@ -51,7 +51,10 @@ def _run(job: dict[str, Any], ranks: Ranks) -> dict[str, Any]:
         loop.build_model = lambda *given: noiseless(build_model(*given))
     try:
         config = TrialConfig(**job["config"])
-        outcome = loop.train(config, folder=folder, ranks=ranks)
+        rank, left = job.get("wanted_back", (None, 0))
+        steps = iter(range(left - 1, -1, -1))
+        wanted = (lambda: next(steps, None) == 0) if rank == ranks.rank else (lambda: False)
+        outcome = loop.train(config, folder=folder, ranks=ranks, is_wanted_back=wanted)
         tested = testing.test_best(config, folder=folder, ranks=ranks) if job.get("test") else {}
         return {"rows": outcome.reports, "reason": outcome.reason, "facts": outcome.facts, **tested}
     except Exception as error:

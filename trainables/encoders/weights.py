@@ -130,9 +130,7 @@ def load_config(name: str) -> Any:
 
     path = find_weights(name)
     with load_errors(f"encoder '{name}'"):
-        return AutoConfig.from_pretrained(
-            str(path or name), local_files_only=path is not None, trust_remote_code=False
-        )
+        return AutoConfig.from_pretrained(str(path or name), local_files_only=path is not None, trust_remote_code=False)
 
 
 def load_model(name: str, auto_class: Any = None, *, seed: int = 0) -> Any:

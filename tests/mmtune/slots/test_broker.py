@@ -143,3 +143,35 @@ def test_a_slot_that_cannot_start_counts_nothing_served():
         assert (await take(broker, "slot-1")).trial == "t0"  # another slot takes it over
 
     run(scenario())
+
+
+def test_a_job_that_is_handed_back_is_no_retry_and_goes_on_elsewhere():
+    async def scenario():
+        broker = Broker(max_retries=0)
+        await broker.submit("t0", job(known_epoch=3))
+        for attempt in (1, 2, 3):
+            order = await take(broker)
+            assert (order.attempt, order.known_epoch) == (attempt, 3)
+            await broker.hand_back("slot-0", "t0")
+        assert await broker.said() == ["t0000: its worker was told to end; it goes on inside epoch 4"] * 3
+        assert (await take(broker, "slot-1")).attempt == 4
+        await broker.slot_died("slot-1", "its worker died")
+        kind, end = await broker.next_event("t0")
+        assert kind == "end" and end["error"] == "its worker died 1 times"
+
+    run(scenario())
+
+
+def test_workers_are_called_back_when_the_session_ends():
+    async def scenario():
+        broker = Broker(max_retries=0)
+        hearing = asyncio.create_task(broker.called_back())
+        await broker.submit("t0", job())
+        await take(broker)
+        assert not hearing.done()
+        await broker.close()
+        await hearing
+        await broker.hand_back("slot-0", "t0")
+        assert await broker.next_job("slot-0") == "close" and await broker.said() == []
+
+    run(scenario())

@@ -1,0 +1,111 @@
+"""A worker and then the driver are told to end (SIGTERM) inside of an epoch: the trial goes on at its step."""
+
+import csv
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from mmtune import records
+from trainables import loop
+from trainables.checkpoint import load_checkpoint
+from trainables.config import TrialConfig
+from trainables.ranks import Ranks
+from trainables.resume import MIDDLE
+
+SPEC = """\
+study: preempted
+family: text
+dataset: openclipart
+fixed: {epochs: 2, batch_size: 2, max_train_rows: 2000, max_text_len: 16, model.text_encoder: tiny-bert,
+        model.lock_text: false}
+space: {optim.lr: {type: float, low: 0.001, high: 0.002}}
+scheduler: {name: none}
+budget: {trials: 1}
+resources: {concurrent_trials: 1, checkpoint_every_seconds: 1}
+"""
+TIMING = {"trial", "time", *records.SUMS, *records.TRIAL_FACTS, "samples_per_second", "peak_memory_gib"}
+
+
+def wait_for(what, process, seconds=300.0):
+    deadline = time.monotonic() + seconds
+    while not (found := what()):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    return found
+
+
+def workers_of(pid):
+    """Ray's train workers of one driver: their environment names the driver's folder of the study."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            is_worker = entry.name.isdigit() and b"RayTrainWorker" in (entry / "cmdline").read_bytes()
+            if is_worker and f"MMTUNE_TEST={pid}".encode() in (entry / "environ").read_bytes():
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+def steps_in(folder):
+    """(epochs before, steps in the next one) that the checkpoint inside of an epoch stands at; None without one."""
+    try:
+        state = load_checkpoint(folder / MIDDLE)[1]
+    except ValueError:
+        return None
+    return state["progress"]["epoch"], state["middle"]["num_steps"]
+
+
+@pytest.mark.slow
+def test_a_worker_and_a_driver_that_are_told_to_end_cost_no_step_and_no_digit(tmp_path):
+    (tmp_path / "spec.yaml").write_text(SPEC)
+    environment = os.environ | {"MMTUNE_TEST": str(os.getpid())}
+
+    def mmtune(*arguments):
+        command = [sys.executable, "-m", "mmtune.cli", *arguments]
+        return subprocess.Popen(command, cwd=tmp_path, text=True, stdout=-1, stderr=-1, env=environment)
+
+    study = tmp_path / "studies" / "preempted"
+    folder = study / "trials" / "t0000"
+    with mmtune("run", "spec.yaml") as process:
+        before = wait_for(lambda: steps_in(folder), process)
+        (worker,) = workers_of(os.getpid())
+        os.kill(worker, signal.SIGTERM)
+        told = time.monotonic()
+        wait_for(lambda: worker not in workers_of(os.getpid()), process, 12)
+        assert time.monotonic() - told < 12
+        kept = steps_in(folder)
+        assert kept > before
+        wait_for(lambda: (now := steps_in(folder)) and now > kept, process)  # a new worker goes on
+        process.send_signal(signal.SIGTERM)
+        told = time.time()
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in err
+    assert "stopping: trials keep their steps so far" in out
+    assert re.search(r"t0000: its worker was told to end; it goes on inside epoch [12]\n", out)
+    assert (folder / MIDDLE).stat().st_mtime - told < 10
+    reported, (epoch, step) = records.read_csv(study / "reports.csv"), steps_in(folder)
+    assert len(reported) == epoch < 2 and (epoch, step) > kept and step % 1000
+
+    with mmtune("resume", "preempted") as process:
+        out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert not (folder / MIDDLE).exists()
+    config = TrialConfig(**yaml.safe_load((folder / "config.yaml").read_text()))
+    assert config.threads == 1
+    torch.set_num_threads(1)
+    straight = loop.train(config, folder=tmp_path / "straight", ranks=Ranks()).reports
+    with (study / "reports.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(straight) == 2
+    for row, ours in zip(rows, straight, strict=True):
+        for name in row.keys() - TIMING:
+            assert row[name] == records.cell(ours.get(name)), name
