@@ -161,6 +161,7 @@ def _build(config: TrialConfig, *, folder: Path, ranks: Ranks, clock: Clock) -> 
         rehearse(config, data, build=alone, train=_short_epoch if ranks.world == 1 else None)
     state = _assemble(config, data, folder=folder, ranks=ranks)
     state.clock, state.cache_seconds = clock, sum(book.used.values())
+    state.is_there = folder.is_dir()
     return state
 
 
@@ -301,6 +302,7 @@ def save(state: State, row: Row, val: Evaluation) -> None:
     """Writes the checkpoints of the epoch that ``row`` reports, and its predictions if it is the best; on rank 0."""
     if state.ranks.rank != 0:
         return
+    state.check_folder()
     belongs = {"config": state.config.to_dict(), "data": state.data.fingerprint}
     if state.progress.best_epoch == row["epoch"]:  # before last: cut short here, the epoch is trained again
         write_standalone(state.folder, state.config, state.data)

@@ -152,6 +152,7 @@ def _save(state: State, epoch: Epoch, *, seconds: float) -> None:
     of_all = ranks.gather(mine)
     if ranks.rank != 0:
         return
+    state.check_folder()
     tensors = training_tensors(state.model, state.optimizer)
     tensors |= {f"rank{rank}/{name}": value for rank, part in enumerate(of_all) for name, value in part.items()}
     facts = {"num_steps": epoch.num_steps, "num_rows": epoch.num_rows, "seconds": seconds}

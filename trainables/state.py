@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from trainables.clock import Clock
 from trainables.config import TrialConfig
 from trainables.data.data import Data
+from trainables.files import check_there
 from trainables.losses import SupervisedLoss
 from trainables.memory import PeakMemory
 from trainables.precision import Precision
@@ -44,6 +45,7 @@ class State:
         clock: where its time goes.
         cache_seconds: what making once took of all that it opened in the cache, on one device.
         tell: hears which epoch is trained, how many of its rows are, and how many there are.
+        is_there: whether ``folder`` was found or made: it is not made anew where it vanished.
         every_seconds: between checkpoints in the middle of an epoch; None: there are none.
         is_wanted_back: whether this process shall write one and end.
         inside: tensors and facts of the epoch that a restored checkpoint was written in, until it goes on.
@@ -68,6 +70,7 @@ class State:
     clock: Clock = field(default_factory=Clock)
     cache_seconds: float = 0.0
     tell: Callable[[str, int, int], None] = lambda what, done, total: None
+    is_there: bool = False
     every_seconds: float | None = None
     is_wanted_back: Callable[[], bool] = lambda: False
     inside: tuple[dict[str, Tensor], dict[str, Any]] | None = None
@@ -77,6 +80,16 @@ class State:
     def __post_init__(self) -> None:
         self.wrapped = self.model
         self.trainable = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+
+    def check_folder(self) -> None:
+        """Returns if checkpoints can be written.
+
+        Raises:
+            OSError: the folder is gone, with its study or a mounted disk: another in its place would be nobody's.
+        """
+        if self.is_there:
+            check_there(self.folder)
+        self.is_there = True
 
     @property
     def task(self) -> Task:

@@ -137,3 +137,15 @@ def test_trials_are_what_their_reports_add_up_to(studies, mode):
             peaks = [report["peak_memory_gib"] for report in mine if report["peak_memory_gib"] is not None]
             assert row["peak_memory_gib"] == max(peaks, default=known.get("peak_memory_gib"))
     assert study_cost(path).device_hours == pytest.approx(table["device_seconds"].sum() / 3600)
+
+
+@pytest.mark.parametrize("cell", ["nan", "inf", "-Infinity", "NaN", "1_0", " 1", "0x1", "x", "", "٣"])
+@pytest.mark.parametrize("name", ["val_accuracy", "device_seconds", "epoch", "trial", "note"])
+def test_who_runs_a_study_and_who_reads_it_leave_out_the_same_rows(name, cell, tmp_path):
+    path = tmp_path / "reports.csv"
+    rows = [{"trial": "t0000", "epoch": number, "val_accuracy": 0.5, "device_seconds": 1.0} for number in (1, 2)]
+    rows[1][name] = cell
+    path.write_text(records.csv_text(["trial", "epoch", "val_accuracy", "device_seconds", "note"], rows))
+    kept = records.read_csv(path)
+    assert [int(row["epoch"]) for row in kept] == list(read_reports(path)["epoch"])
+    assert damaged_lines(path) == 2 - len(kept)

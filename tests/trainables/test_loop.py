@@ -1,3 +1,4 @@
+import shutil
 import weakref
 from dataclasses import replace
 from importlib import import_module
@@ -256,6 +257,20 @@ def test_each_step_tells_how_far_its_epoch_is(toy, tmp_path):
         done = [rows for what, rows, _ in told if what == epoch]
         assert len(done) == 6 and done == sorted(set(done)) and done[-1] == total  # six steps an epoch
     assert {said[2] for said in told} == {total}
+
+
+@pytest.mark.parametrize("given", [{}, {"checkpoint_every_seconds": 0.0}])
+def test_a_folder_that_vanishes_is_not_made_anew(given, toy, tmp_path):
+    """Its study was removed, or a disk is gone: what a worker wrote then would be nobody's, below a mount point."""
+    folder = tmp_path / "study" / "trials" / "t0000"
+
+    def remove(what, done, total):
+        if what == "epoch 2/2":
+            shutil.rmtree(tmp_path / "study", ignore_errors=True)
+
+    with pytest.raises(FileNotFoundError, match="t0000"):
+        loop.train(toy("image", **given), folder=folder, tell=remove)  # its first epoch has made it
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_stop_after_the_last_epoch_is_no_stop(toy, tmp_path):
