@@ -1,5 +1,6 @@
 """A worker and then the driver are told to end (SIGTERM) inside of an epoch: the trial goes on at its step."""
 
+import contextlib
 import csv
 import os
 import re
@@ -43,16 +44,17 @@ def wait_for(what, process, seconds=300.0):
 
 
 def workers_of(pid):
-    """Ray's train workers of one driver: their environment names the driver's folder of the study."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            is_worker = entry.name.isdigit() and b"RayTrainWorker" in (entry / "cmdline").read_bytes()
-            if is_worker and f"MMTUNE_TEST={pid}".encode() in (entry / "environ").read_bytes():
-                found.append(int(entry.name))
-        except OSError:
-            continue
-    return found
+    """Ray's train workers below a driver."""
+    children = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout.split()
+    found = [int(child) for child in children if is_worker(child)]
+    return found + [worker for child in children for worker in workers_of(child)]
+
+
+def is_worker(pid):
+    try:
+        return b"RayTrainWorker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def steps_in(folder):
@@ -67,20 +69,24 @@ def steps_in(folder):
 @pytest.mark.slow
 def test_a_worker_and_a_driver_that_are_told_to_end_cost_no_step_and_no_digit(tmp_path):
     (tmp_path / "spec.yaml").write_text(SPEC)
-    environment = os.environ | {"MMTUNE_TEST": str(os.getpid())}
 
+    @contextlib.contextmanager
     def mmtune(*arguments):
         command = [sys.executable, "-m", "mmtune.cli", *arguments]
-        return subprocess.Popen(command, cwd=tmp_path, text=True, stdout=-1, stderr=-1, env=environment)
+        with subprocess.Popen(command, cwd=tmp_path, text=True, stdout=-1, stderr=-1) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
     study = tmp_path / "studies" / "preempted"
     folder = study / "trials" / "t0000"
     with mmtune("run", "spec.yaml") as process:
         before = wait_for(lambda: steps_in(folder), process)
-        (worker,) = workers_of(os.getpid())
+        (worker,) = workers_of(process.pid)
         os.kill(worker, signal.SIGTERM)
         told = time.monotonic()
-        wait_for(lambda: worker not in workers_of(os.getpid()), process, 12)
+        wait_for(lambda: worker not in workers_of(process.pid), process, 12)
         assert time.monotonic() - told < 12
         kept = steps_in(folder)
         assert kept > before

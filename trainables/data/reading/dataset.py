@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
 from trainables.config import TrialConfig
 from trainables.data.formats import dataset_module
 from trainables.data.reading.exclude import exclude_file, without_excluded
-from trainables.data.reading.table import Table, Target
+from trainables.data.reading.links import check_links
+from trainables.data.reading.table import ImageFiles, Table, Target
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,13 @@ def load_table(dataset: DatasetRef) -> Table:
     Raises:
         ValueError: what is wrong with the dataset's name or files.
     """
-    table, excluded = dataset_module(dataset.name).read(dataset.data_dir), exclude_file(dataset.data_dir)
+    module = dataset_module(dataset.name)
+    table, excluded = module.read(dataset.data_dir), exclude_file(dataset.data_dir)
+    if dataset.data_dir is not None:
+        found = module.sources(dataset.data_dir)
+        if isinstance(table.images, ImageFiles):
+            found = [*found, *(table.images.root / name for name in table.images.names)]
+        check_links(Path(dataset.data_dir), found)
     return table if excluded is None else without_excluded(table, excluded)
 
 
