@@ -35,7 +35,7 @@ resources: {concurrent_trials: 1, checkpoint_every_seconds: 1}
 TIMING = {"trial", "time", *records.SUMS, *records.TRIAL_FACTS, "samples_per_second", "peak_memory_gib"}
 
 
-def wait_for(what, process, seconds=300.0):
+def wait_for(what, process, seconds=600.0):
     deadline = time.monotonic() + seconds
     while not (found := what()):
         assert process.poll() is None and time.monotonic() < deadline
