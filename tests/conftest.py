@@ -6,6 +6,11 @@ On one thread sums add up in the same order everywhere, and small models run sev
 import os
 
 import pytest
+from hypothesis import settings
+
+for name, examples in (("few", 25), ("thousands", 3000)):
+    settings.register_profile(name, max_examples=examples, derandomize=name == "few", deadline=None, database=None)
+settings.load_profile("few")
 
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported, after this file; child processes take it over
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported: a try to reach it takes minutes
