@@ -81,6 +81,8 @@ def ray_session(address: str | None) -> Iterator[None]:
             for its sockets.
     """
     os.environ.update({key: value for key, value in ENVIRONMENT.items() if key not in os.environ})
+    if starts_local(address):  # its metrics would answer without a token; Ray reads this when it is imported
+        os.environ.setdefault("RAY_enable_metrics_collection", "0")
     quiet()
     import ray
     from ray.exceptions import RaySystemError
@@ -94,7 +96,8 @@ def ray_session(address: str | None) -> Iterator[None]:
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     own: str | None = None
     if address is None:
-        # Ray listens on every interface; its token authentication, which a local cluster has by default, stays on.
+        # Ray listens on every interface, whatever it is told; its token authentication, which a local cluster has by
+        # default, stays on.
         # "local": without an address ray.init would join whatever cluster runs on this machine.
         settings |= {"address": "local", "include_dashboard": False, "object_store_memory": 256 * 2**20}
         settings |= {"num_cpus": int(local_node().cpus)}
