@@ -76,6 +76,7 @@ class _Storage(JournalStorage):
         super().__init__(backend)
         self._own_backend = backend
         self._paused: set[int] = set()
+        self._pruned: dict[int, tuple[FrozenTrial, FrozenTrial]] = {}  # paused trials, and as what they are shown
         self._shown: list[FrozenTrial] | None = None
         self._shown_at = -1  # backend.num_appended
 
@@ -87,6 +88,7 @@ class _Storage(JournalStorage):
     def go_on(self, number: int) -> None:
         """From now on it is shown as it is."""
         self._paused.discard(number)
+        self._pruned.pop(number, None)
         self._shown = None
 
     def get_all_trials(
@@ -98,8 +100,12 @@ class _Storage(JournalStorage):
             for number in self._paused:
                 trial = self._shown[number]
                 if trial.state == TrialState.RUNNING:
-                    self._shown[number] = trial = copy.copy(trial)
-                    trial.state = TrialState.PRUNED
+                    of, shown = self._pruned.get(number, (None, trial))
+                    if of is not trial:  # Optuna makes a trial anew whenever it changes
+                        shown = copy.copy(trial)
+                        shown.state = TrialState.PRUNED
+                        self._pruned[number] = trial, shown
+                    self._shown[number] = shown
         shown = [trial for trial in self._shown if states is None or trial.state in states]
         return copy.deepcopy(shown) if deepcopy else shown
 

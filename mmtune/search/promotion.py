@@ -12,22 +12,22 @@ from __future__ import annotations
 
 import math
 import random
+import threading
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import pairwise
 from operator import itemgetter
-from statistics import median_low
 from typing import Any, Literal
 
 import numpy as np
 
 from mmtune import records
+from mmtune.search.board import Board
 from trainables.dominance import spread_order
 
 SMALLEST_SHARE = 25  # the first rung is at least one epoch in so many: before that, ranks say little
 NEAR_THE_END = 1.5  # no rung from which the last epoch is less than this factor away
-_CLOCK_NOISE = 4.0  # an epoch of a member counts as its family's median within this factor
+_last = threading.local()  # the board of the last decision
 
 
 def ladder(length: int, *, grace: int, eta: int) -> tuple[int, ...]:
@@ -157,25 +157,24 @@ def next_job(view: View, rules: Rules) -> Go | Literal["wait", "done"]:
     Returns:
         A job; 'wait' if what is under way may make one, 'done' if nothing can.
     """
-    for member in sorted(view.members, key=lambda member: member.number):
-        if member.state in (records.WAITING, records.RUNNING) and member.number not in view.live:
+    board = _board(view.members, rules)
+    for member in board.open():
+        if member.number not in view.live:
             return Go(member.number, member.until)
-    families = _by_family(view.members)
-    leaders = [leader for _, group in sorted(families.items()) if (leader := _leader(group)) is not None]
-    waiting = [leader for leader in leaders if leader.state == records.PAUSED]
+    waiting = [leader for leader in board.leaders() if leader.state == records.PAUSED]
     whole = rules.rungs[-1]
     is_staged = len(rules.rungs) > 1
-    if is_staged and view.seconds_left is not None and view.seconds_left <= _to_finish(view, waiting, families, whole):
+    if is_staged and view.seconds_left is not None and view.seconds_left <= _to_finish(view, waiting, board, whole):
         if waiting:
             return Go(waiting[0].number, whole)
         if view.live:
             return "wait"
-    promoted = _promotion(families, rules)
+    promoted = _promotion(board)
     if promoted is not None:
         return promoted
     if view.room is None or view.room > 0:
         return Go(None, rules.first_rung(view.next_number))
-    busy = {member.family for member in view.members if member.number in view.live}
+    busy = {board.members[number].family for number in view.live if number in board.members}
     for leader in waiting:
         if leader.family not in busy:
             return Go(leader.number, whole)
@@ -198,29 +197,26 @@ def standings(members: Sequence[Member], rungs: Sequence[int], index: int) -> li
     return [(float(place), alive[row].number, alive[row]) for place, row in enumerate(order)] + dead
 
 
-def _by_family(members: Sequence[Member]) -> dict[str, list[Member]]:
-    families: dict[str, list[Member]] = {}
-    for member in members:
-        families.setdefault(member.family, []).append(member)
-    return families
+def _board(members: Sequence[Member], rules: Rules) -> Board:
+    """The board of these members. The last one is kept: mostly they are the last ones but for a few."""
+    board: Board | None = getattr(_last, "board", None)
+    if board is None or board.rules != rules:
+        board = _last.board = Board(rules, standings)
+    board.show(members)
+    return board
 
 
-def _promotion(families: Mapping[str, Sequence[Member]], rules: Rules) -> Go | None:
+def _promotion(board: Board) -> Go | None:
     """The promotion from the highest rung that has one; of several ladders the one that had fewest from there."""
-    ladders: list[tuple[str, int, Sequence[Member], list[float]]] = []
-    for name, members in families.items():
-        climbing: list[list[Member]] = [[] for _ in range(rules.brackets)]
-        for member in members:
-            climbing[rules.bracket_of(member.number)].append(member)
-        for bracket, own in enumerate(climbing):
-            ladders.append((name, bracket, own, _spent(own, rules.rungs[bracket:])))
+    rules = board.rules
+    spent = {key: ladder.spent() for key, ladder in board.ladders.items()}
     for index in reversed(range(len(rules.rungs) - 1)):
         offers = []
-        for name, bracket, members, spent in ladders:
+        for (name, bracket), ladder in board.ladders.items():
             at = index - bracket
-            if at < 0 or spent[at + 1] > spent[at]:
+            if at < 0 or spent[name, bracket][at + 1] > spent[name, bracket][at]:
                 continue
-            num_promoted, best = _rung(members, rules.from_bracket(bracket), at)
+            num_promoted, best = ladder.promotion(at, rules.eta)
             if best is not None:
                 offers.append((num_promoted, name, bracket, best.number))
         if offers:
@@ -228,51 +224,9 @@ def _promotion(families: Mapping[str, Sequence[Member]], rules: Rules) -> Go | N
     return None
 
 
-def _rung(members: Sequence[Member], rules: Rules, index: int) -> tuple[int, Member | None]:
-    """How many were promoted from a rung, and the one that may be next."""
-    rung = rules.rungs[index]
-    ranked = standings(members, rules.rungs, index)
-    top = [member for _, _, member in ranked[: len(ranked) // rules.eta]]
-    promoted = sum(member.until > rung for _, _, member in ranked)
-    promoted += sum(member.until <= rung and member.state == records.COMPLETE for member in top)  # needs no training
-    if promoted >= len(top):
-        return promoted, None
-    candidates = (member for member in top if member.state == records.PAUSED and member.until == rung)
-    return promoted, next(candidates, None)
-
-
-def _spent(members: Sequence[Member], rungs: Sequence[int]) -> list[float]:
-    """What the way to each rung from the one below has cost the members, what is promised included.
-
-    In epochs of the family's median price: readings of a clock differ from run to run, so that a price counts only
-    where it is far from the median.
-    """
-    prices = [member.seconds for member in members if member.seconds]
-    usual = median_low(prices) if prices else 1.0
-    spent, ways = [0.0] * len(rungs), list(pairwise((0, *rungs)))
-    for member in members:
-        ratio = (member.seconds or usual) / usual
-        price = ratio if not 1 / _CLOCK_NOISE <= ratio <= _CLOCK_NOISE else 1.0
-        last = member.epoch if member.state in records.ENDED else max(member.until, member.epoch)
-        for index, (below, rung) in enumerate(ways):
-            if last <= below:
-                break
-            spent[index] += price * (min(last, rung) - below)
-    return spent
-
-
-def _leader(members: Sequence[Member]) -> Member | None:
-    """The member with the best value at any epoch."""
-    usable = [m for m in members if m.bests and m.state not in (records.FAILED, records.INFEASIBLE)]
-    return min(usable, key=lambda member: (member.bests[-1], member.number), default=None)
-
-
-def _to_finish(view: View, leaders: Sequence[Member], families: Mapping[str, Sequence[Member]], whole: int) -> float:
+def _to_finish(view: View, leaders: Sequence[Member], board: Board, whole: int) -> float:
     """Device-seconds that it takes to train the leaders whole and to end what is under way."""
-    usual = {
-        name: median_low([member.seconds for member in members if member.seconds] or [0.0])
-        for name, members in families.items()
-    }
+    live = [board.members[number] for number in view.live if number in board.members]
     ways = [(leader, whole) for leader in leaders]
-    ways += [(member, member.until) for member in view.members if member.number in view.live]
-    return sum(max(0, end - m.epoch) * (m.seconds or usual[m.family]) for m, end in ways)
+    ways += [(member, member.until) for member in sorted(live, key=lambda member: member.number)]
+    return math.fsum(max(0, end - m.epoch) * (m.seconds or board.prices[m.family].usual or 0.0) for m, end in ways)

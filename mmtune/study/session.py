@@ -44,6 +44,9 @@ class Ending:
     recovered: str | None  # what a resume found
 
 
+_Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # the same text, five times as fast
+
+
 class Session:
     """What one session knows: the study, its ledger, what it may spend, and the screen that shows it.
 
@@ -193,7 +196,7 @@ class Session:
         check_there(self.folder.spec)
         config = self.spec.trial_config(params, self._data_dir).to_dict()
         folder = self.folder.trial(trial)
-        write_atomic(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+        write_atomic(folder / "config.yaml", yaml.dump(config, Dumper=_Dumper, sort_keys=False))
         trials = self.ledger.trials
         known = trials[trial].epoch if trial in trials else 0
         is_tested = bool(self.spec.finalists)

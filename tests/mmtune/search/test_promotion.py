@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from mmtune.records import COMPLETE, FAILED, INFEASIBLE, PAUSED, RUNNING, WAITING
-from mmtune.search.promotion import Go, Member, Rules, View, ladder, next_job, standings
+from mmtune.search.promotion import Go, Member, Rules, View, _last, ladder, next_job, standings
 
 RULES = Rules(rungs=(1, 3, 9), eta=3)
 NEW = Go(None, 1)
@@ -307,3 +307,44 @@ def test_with_several_objectives_a_front_goes_on_and_not_the_best_of_the_first_a
 def test_a_failure_is_last_with_several_objectives_too():
     members = [on_front(n, 0.5, 10.0 - n) for n in range(2)] + [Member(2, "fusion", FAILED, until=1)]
     assert [number for _, number, _ in standings(members, (1, 3, 9), 0)] == [1, 0, 2]
+
+
+def fresh(view, rules):
+    """The decision of somebody who has seen nothing before."""
+    vars(_last).clear()
+    return next_job(view, rules)
+
+
+class Remembering(Simulation):
+    """Compares each decision with one that remembers nothing, and changes trials as a resume or a retry may."""
+
+    def decide(self):
+        view = replace(self.view(), seconds_left=self.rng.choice([None, 5.0, 50.0, 500.0]))
+        vars(_last).update(self.memory)
+        decision = next_job(view, self.rules)
+        self.memory = dict(vars(_last))
+        assert decision == fresh(view, self.rules)
+        vars(_last).update(self.memory)
+        return super().decide()
+
+    memory: dict = {}
+
+    def end(self):
+        super().end()
+        number = self.rng.choice(sorted(self.members))
+        if number not in self.live:
+            kind, member = self.rng.random(), self.members[number]
+            if kind < 0.1:  # a price far from the others', a state that is taken back
+                self.members[number] = replace(member, seconds=self.rng.choice([0.01, 100.0, None]))
+            elif kind < 0.15 and member.state == FAILED:
+                self.members[number] = replace(member, state=PAUSED)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_was_kept_of_the_last_decision_changes_none(seed):
+    rules = RULES if seed % 2 else BRACKETS
+    search = Remembering(seed, workers=4, trials=40, rules=rules)
+    search.run()
+    other = Remembering(seed + 100, workers=2, trials=20, rules=rules)  # another study in the same process
+    other.memory = search.memory
+    other.run()

@@ -1,0 +1,174 @@
+"""Where each trial stands on the rungs, kept while trials change: a decision looks at what is new since the last one.
+
+A board is a function of its members: shown one by one, in whatever order and however often, they make the board that
+they make at once. Sums are of whole epochs, or by ``math.fsum``, so that no order shows in them.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, insort
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from mmtune import records
+
+if TYPE_CHECKING:
+    from mmtune.search.promotion import Member, Rules
+
+_CLOCK_NOISE = 4.0  # an epoch of a member counts as its family's median within this factor
+Ranking = Callable[["Sequence[Member]", Sequence[int], int], "Sequence[tuple[float, int, Member]]"]
+
+
+class Prices:
+    """Device-seconds of an epoch, of several members."""
+
+    def __init__(self) -> None:
+        self.sorted: list[tuple[float, int]] = []
+
+    @property
+    def usual(self) -> float | None:
+        """The lower median; None without any."""
+        return self.sorted[(len(self.sorted) - 1) // 2][0] if self.sorted else None
+
+    def change(self, member: Member, *, is_new: bool) -> None:
+        """Adds or removes a member's price, if it has one."""
+        if member.seconds:
+            _change(self.sorted, (member.seconds, member.number), is_new=is_new)
+
+    def odd(self) -> Iterator[tuple[int, float]]:
+        """The numbers of those whose price is far from the usual one, and their prices in it."""
+        usual = self.usual or 1.0
+        for entries in (self.sorted, reversed(self.sorted)):
+            for price, number in entries:
+                if 1 / _CLOCK_NOISE <= price / usual <= _CLOCK_NOISE:
+                    break
+                yield number, price / usual
+
+
+class Ladder:
+    """The members of one family that climb the same rungs."""
+
+    def __init__(self, rungs: Sequence[int], ranking: Ranking) -> None:
+        self.rungs, self.members, self._ranking = tuple(rungs), dict[int, "Member"](), ranking
+        self._ways = list(pairwise((0, *self.rungs)))
+        self._standing: list[list[tuple[float, int]]] = [[] for _ in self.rungs]
+        self._gone_on = [0] * len(self.rungs)
+        self._epochs = [0] * len(self.rungs)
+        self._prices, self._num_points = Prices(), 0
+
+    def change(self, member: Member, *, is_new: bool) -> None:
+        """Adds or removes a member."""
+        sign = 1 if is_new else -1
+        if is_new:
+            self.members[member.number] = member
+        else:
+            del self.members[member.number]
+        for index, rung in enumerate(self.rungs):
+            value = member.value_at(self.rungs, index)
+            if value is not None:
+                _change(self._standing[index], (value, member.number), is_new=is_new)
+                self._gone_on[index] += sign * (member.until > rung)
+        for index, epochs in enumerate(self._trained(member)):
+            self._epochs[index] += sign * epochs
+        self._prices.change(member, is_new=is_new)
+        self._num_points += sign * bool(member.points)
+
+    def spent(self) -> list[float]:
+        """What the way to each rung from the one below has cost the members, what is promised included.
+
+        In epochs of the family's median price: readings of a clock differ from run to run, so that a price counts only
+        where it is far from the median.
+        """
+        beyond: list[list[float]] = [[] for _ in self.rungs]
+        for number, price in self._prices.odd():
+            for index, epochs in enumerate(self._trained(self.members[number])):
+                beyond[index].append((price - 1.0) * epochs)
+        return [math.fsum((epochs, *more)) for epochs, more in zip(self._epochs, beyond, strict=True)]
+
+    def promotion(self, index: int, eta: int) -> tuple[int, Member | None]:
+        """How many were promoted from a rung, and the one that may be next."""
+        rung, members = self.rungs[index], self.members
+        if self._num_points:
+            ranked = [number for _, number, _ in self._ranking(list(members.values()), self.rungs, index)]
+        else:
+            ranked = [number for _, number in self._standing[index]]
+        top = [members[number] for number in ranked[: len(ranked) // eta]]
+        promoted = self._gone_on[index]
+        promoted += sum(member.until <= rung and member.state == records.COMPLETE for member in top)  # without training
+        if promoted >= len(top):
+            return promoted, None
+        candidates = (member for member in top if member.state == records.PAUSED and member.until == rung)
+        return promoted, next(candidates, None)
+
+    def _trained(self, member: Member) -> Iterator[int]:
+        """Epochs on the way to each rung from the one below, what is promised included."""
+        last = member.epoch if member.state in records.ENDED else max(member.until, member.epoch)
+        for below, rung in self._ways:
+            if last <= below:
+                return
+            yield min(last, rung) - below
+
+
+class Board:
+    """All members of a search by family and ladder.
+
+    Args:
+        rules: of its schedule.
+        ranking: orders a rung where there are several objectives.
+    """
+
+    def __init__(self, rules: Rules, ranking: Ranking) -> None:
+        self.rules, self._ranking = rules, ranking
+        self.members: dict[int, Member] = {}
+        self.ladders: dict[tuple[str, int], Ladder] = {}
+        self.prices: dict[str, Prices] = defaultdict(Prices)
+        self._open: dict[int, Member] = {}
+        self._leading: dict[str, list[tuple[float, int]]] = defaultdict(list)
+
+    def show(self, members: Sequence[Member]) -> None:
+        """From now on these are its members; those that are the same object as before take no time."""
+        known = self.members
+        changed = [member for member in members if known.get(member.number) is not member]
+        if len(known) + sum(member.number not in known for member in changed) > len(members):
+            for number in known.keys() - {member.number for member in members}:
+                self._change(known.pop(number), is_new=False)
+        for member in changed:
+            old = known.get(member.number)
+            if old is not None:
+                self._change(old, is_new=False)
+            known[member.number] = member
+            self._change(member, is_new=True)
+
+    def open(self) -> list[Member]:
+        """Those that wait or run, by number."""
+        return [member for _, member in sorted(self._open.items())]
+
+    def leaders(self) -> list[Member]:
+        """The member with the best value at any epoch of each family, by its name."""
+        return [self.members[some[0][1]] for _, some in sorted(self._leading.items()) if some]
+
+    def _change(self, member: Member, *, is_new: bool) -> None:
+        if not is_new:
+            self._open.pop(member.number, None)
+        elif member.state in (records.WAITING, records.RUNNING):
+            self._open[member.number] = member
+        if member.bests and member.state not in (records.FAILED, records.INFEASIBLE):
+            _change(self._leading[member.family], (member.bests[-1], member.number), is_new=is_new)
+        self.prices[member.family].change(member, is_new=is_new)
+        bracket = self.rules.bracket_of(member.number)
+        ladder = self.ladders.get((member.family, bracket))
+        if ladder is None:
+            ladder = self.ladders[member.family, bracket] = Ladder(self.rules.rungs[bracket:], self._ranking)
+        ladder.change(member, is_new=is_new)
+
+
+def _change(entries: list, entry: tuple[float, int], *, is_new: bool) -> None:
+    """Puts an entry into a sorted list, or takes it out; what is no number is last."""
+    entry = (math.inf if math.isnan(entry[0]) else entry[0], entry[1])
+    if is_new:
+        insort(entries, entry)
+    else:
+        del entries[bisect_left(entries, entry)]
