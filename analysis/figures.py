@@ -154,6 +154,13 @@ def trial_label(row: pd.Series, table: pd.DataFrame) -> str:
     return f"{row['study']}/{row['trial']}" if len(set(table["study"])) > 1 else str(row["trial"])
 
 
+def trial_labels(rows: pd.DataFrame, table: pd.DataFrame) -> list[str]:
+    """:func:`trial_label` of each row."""
+    if len(set(table["study"])) < 2:
+        return rows["trial"].astype(str).to_list()
+    return [f"{study}/{trial}" for study, trial in zip(rows["study"], rows["trial"], strict=True)]
+
+
 def is_pruned(table: pd.DataFrame) -> pd.Series:
     """Booleans: drawn hollow."""
     return table.loc[:, "state"].isin((records.PRUNED, records.PAUSED))

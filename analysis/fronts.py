@@ -12,9 +12,9 @@ import pandas as pd
 
 from analysis.best import best_trial, numbers, usable_trials
 from analysis.curves import load_curves
-from analysis.figures import trial_label
+from analysis.figures import trial_labels
 from analysis.pareto import losses, pareto_front
-from analysis.studies import Paths, load_studies, mode_of
+from analysis.studies import Paths, mode_of
 from mmtune import records
 from trainables.dominance import hypervolume, non_dominated
 
@@ -44,13 +44,8 @@ def knee(table: pd.DataFrame, metric: str, cost: str | Sequence[str], *, mode: s
         ValueError: an unknown metric or cost, or one of them twice.
     """
     front = pareto_front(table, metric, cost, mode=mode)
-    points = losses(front, metric, cost, mode=mode)[1]
-    if len(np.unique(points, axis=0)) < 3:
-        return None
-    span = points.max(axis=0) - points.min(axis=0)
-    sums = ((points - points.min(axis=0)) / np.where(span > 0, span, 1.0)).sum(axis=1)
-    place = int(sums.argmin())
-    return front.iloc[place] if sums[place] < 1 - 1e-9 else None
+    place = _bend(losses(front, metric, cost, mode=mode)[1])
+    return None if place is None else front.iloc[place]
 
 
 def best_under_budget(
@@ -85,47 +80,83 @@ def cheapest_within_delta(
     return trials.iloc[near[np.lexsort([loss[near], price[near]])[0]]]
 
 
-def front_history(paths: Paths, metric: str, cost: str, *, mode: str | None = None, parts: int = PARTS) -> pd.DataFrame:
-    """The front as it was after each part of the device time that the trials took: what more budget bought.
+def front_history(
+    paths: Paths,
+    table: pd.DataFrame,
+    metric: str,
+    costs: str | Sequence[str],
+    *,
+    mode: str | None = None,
+    parts: int = PARTS,
+) -> pd.DataFrame:
+    """The fronts as they were after each part of the device time that the trials took: what more budget bought.
 
     A trial counts with its best value so far; of device time and epochs with what it had taken by then, of other costs
-    with what it has in the end. Trials that failed in the end count never. The last row is the front as it is.
+    with what it has in the end. Trials that failed in the end count never. The last row of a cost is the front now.
 
-    Columns: cost, cost_unit, spent_share, device_hours (spent by then), trials (that had reported), front_trials
-    (their number), the metric (the best by then), hypervolume (share of one box for all rows), knee, front.
+    Columns: cost, cost_unit, spent_share, device_hours (spent by then), trials (that had reported), front_trials (their
+    number), the metric (the best by then), hypervolume (share of one box for all rows of a cost), knee, front.
+
+    Args:
+        paths: the studies.
+        table: what ``load_studies`` returns of them.
+        metric: what is gained.
+        costs: what it takes; each has fronts of its own.
+        mode: of the metric; None takes its own direction.
+        parts: in how many the device time is cut.
 
     Raises:
         ValueError: an unknown metric or cost, or no report yet.
     """
-    table, goal = load_studies(paths), mode or mode_of(metric)
-    trials = usable_trials(table, metric, cost)
+    goal = mode or mode_of(metric)
+    places = {key: place for place, key in enumerate(zip(table["study"], table["trial"], strict=True))}
+    labels, numbers_of = np.array(trial_labels(table, table), dtype=object), table["trial"].map(records.trial_number)
     reports = _in_time(load_curves(paths, metric), metric, goal)
-    reports = reports.merge(trials.loc[:, [*_KEYS, *({cost} - _GROWING.keys())]], on=_KEYS, how="inner")
-    if cost in _GROWING:
-        reports = reports.rename(columns={_GROWING[cost]: cost})
-    moments = []
-    for part in range(1, parts + 1):
-        spent = reports["spent"].iloc[-1] * part / parts if len(reports) else 0.0
-        then = reports.loc[reports["spent"] <= spent * (1 + 1e-12)].drop_duplicates(_KEYS, keep="last")
-        then = trials if part == parts else then.assign(state=records.COMPLETE)
-        moments.append((part / parts, spent / 3600, then))
-    boxes = [losses(then, metric, cost, mode=goal)[1] for _, _, then in moments]
-    corners = np.concatenate(boxes)
+    whose = np.array([places.get(key, -1) for key in zip(reports["study"], reports["trial"], strict=True)], dtype=int)
+    spent, best_by_then = reports["spent"].to_numpy(), reports[metric].to_numpy()
+    sign, order = (-1 if goal == "max" else 1), numbers_of.to_numpy()
     rows = []
-    for (share, hours, then), points in zip(moments, boxes, strict=True):
-        front = pareto_front(then, metric, cost, mode=goal)
-        at = knee(then, metric, cost, mode=goal)
-        names = [trial_label(row, table) for _, row in front.iterrows()]
-        best = numbers(then, metric).max() if goal == "max" else numbers(then, metric).min()
-        rows.append(
-            {
-                "cost": cost, "cost_unit": records.COSTS[cost].unit, "spent_share": share, "device_hours": hours,
-                "trials": len(then), "front_trials": len(front), metric: best,
-                "hypervolume": _share(points, corners),
-                "knee": "" if at is None else trial_label(at, table), "front": " ".join(names),
-            }
-        )  # fmt: skip
+    for cost in [costs] if isinstance(costs, str) else costs:
+        trials, ended = losses(table, metric, cost, mode=goal)
+        in_the_end = np.full((len(table), 2), np.nan)
+        in_the_end[table.index.get_indexer(trials.index)] = ended
+        by_then = reports[_GROWING[cost]].to_numpy(dtype=float) if cost in _GROWING else in_the_end[whose, 0]
+        is_known = (whose >= 0) & ~np.isnan(in_the_end[whose]).any(axis=1)
+        moments = []
+        for part in range(1, parts + 1):
+            limit = spent[is_known].max(initial=0.0) * part / parts
+            then = np.flatnonzero(is_known & (spent <= limit * (1 + 1e-12)))
+            last = dict(zip(whose[then].tolist(), then.tolist(), strict=True))  # the last report of each
+            at = np.array(sorted(last), dtype=int)
+            points = np.column_stack([by_then[[last[i] for i in at]], sign * best_by_then[[last[i] for i in at]]])
+            if part == parts:
+                at, points = table.index.get_indexer(trials.index), ended
+            moments.append((part / parts, limit / 3600, at, points))
+        corners = np.concatenate([points for *_, points in moments])
+        for share, hours, at, points in moments:
+            front = np.flatnonzero(non_dominated(points))
+            front = front[np.lexsort([order[at[front]], points[front, 0]])]
+            bend = _bend(points[front])
+            rows.append(
+                {
+                    "cost": cost, "cost_unit": records.COSTS[cost].unit, "spent_share": share, "device_hours": hours,
+                    "trials": len(at), "front_trials": len(front),
+                    metric: sign * points[:, 1].min() if len(points) else np.nan,
+                    "hypervolume": _share(points, corners),
+                    "knee": "" if bend is None else labels[at[front[bend]]], "front": " ".join(labels[at[front]]),
+                }
+            )  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _bend(points: np.ndarray) -> int | None:
+    """The row of a front's ``points`` (n, axes), less being better, that is its knee."""
+    if len(np.unique(points, axis=0)) < 3:
+        return None
+    span = points.max(axis=0) - points.min(axis=0)
+    sums = ((points - points.min(axis=0)) / np.where(span > 0, span, 1.0)).sum(axis=1)
+    place = int(sums.argmin())
+    return place if sums[place] < 1 - 1e-9 else None
 
 
 def _in_time(curves: pd.DataFrame, metric: str, mode: str) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from trainables.messages import unknown
 EVALUATORS = ("ped_anova", "fanova")
 ALL = "all"  # the group of all trials
 FEWEST = 8  # trials of a group
-_MOST = 2000  # trials of a group; of more the latest
+_MOST = 1000  # trials of a group; of more the latest
 
 
 def importances(

@@ -15,7 +15,7 @@ import pandas as pd
 
 from analysis.best import numbers, rank_trials
 from analysis.curves import MOST_OTHERS, load_curves
-from analysis.figures import axis_label, family_styles, trial_label, unit_of
+from analysis.figures import axis_label, family_styles, trial_labels, unit_of
 from analysis.importance import importances
 from analysis.reading import values
 from analysis.studies import Paths, mode_of
@@ -42,7 +42,7 @@ def page_data(
     places = {key: place for place, key in enumerate(zip(ranked["study"], ranked["trial"], strict=True))}
     costs = [name for name in dict.fromkeys(fronts["cost"]) if name in ranked]
     params = [name for name in table.attrs.get("params", ()) if name in ranked]
-    ranked = ranked.assign(label=[trial_label(row, table) for _, row in ranked.iterrows()])
+    ranked = ranked.assign(label=trial_labels(ranked, table))
     columns = list(dict.fromkeys(["rank", *_COLUMNS, metric, *costs, *params]))
     return {
         "metric": {"name": metric, "label": axis_label(metric), "mode": mode},

@@ -78,7 +78,7 @@ def write_report(
     config = best_yaml(paths, best, metric, mode, "best.yaml")
     costs = [name for name in dict.fromkeys([cost, *records.COSTS]) if name != metric]
     costs = [name for name in costs if not usable_trials(table, metric, name).empty]
-    history = pd.concat([front_history(paths, metric, name, mode=mode) for name in costs], ignore_index=True)
+    history = front_history(paths, table, metric, costs, mode=mode)
     confirmed = confirm.confirm_table(table, metric, mode)
     fronts = _fronts(table, metric, mode, costs)
     models = model_table(paths, table, metric, mode)

@@ -103,19 +103,16 @@ def study_cost(path: str | Path) -> StudyCost:
     idle = math.fsum(session.get("idle_device_seconds", 0.0) for session in _info(folder).get("sessions", ()))
     hours = {name: math.fsum(row.get(name) or 0.0 for row in rows) / 3600 for name in records.SUMS}
     states = Counter(row["state"] for row in rows)
+    tested = [name for name in {name for row in rows for name in row} if name.startswith(records.TEST)]
     return StudyCost(
         device_hours=hours["device_seconds"] + caches,
         cache_hours=caches,
         idle_hours=idle / 3600,
         wall_hours=hours["wall_seconds"],
         states={state: states[state] for state in records.STATES if states[state]},
-        test_looks=len(records.read_csv(folder.tested)) + sum(any(map(_is_tested, row.items())) for row in rows),
+        test_looks=len(records.read_csv(folder.tested))
+        + sum(any(row.get(name) is not None for name in tested) for row in rows),
     )
-
-
-def _is_tested(cell: tuple[str, Any]) -> bool:
-    name, value = cell
-    return name.startswith(records.TEST) and value is not None
 
 
 def objectives(path: str | Path) -> list[tuple[str, str]]:

@@ -14,6 +14,8 @@ import numpy as np
 
 def non_dominated(points: np.ndarray) -> np.ndarray:
     """Which rows of ``points`` (n, axes), each axis to be minimised, are non-dominated: booleans, (n,)."""
+    if points.shape[1] == 2 and not np.isnan(points).any():
+        return _staircase(points)
     keep = np.zeros(len(points), dtype=bool)
     front = np.empty((0, points.shape[1]))
     for i in np.lexsort(points.T[::-1]):  # whoever dominates a point sorts before it
@@ -68,6 +70,19 @@ def spread_order(points: np.ndarray) -> np.ndarray:
         rows = np.flatnonzero(front == number)
         added[rows] = _alone(ranks[rows])
     return np.lexsort([np.arange(len(points)), -added, front])
+
+
+def _staircase(points: np.ndarray) -> np.ndarray:
+    """:func:`non_dominated` of two axes: by the first, each must be lower than all before it; equals are kept."""
+    order = np.lexsort(points.T[::-1])
+    ordered = points[order]
+    is_lower = ordered[:, 1] < np.minimum.accumulate(np.append(np.inf, ordered[:-1, 1]))[: len(points)]
+    is_lower[:1] = True
+    is_first = np.append(True, (ordered[1:] != ordered[:-1]).any(axis=1))[: len(points)]
+    first_of_equals = np.maximum.accumulate(np.where(is_first, np.arange(len(points)), 0))
+    keep = np.zeros(len(points), dtype=bool)
+    keep[order] = is_lower[first_of_equals]
+    return keep
 
 
 def _alone(ranks: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ from analysis.best import numbers, rank_trials, usable_trials
 from analysis.classes import per_class, predicted, truth
 from analysis.compare import compare, outputs_of, predictions
 from analysis.compared import candidate_table
-from analysis.figures import axis_label, trial_label
+from analysis.figures import axis_label, trial_label, trial_labels
 from analysis.studies import Paths, study_folders
 from analysis.tables import Table, cost_note, family_table, pareto_table, shown, study_table
 from analysis.verdict import answer
@@ -140,10 +140,9 @@ def _failures(table: pd.DataFrame) -> Table | None:
     ended = table.loc[table["error"] != ""]
     first: dict[tuple[str, str], str] = {}
     counts: Counter[tuple[str, str]] = Counter()
-    for _, row in ended.iterrows():
-        key = str(row.at["state"]), str(row.at["error"])
-        counts[key] += 1
-        first.setdefault(key, trial_label(row, table))
+    for state, error, name in zip(ended["state"], ended["error"], trial_labels(ended, table), strict=True):
+        counts[state, error] += 1
+        first.setdefault((state, error), name)
     rows = [[str(count), *key, first[key]] for key, count in counts.most_common(NUM_SHOWN)]
     return (["trials", "state", "error", "first"], rows) if rows else None
 
@@ -159,7 +158,7 @@ def _uda(table: pd.DataFrame, metric: str, mode: str) -> Table | None:
         return None
     counts = Counter(table["uda.mode"])
     said = rows.assign(
-        trial=[trial_label(row, table) for _, row in rows.iterrows()],
+        trial=trial_labels(rows, table),
         trials=[counts[kind] for kind in rows["uda.mode"]],
         mean=[numbers(ranked.loc[ranked["uda.mode"] == kind], metric).mean() for kind in rows["uda.mode"]],
     )

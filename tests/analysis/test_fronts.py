@@ -9,6 +9,7 @@ import pytest
 
 from analysis.fronts import best_under_budget, cheapest_within_delta, front_history, front_share, knee
 from analysis.pareto import pareto_front
+from analysis.studies import load_studies
 
 AXES = ("device_seconds", "peak_memory_gib", "val_accuracy")
 
@@ -76,7 +77,7 @@ def test_the_front_as_it_was_after_each_half(studies):
     first, second = studies.trial(0, val_accuracy=0.6), studies.trial(1, val_accuracy=0.9, epochs=1, best_epoch=1)
     late = [row | {"time": "2026-01-02T04:00:00+00:00"} for row in studies.reports(second)]
     path = studies.write("demo", [first, second], [*late, *studies.reports(first)])  # not in the order of time
-    history = front_history(path, "val_accuracy", "device_seconds", parts=6)
+    history = front_history(path, load_studies(path), "val_accuracy", "device_seconds", parts=6)
     assert history["device_hours"].to_list() == pytest.approx([10 * n / 3600 for n in range(1, 7)])
     assert history["val_accuracy"].to_list() == pytest.approx([0.2, 0.4, 0.6, 0.6, 0.6, 0.9])
     assert history["trials"].to_list() == [1, 1, 1, 1, 1, 2]
@@ -84,6 +85,6 @@ def test_the_front_as_it_was_after_each_half(studies):
     assert set(history["cost_unit"]) == {"s"}
     # one box for all: from 10 s to 30 s, from 0.2 to 0.9; at (20 s, 0.4) a half times 2/7 of it is dominated
     assert history["hypervolume"].to_list()[1] == pytest.approx(1 / 7)
-    epochs = front_history(path, "val_accuracy", "epochs", parts=6)
+    epochs = front_history(path, load_studies(path), "val_accuracy", "epochs", parts=6)
     assert epochs["front"].to_list() == ["t0000"] * 5 + ["t0001"]
     assert math.isnan(front_share(table_of([(1, 0.5)], AXES[::2]), "val_accuracy", "device_seconds"))
