@@ -88,7 +88,7 @@ INFERENCE = (  # of the model as it is used, encoders included
     "inference_threads",
 )  # fmt: skip
 TEST = "test_"  # columns of trials.csv: the test split, which a finalist's trial is evaluated on once, at its end
-TRIAL_FACTS = ("num_parameters", "num_trainable", *INFERENCE, "cache_seconds")  # once a trial
+TRIAL_FACTS = ("num_parameters", "num_trainable", *INFERENCE, "cache_seconds", "forward_rows")  # once a trial
 
 
 def trial_id(number: int) -> str:

@@ -21,10 +21,9 @@ def wrap(state: State) -> None:
     """Makes ``state.wrapped``; evaluation uses the bare model, whose lengths and batches vary more."""
     wrapped, config = state.model, state.config
     if state.is_in_parts:
-        assert config.micro_batch_size is not None
         views = 2 if config.uda.mode in ("fixed", "dynamic") else 1
         each = 1 + (config.unlabelled_ratio if len(state.data.unlabelled) else 0)
-        wrapped = InParts(wrapped, size=views * each * config.micro_batch_size)
+        wrapped = InParts(wrapped, size=views * each * state.forward_rows)
     if state.ranks.world > 1:
         ids = [state.ranks.device.index] if state.ranks.device.type == "cuda" else None
         wrapped = DistributedDataParallel(wrapped, device_ids=ids)

@@ -84,9 +84,8 @@ def outputs(state: State, rows: np.ndarray, *, what: str) -> tuple[np.ndarray, n
     Raises:
         NonFiniteError: a logit is nan or infinite, and ``what`` it is of; on all ranks at once.
     """
-    parts = eval_batches(
-        state.data, rows, batch_size=state.config.eval_batch_size, rank=state.ranks.rank, world=state.ranks.world
-    )
+    ranks = state.ranks
+    parts = eval_batches(state.data, rows, batch_size=state.eval_rows, rank=ranks.rank, world=ranks.world)
     state.model.eval()
 
     def forward(batch: Batch) -> ModelOutput:

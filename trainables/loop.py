@@ -30,7 +30,7 @@ from trainables.data.data import Data
 from trainables.data.open import open_data
 from trainables.ddp import begin_epoch, synchronised, wrap
 from trainables.devices import device_name
-from trainables.errors import NonFiniteError, OutOfMemoryError
+from trainables.errors import NonFiniteError
 from trainables.evaluate import PREDICTIONS, Evaluation, evaluate, outputs, write_predictions
 from trainables.layers.clean_statistics import keep_statistics_clean, splits_statistics
 from trainables.losses import build_supervised_loss
@@ -44,6 +44,7 @@ from trainables.progress import Row, check_objective, overfitting
 from trainables.ranks import Ranks, best_device
 from trainables.rehearsal import rehearse
 from trainables.resume import MIDDLE, Saver, begin, restore, training_state
+from trainables.room import until_it_fits
 from trainables.seeds import derive_seed
 from trainables.standalone import write_standalone
 from trainables.state import State
@@ -94,21 +95,20 @@ def train(
         ValueError: bad configuration or data, or a checkpoint of another configuration.
         AgreedError: the same, with several ranks: which rank could not start, and why; on all ranks at once.
         NonFiniteError: a loss, gradient or metric became nan or infinite; on all ranks at once.
-        OutOfMemoryError: the device is full.
+        OutOfMemoryError: the device is full, with one row at a time as well, or where rows cannot be cut.
         PreemptedError: a process was wanted back; on all ranks at once.
     """
     ranks = ranks or Ranks(device=best_device(config.device))
-    try:
-        state = setup(config, folder=folder, ranks=ranks)
+
+    def go(state: State, is_known: bool) -> Outcome:
+        if is_known:
+            wrap(state)  # cut otherwise than it was set up
         if ranks.rank == 0:
             state.tell = tell
         state.every_seconds, state.is_wanted_back = config.checkpoint_every_seconds, is_wanted_back
-        return outcome(state, fit(state, report=report, known_epoch=known_epoch))
-    except torch.cuda.OutOfMemoryError as error:
-        if ranks.world > 1:
-            raise  # perhaps this rank alone: the group cannot be trusted any more
-        torch.cuda.empty_cache()
-        raise OutOfMemoryError(f"out of memory on {ranks.device}: {str(error).splitlines()[0]}") from None
+        return outcome(state, fit(state, report=report, known_epoch=None if is_known else known_epoch))
+
+    return until_it_fits(lambda: setup(config, folder=folder, ranks=ranks), go, ranks=ranks)
 
 
 def setup(config: TrialConfig, *, folder: Path, ranks: Ranks, checkpoint: str = LAST) -> State:
@@ -175,10 +175,11 @@ def _assemble(config: TrialConfig, data: Data, *, folder: Path, ranks: Ranks) ->
     model = build_model(config, data).to(ranks.device)
     if splits_statistics(config.uda):
         keep_statistics_clean(model)
+    share = -(-max(sizes) // ranks.world)
     return State(
         config=config, folder=folder, ranks=ranks, data=data, precision=precision, supervised=supervised, model=model,
         optimizer=build_optimizer(model, config.optim), uda=DynamicLambda(config.uda), steps_per_epoch=len(sizes),
-        is_in_parts=runs_in_parts(model, config, num_rows=-(-max(sizes) // ranks.world)), memory=memory,
+        share=share, is_in_parts=runs_in_parts(model, config, num_rows=share), memory=memory,
         depth=_AHEAD if ranks.device.type == "cuda" else 0,  # a CPU has nobody else to load
     )  # fmt: skip
 
@@ -239,6 +240,8 @@ def fit_epoch(state: State) -> Row:
     for name, value in row.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise NonFiniteError(f"{name} became {value} in epoch {epoch}")
+    if epoch == 1 or state.halvings:
+        row["forward_rows"] = state.forward_rows
     if epoch == 1:
         row |= size_facts(state) | inference(state) | {"cache_seconds": state.cache_seconds}
     state.uda.update(val.supervised, tuning)

@@ -27,6 +27,7 @@ from trainables.checkpoint import (
 )
 from trainables.errors import PreemptedError
 from trainables.progress import Progress
+from trainables.room import halve
 from trainables.state import State
 from trainables.tally import Tally
 
@@ -87,6 +88,7 @@ def training_state(state: State) -> dict[str, Any]:
         "data": state.data.fingerprint,
         "progress": vars(state.progress),
         "uda": state.uda.state_dict(),
+        "halvings": state.halvings,
         "scaler": None if scaler is None else scaler.state_dict(),
     }
 
@@ -114,6 +116,7 @@ def restore(state: State, checkpoint: str) -> None:
     inside = {name: tensors.pop(name) for name in own}
     load_training(state.model, state.optimizer, tensors)
     state.progress = Progress(**saved["progress"])
+    halve(state, saved.get("halvings", 0))
     state.uda.load_state_dict(saved["uda"])
     if state.precision.scaler is not None and saved["scaler"]:
         state.precision.scaler.load_state_dict(saved["scaler"])

@@ -38,12 +38,14 @@ class State:
         optimizer: over the parameters that train.
         uda: lambda of the epoch about to run.
         steps_per_epoch: optimiser steps.
+        share: rows of a step that a rank has, at most.
         is_in_parts: micro-batches are cut inside of the model (:mod:`trainables.parts`), not before it.
         memory: what it takes of the device.
         depth: batches that a thread makes in advance; 0 makes each when it is needed.
         progress: epochs so far.
         clock: where its time goes.
         cache_seconds: what making once took of all that it opened in the cache, on one device.
+        halvings: how often forwards were halved since the device was too full (:mod:`trainables.room`).
         tell: hears which epoch is trained, how many of its rows are, and how many there are.
         is_there: whether ``folder`` was found or made: it is not made anew where it vanished.
         every_seconds: between checkpoints in the middle of an epoch; None: there are none.
@@ -63,12 +65,14 @@ class State:
     optimizer: torch.optim.Optimizer
     uda: DynamicLambda
     steps_per_epoch: int
+    share: int
     is_in_parts: bool
     memory: PeakMemory
     depth: int
     progress: Progress = field(default_factory=Progress)
     clock: Clock = field(default_factory=Clock)
     cache_seconds: float = 0.0
+    halvings: int = 0
     tell: Callable[[str, int, int], None] = lambda what, done, total: None
     is_there: bool = False
     every_seconds: float | None = None
@@ -95,3 +99,14 @@ class State:
     def task(self) -> Task:
         """What is predicted."""
         return self.data.task
+
+    @property
+    def forward_rows(self) -> int:
+        """Labelled rows of a training forward and rank, at most."""
+        rows = min(self.config.micro_batch_size or self.share, self.share)
+        return -(-rows // 2**self.halvings)
+
+    @property
+    def eval_rows(self) -> int:
+        """Rows of a forward and rank where nothing is trained, at most."""
+        return -(-self.config.eval_batch_size // 2**self.halvings)

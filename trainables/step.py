@@ -53,7 +53,7 @@ def epoch_batches(config: TrialConfig, data: Data, epoch: int) -> list[np.ndarra
 def micro_batches(state: State, batch_rows: np.ndarray) -> list[np.ndarray]:
     """This rank's rows of a step, a forward each; a model that runs in parts cuts them itself."""
     mine = batch_rows[state.ranks.rank :: state.ranks.world]
-    size = len(mine) if state.is_in_parts else state.config.micro_batch_size or len(mine)
+    size = len(mine) if state.is_in_parts else state.forward_rows
     return [mine[at : at + size] for at in range(0, len(mine), size)]
 
 

@@ -120,6 +120,7 @@ def _train(order: Order, job: TrialJob, ranks: Ranks, broker: ActorHandle) -> En
         Exception: what leaves the process group unusable, so that it is restarted.
     """
     import ray
+    import torch
 
     from trainables.config import TrialConfig
     from trainables.errors import AgreedError, OutOfMemoryError, PreemptedError, fault_text, is_fault
@@ -148,7 +149,8 @@ def _train(order: Order, job: TrialJob, ranks: Ranks, broker: ActorHandle) -> En
         if ranks.world > 1 and is_lost_peer(error):
             raise  # the trial goes on in the next group
         text = f"{type(error).__name__}: {error}"
-        end: End = {"state": records.FAILED, "error": text, "traceback": traceback.format_exc()}
+        state = records.INFEASIBLE if isinstance(error, torch.cuda.OutOfMemoryError) else records.FAILED
+        end: End = {"state": state, "error": text, "traceback": traceback.format_exc()}
         if is_fault(error) or not _can_read_data(job):
             end["error"], end["is_fault"] = fault_text(error), True
         is_agreed = isinstance(error, AgreedError) or ranks.world == 1
