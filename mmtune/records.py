@@ -279,8 +279,11 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 
 def check_columns(path: Path, names: Iterable[str]) -> None:
-    """Raises ValueError if a study's file does not have the columns that its name promises."""
-    if not _NEEDED.get(path.name, set()) <= set(names):
+    """Raises ValueError if a file lacks columns that its name promises; in a study reports.csv says the trial, too."""
+    needed = _NEEDED.get(path.name, set())
+    if path.name == "reports.csv" and (path.parent / "study.json").exists():  # `mmtune train` writes one as well
+        needed = needed | {"trial"}
+    if not needed <= set(names):
         raise ValueError(f"{path}: is damaged, its first line names other columns")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from optuna.samplers import RandomSampler
 from spec_files import FAMILIES, GOOD, use_stand_ins
@@ -220,6 +220,7 @@ def goes_on(root):
 
 
 @SHARED
+@example(changes=[("reports.csv", 0.0, 0.0, b"\0")])  # no column of that name
 @given(changes=damages())
 def test_a_damaged_study_is_read_mended_or_refused(changes, study):
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
