@@ -8,6 +8,7 @@ from trainables import loop
 from trainables.checkpoint import BEST, LAST, load_checkpoint
 from trainables.errors import PreemptedError
 from trainables.evaluate import PREDICTIONS
+from trainables.precision import Precision
 from trainables.ranks import Ranks
 from trainables.resume import MIDDLE
 
@@ -147,3 +148,24 @@ def test_a_gpu_goes_on_inside_an_epoch(precision, toy, tmp_path):
     torch.manual_seed(99)
     again = loop.train(config, folder=tmp_path / "broken", ranks=ranks).reports
     assert [row["train_loss"] for row in again] == pytest.approx([row["train_loss"] for row in straight], rel=1e-3)
+
+
+@pytest.mark.slow
+def test_the_loss_scale_goes_on_inside_an_epoch(toy, unmeasured, monkeypatch, tmp_path):
+    """fp16's scaler, on a CPU: it doubles its scale every four steps, two of which came before the break."""
+
+    def scaled(name, device):
+        return Precision(scaler=torch.amp.GradScaler("cpu", init_scale=4.0, growth_interval=4))
+
+    monkeypatch.setattr(loop, "choose_precision", scaled)
+    config = config_of(toy, "fusion", checkpoint_every_seconds=1e6)
+    straight = loop.train(config, folder=tmp_path / "straight", ranks=Ranks())
+    with pytest.raises(PreemptedError):
+        loop.train(config, folder=tmp_path / "broken", ranks=Ranks(), is_wanted_back=wanted_back_at(6 + 4))
+    saved = load_checkpoint(tmp_path / "broken" / MIDDLE)[1]["scaler"]
+    assert saved["scale"] == 4.0 * 2**2 and saved["_growth_tracker"] == 2
+    again = loop.train(config, folder=tmp_path / "broken", ranks=Ranks())
+    assert unmeasured(again.reports) == unmeasured(straight.reports)
+    same_files(tmp_path / "broken", tmp_path / "straight")
+    ends = [load_checkpoint(tmp_path / name / LAST)[1]["scaler"] for name in ("broken", "straight")]
+    assert ends[0] == ends[1] and ends[0]["scale"] == 4.0 * 2**4
