@@ -1,4 +1,4 @@
-"""Notices that the head of a Ray cluster is gone: its GCS, without which nothing of it goes on.
+"""Notices that the head of a Ray cluster is gone: its GCS, or a local raylet, without which nothing of it goes on.
 
 Ray's own code waits a minute for the GCS, in which calls hang, and then ends the process that waits, in words of its
 own. So it is looked for from a thread, and what ends the process says first how to go on.
@@ -23,15 +23,22 @@ _PATIENCE_ELSEWHERE = 45.0  # a cluster may start it again; Ray's own ends after
 def watching_head(lost: Callable[[str], None], *, is_local: bool) -> Iterator[None]:
     """While the block runs, ``lost`` is called once, from another thread, when the joined cluster's GCS is gone.
 
+    With a local cluster also when its raylet is.
+
     Args:
         lost: receives a line on what happened.
         is_local: whether the cluster is this process's own.
     """
     import ray
 
-    address, is_over = ray.get_runtime_context().gcs_address, threading.Event()
+    parts, is_over = {"head": ray.get_runtime_context().gcs_address}, threading.Event()
+    if is_local:  # where a raylet is all there is, too
+        (node,) = ray.nodes()
+        parts["raylet"] = f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"
     patience = _PATIENCE if is_local else _PATIENCE_ELSEWHERE
-    threading.Thread(target=watch, args=(address, lost, is_over, patience), name="head-watch", daemon=True).start()
+    for part, address in parts.items():
+        args = (part, address, lost, is_over, patience)
+        threading.Thread(target=watch, args=args, name=f"{part}-watch", daemon=True).start()
     try:
         yield
     finally:
@@ -39,7 +46,12 @@ def watching_head(lost: Callable[[str], None], *, is_local: bool) -> Iterator[No
 
 
 def watch(
-    address: str, lost: Callable[[str], None], is_over: threading.Event, patience: float, every: float = _EVERY
+    part: str,
+    address: str,
+    lost: Callable[[str], None],
+    is_over: threading.Event,
+    patience: float,
+    every: float = _EVERY,
 ) -> None:
     """Calls ``lost`` when nothing has listened at host:port for ``patience`` seconds; returns then, or when over."""
     silent_since: float | None = None
@@ -49,7 +61,8 @@ def watch(
         elif silent_since is None:
             silent_since = time.monotonic()
         elif time.monotonic() - silent_since >= patience and not is_over.is_set():
-            lost(f"Ray's head at {address} died")
+            is_over.set()
+            lost(f"Ray's {part} at {address} died")
             return
 
 

@@ -16,7 +16,7 @@ def lost():
 
 def watching(address, lost, patience):
     is_over = threading.Event()
-    thread = threading.Thread(target=watch, args=(address, lost.append, is_over, patience, 0.005), daemon=True)
+    thread = threading.Thread(target=watch, args=("head", address, lost.append, is_over, patience, 0.005), daemon=True)
     thread.start()
     return thread, is_over
 
