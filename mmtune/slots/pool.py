@@ -11,7 +11,7 @@ What happens when something dies:
   trial goes on from it, which is no retry.
 - a trial actor: Tune starts it anew and it attaches to the job that is still under way.
 - the broker: the session ends and a new one begins, with a new pool.
-- the cluster's head (its GCS), or a local raylet: the session says so and ends, as Ray would end it (:mod:`mmtune.slots.head`).
+- the cluster's head (its GCS), or a local raylet: the session says so and ends (:mod:`mmtune.slots.head`).
 - the driver: the cluster takes everything down with it; ``mmtune resume`` goes on from the study folder.
 """
 
