@@ -1,9 +1,10 @@
 """Which family the next new trial is of, where the family is searched: each gets the device-seconds that it is worth.
 
 Even proposals would spend nearly everything on the dearest family: an epoch of one may cost a hundred of another. So
-families take turns by what they have cost: next is the one that has had least of its share. Most of the shares
-is even, so that each family is tried in earnest and the comparison stays fair; the rest goes by Thompson sampling
-(Thompson 1933; as a bootstrap, Eckles & Kaptein 2014): the probability that a family's best third is the best.
+families take turns by what they have cost: next is the one that has had least of its share. By default
+all shares are even, so that each family is tried in earnest and the comparison stays fair; what is not shared evenly
+goes by Thompson sampling (Thompson 1933; as a bootstrap, Eckles & Kaptein 2014): the probability that a family's best
+third is the best.
 
 Prices are rounded, since readings of a clock differ from run to run: the same reports then give the same turns, unless
 a family's price lies near an edge. No clock, no disk here; randomness comes from the caller.
