@@ -17,6 +17,8 @@ from mmtune.records import STORAGE, find_study, open_study
 from mmtune.spec.overrides import override_texts
 from mmtune.spec.search_spec import SearchSpec, load_spec
 from mmtune.spec.shipped import find_search_file
+from mmtune.storage.fetching import here
+from mmtune.storage.store import is_url, remote_of
 from mmtune.study.study import Study
 
 if TYPE_CHECKING:
@@ -54,7 +56,7 @@ def run(
         search: a search file, the name of one that comes with mmtune, a dict of what a search file says, or the
             ``spec`` of another study.
         data: where the dataset lies; None for embedded ones.
-        storage: where the study's folder goes.
+        storage: where the study's folder goes: a folder, or s3:// or gs://.
         address: of a Ray cluster; None takes ``RAY_ADDRESS``, or a local one that ends with the study.
         overrides: of the search, by key: ``{"budget.trials": 4, "fixed.epochs": 2}``.
         name: another name for the study.
@@ -66,12 +68,17 @@ def run(
         StudyError: it ended early by itself.
         KeyboardInterrupt: Ctrl-C, or a notebook's stop button; :func:`resume` goes on from the last finished epoch.
     """
+    from mmtune.study.remote import run_remote_studies
     from mmtune.study.run import run_studies
 
     spec = _spec(search, override_texts(overrides or {}), name)
     say, watching = _shown(verbose)
     where = None if data is None else str(Path(data).expanduser())
-    endings = run_studies([spec], storage=storage, data_dir=where, address=address, say=say, watching=watching)
+    shared = {"data_dir": where, "address": address, "say": say, "watching": watching}
+    if is_url(storage):
+        endings = run_remote_studies([spec], storage=str(storage), **shared)
+    else:
+        endings = run_studies([spec], storage=storage, **shared)
     with _silent_imports(), closing(endings):
         return _followed(next(endings), address=address, say=say, watching=watching)
 
@@ -88,7 +95,7 @@ def resume(
     """Goes on with an interrupted study, or with a larger budget: ``overrides={"budget.trials": 40}``.
 
     Args:
-        study: its folder, or its name in ./studies.
+        study: its folder, its name in ./studies, or its URL.
         address: as in :func:`run`.
         overrides: of ``budget``, ``resources`` and ``keep``, from now on.
         data: where its data lie now, if they were moved.
@@ -101,15 +108,18 @@ def resume(
         StudyError: it ended early by itself.
         KeyboardInterrupt: as in :func:`run`.
     """
+    from mmtune.study.remote import run_remote_study
     from mmtune.study.run import run_study
 
-    folder = open_study(find_study(study.path if isinstance(study, Study) else study))
+    if is_url(study):
+        go_on = partial(run_remote_study, str(study))
+    else:
+        go_on = partial(run_study, open_study(find_study(study.path if isinstance(study, Study) else study)))
     say, watching = _shown(verbose)
     texts = override_texts(overrides or {})
     where = None if data is None else str(Path(data).expanduser())
     with _silent_imports():
-        ending = run_study(
-            folder,
+        ending = go_on(
             address=address,
             overrides=texts,
             data_dir=where,
@@ -121,12 +131,12 @@ def resume(
 
 
 def open(study: str | Path) -> Study:
-    """The study in a folder, or the one of that name in ./studies; it may be running.
+    """The study in a folder, the one of that name in ./studies, or the one at a URL; it may be running.
 
     Raises:
         ValueError: there is no such folder, or it is not a study.
     """
-    return Study(open_study(find_study(study)))
+    return Study(open_study(find_study(here(str(study)))))
 
 
 def load_model(model: str | Path | Study, *, device: str = "auto") -> Model:
@@ -142,7 +152,7 @@ def load_model(model: str | Path | Study, *, device: str = "auto") -> Model:
     from mmtune.models.model import Model
     from mmtune.models.reference import find_model
 
-    ref = find_model(model.path if isinstance(model, Study) else model)
+    ref = find_model(model.path if isinstance(model, Study) else here(str(model), with_weights=True))
     with _silent_imports():
         from trainables.trained import load_trained
 
@@ -187,7 +197,7 @@ def _ended(ending: Ending) -> Study:
     study = Study(ending.folder)
     if ending.error is not None:
         raise StudyError(ending.error, study)
-    advice = f"go on with it: mmtune.resume({str(study.path)!r})"
+    advice = f"go on with it: mmtune.resume({(remote_of(study.path) or str(study.path))!r})"
     if ending.is_interrupted:
         raise KeyboardInterrupt(f"study {study.name} was stopped; {advice}")
     if not ending.is_complete:

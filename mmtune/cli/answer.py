@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmtune.cli import completion
-from mmtune.cli.arguments import Address
+from mmtune.cli.arguments import Address, model_here
 from mmtune.cli.output import print_table, progress_bar
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ Model = Annotated[
         metavar="MODEL",
         help="STUDY/t0007, STUDY (its best trial), or a trained folder.",
         autocompletion=completion.studies,
+        callback=model_here,
     ),
 ]
 New = Annotated[

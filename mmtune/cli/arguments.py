@@ -18,14 +18,60 @@ Files = Annotated[
         autocompletion=completion.search_files,
     ),
 ]
+
+
+def _all_here(studies: list[str]) -> list[str]:
+    return [_here(study) for study in studies]
+
+
+def _here(study: str) -> str:
+    """A study in object storage is fetched before a verb reads it."""
+    if "://" not in study:
+        return study
+    from mmtune.storage.fetching import here
+
+    return here(study)
+
+
+def model_here(model: str) -> str:
+    """As for studies, with the weights that were kept."""
+    if "://" not in model:
+        return model
+    from mmtune.storage.fetching import here
+
+    return here(model, with_weights=True)
+
+
+def models_here(models: list[str]) -> list[str]:
+    """Folders alone: looks at a test split are counted in them."""
+    for model in models:
+        if "://" in model:
+            raise ValueError(f"{model}: is a URL; take the model away and test that: mmtune export {model} --to DIR")
+    return models
+
+
 Studies = Annotated[
     list[str],
-    typer.Argument(metavar="STUDY...", help="Study folders, or names in ./studies.", autocompletion=completion.studies),
+    typer.Argument(
+        metavar="STUDY...",
+        help="Study folders, names in ./studies, or URLs.",
+        autocompletion=completion.studies,
+        callback=_all_here,
+    ),
 ]
 StudyName = Annotated[
     str,
     typer.Argument(
-        metavar="STUDY", help="A study folder, or its name in ./studies.", autocompletion=completion.studies
+        metavar="STUDY",
+        help="A study folder, its name in ./studies, or a URL.",
+        autocompletion=completion.studies,
+        callback=_here,
+    ),
+]
+Resumed = Annotated[
+    str,
+    typer.Argument(
+        metavar="STUDY", help="A study folder, its name in ./studies, or a URL.", autocompletion=completion.studies
     ),
 ]
 Dataset = Annotated[

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mmtune.cli import completion
+from mmtune.cli.arguments import model_here
 
 app = typer.Typer()
 
@@ -20,6 +21,7 @@ def export(
             metavar="MODEL",
             help="STUDY/t0007, STUDY (its best trial), or a trained folder.",
             autocompletion=completion.studies,
+            callback=model_here,
         ),
     ],
     to: Annotated[str, typer.Option("--to", metavar="DIR", help="A new folder, or an empty one.")],

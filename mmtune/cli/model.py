@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmtune.cli import completion
-from mmtune.cli.arguments import Data
+from mmtune.cli.arguments import Data, models_here
 from mmtune.cli.output import print_table, progress_bar
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def test(
             metavar="MODEL...",
             help="STUDY/t0007, STUDY (its best trial), or a trained folder.",
             autocompletion=completion.studies,
+            callback=models_here,
         ),
     ],
     split: Annotated[str, typer.Option("--split", help="train, val, test or all. Looks at test are counted.")] = "test",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmtune.cli.arguments import Address, Changes, Data, Files, Overrides, Studies, StudyName
+from mmtune.cli.arguments import Address, Changes, Data, Files, Overrides, Resumed, Studies, StudyName
 from mmtune.cli.output import print_table, size, watching_caches
 from mmtune.records import STORAGE, StudyFolder, find_study, open_study
 
@@ -92,7 +93,9 @@ def _confirming(spec: SearchSpec) -> list[tuple[str, str]]:
 def run(
     files: Files,
     data: Data = None,
-    storage: Annotated[str, typer.Option("--storage", metavar="DIR", help="Where study folders go.")] = STORAGE,
+    storage: Annotated[
+        str, typer.Option("--storage", metavar="DIR|URL", help="Where study folders go: a folder, s3:// or gs://.")
+    ] = STORAGE,
     address: Address = None,
     overrides: Overrides = None,
     name: Annotated[str | None, typer.Option("--name", help="Another name for the study.")] = None,
@@ -108,6 +111,8 @@ def run(
     """Runs the study of each search file, one after the other."""
     from mmtune.spec.search_spec import load_spec
     from mmtune.spec.shipped import find_search_file
+    from mmtune.storage.store import is_url
+    from mmtune.study.remote import run_remote_studies
     from mmtune.study.run import run_studies
 
     if name is not None and len(files) > 1:
@@ -116,8 +121,9 @@ def run(
         raise ValueError(f"--resume {resume}: auto or never")
     changes = [*(overrides or ()), *([] if confirm is None else [f"confirm.seeds={confirm}"])]
     specs = [load_spec(find_search_file(file), overrides=changes, name=name) for file in files]
+    start = run_remote_studies if is_url(storage) else run_studies
     with closing(
-        run_studies(
+        start(
             specs,
             storage=storage,
             data_dir=data,
@@ -134,7 +140,7 @@ def run(
 
 @app.command("resume", epilog="Example: mmtune resume studies/demo-openclipart --set budget.trials=40")
 def resume(
-    study: StudyName,
+    study: Resumed,
     address: Address = None,
     overrides: Changes = None,
     data: Annotated[
@@ -146,11 +152,12 @@ def resume(
     ] = False,
 ) -> None:
     """Goes on with an interrupted study, or with a larger budget; needs nothing but its folder."""
+    from mmtune.storage.store import is_url
+    from mmtune.study.remote import run_remote_study
     from mmtune.study.run import run_study
 
-    folder = open_study(find_study(study))
-    ending = run_study(
-        folder,
+    go_on = partial(run_remote_study, study) if is_url(study) else partial(run_study, open_study(find_study(study)))
+    ending = go_on(
         address=address,
         overrides=overrides or (),
         data_dir=data,
@@ -209,16 +216,19 @@ def _follow(ending: Ending, address: str | None) -> None:
 
 
 def _show_end(ending: Ending) -> None:
+    from mmtune.storage.store import remote_of
+
     folder = ending.folder
+    where = remote_of(folder.root) or folder.root
     if folder.spec.is_file():  # its storage may be gone
         _print_trials(_trials(folder.root), folder.root, title=f"study {folder.name}")
     if ending.error is not None:
         typer.echo(f"mmtune: {ending.error}", err=True)
     if ending.is_complete:
         _write_confirm(folder)
-        typer.echo(f"finished. Report: mmtune report {folder.root}")
+        typer.echo(f"finished. Report: mmtune report {where}")
         return
-    typer.echo(f"not finished. Go on with: mmtune resume {folder.root}")
+    typer.echo(f"not finished. Go on with: mmtune resume {where}")
     raise typer.Exit(130 if ending.is_interrupted else 1)
 
 
@@ -264,11 +274,15 @@ def status(study: StudyName) -> None:
     from analysis.studies import load_studies, study_cost
     from mmtune.filling import read_fillings
     from mmtune.info import read_info
+    from mmtune.storage.lease import lease_owner
+    from mmtune.storage.store import Store, remote_of
     from mmtune.study.budget import is_finished
     from mmtune.study.lock import lock_owner
 
     folder = open_study(find_study(study))
+    url = remote_of(folder.root)
     owner, info, cost = lock_owner(folder), read_info(folder.info), study_cost(folder.root)
+    owner = owner or (None if url is None else lease_owner(Store(url)))
     total = info["budget"]["trials"]
     states = ", ".join(f"{state.lower()} {count}" for state, count in cost.states.items())
     is_done = owner is None and is_finished(info, cost.states)
@@ -292,4 +306,4 @@ def status(study: StudyName) -> None:
     if error:
         typer.echo(f"stopped: {error}")
     if owner is None and not is_done:
-        typer.echo(f"go on with: mmtune resume {folder.root}")
+        typer.echo(f"go on with: mmtune resume {url or folder.root}")

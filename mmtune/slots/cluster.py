@@ -39,6 +39,7 @@ ENVIRONMENT = {
 _LONGEST_SOCKET = 107  # bytes of its path, by the kernel; on macOS 103
 _SOCKET_OF_RAY = "ray/session_2026-01-31_00-00-00_000000_1234567/sockets/plasma_store"  # the longest below its folder
 _HANDED_ON = ("MMTUNE_CACHE", "MMTUNE_LINKS", "HF_HUB_OFFLINE")
+_OF_STORES = ("AWS_", "GOOGLE_")  # who reads and writes objects
 HEAD = "node:__internal_head__"  # a resource that every cluster's head node has
 
 
@@ -178,7 +179,7 @@ def _short_folder() -> str:
 
 def handed_on() -> dict[str, str]:
     """The variables of this process's environment that workers get as well."""
-    return {key: os.environ[key] for key in _HANDED_ON if key in os.environ}
+    return {key: value for key, value in os.environ.items() if key in _HANDED_ON or key.startswith(_OF_STORES)}
 
 
 def quiet() -> None:

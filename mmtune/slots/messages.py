@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, Required, TypedDict
+from typing import Any, Literal, NotRequired, Required, TypedDict
 
 
 class TrialJob(TypedDict):
@@ -14,6 +14,7 @@ class TrialJob(TypedDict):
     folder: str  # trials/<id>/
     known_epoch: int  # the last one that the ledger has
     is_tested: bool  # once, when it has trained whole
+    remote: NotRequired[str]  # the URL of its files, where the study lies in object storage
 
 
 class CacheJob(TypedDict):

@@ -39,6 +39,7 @@ from mmtune.slots.wantedback import torch_config
 from mmtune.slots.worker import serve
 
 if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
     from ray.train.torch import TorchTrainer
 
     from trainables.data.requirements import Requirement
@@ -63,7 +64,7 @@ class SlotPool:
     Args:
         count: slots, i.e. trials that train at the same time.
         shape: resources of each.
-        storage: folder for Ray Train's own small files.
+        storage: folder for Ray Train's own small files; with ``file_system`` one of that.
         filling: folder for what workers say of the caches that they fill.
         say: receives a line on what happens to workers.
         frozen_seconds: without an answer after which a worker is killed; 0 never.
@@ -77,15 +78,16 @@ class SlotPool:
         *,
         count: int,
         shape: SlotShape,
-        storage: Path,
+        storage: Path | str,
         filling: Path,
         say: Callable[[str], None],
         frozen_seconds: float = 0.0,
         max_retries: int = 2,
         env: dict[str, str] | None = None,
         is_interruptible: bool = False,
+        file_system: FileSystem | None = None,
     ) -> None:
-        self._is_interruptible = is_interruptible
+        self._is_interruptible, self._file_system = is_interruptible, file_system
         self.shape, self.storage, self.filling, self.env = shape, storage, filling, env or {}
         self._say = say
         self.name = f"mmtune-broker-{uuid.uuid4().hex[:12]}"
@@ -241,6 +243,7 @@ class SlotPool:
             run_config=ray.train.RunConfig(
                 name=f"{slot}-{uuid.uuid4().hex[:8]}",
                 storage_path=str(self.storage),
+                storage_filesystem=self._file_system,
                 failure_config=ray.train.FailureConfig(max_failures=1),  # then _keep_up, which counts
             ),
         )

@@ -15,6 +15,7 @@ from mmtune.filling import file_meter
 from mmtune.slots.heartbeat import start_beating
 from mmtune.slots.messages import CacheJob, End, Order, Row, TrialJob
 from mmtune.slots.wantedback import is_told, is_wanted_back, listen, training
+from mmtune.storage.trialfiles import TrialFiles
 
 if TYPE_CHECKING:
     import torch
@@ -128,20 +129,30 @@ def _train(order: Order, job: TrialJob, ranks: Ranks, broker: ActorHandle) -> En
     from trainables.ranks import is_lost_peer
     from trainables.testing import test_once
 
+    files = TrialFiles(job["remote"], Path(job["folder"])) if "remote" in job else None
+
     def report(row: Row) -> bool:
+        if files is not None:  # a report that counts has its checkpoint
+            files.upload()
         return bool(ray.get(broker.report.remote(order.trial, order.attempt, row)))
 
     try:
         config = TrialConfig(**job["config"])
         folder, known = Path(job["folder"]), order.known_epoch
+        if files is not None:
+            ranks.raise_together(_fetched(files))
         outcome = train(
             config, folder=folder, ranks=ranks, report=report, known_epoch=known, is_wanted_back=is_wanted_back
         )
         facts = outcome.facts
         if job["is_tested"] and outcome.reason != "stopped":
             facts = facts | test_once(config, folder=folder, ranks=ranks)
+        if files is not None and ranks.rank == 0:
+            files.upload()
         return {"state": records.COMPLETE, "reason": outcome.reason, "facts": facts}
     except PreemptedError:
+        if files is not None and ranks.rank == 0:
+            files.upload()
         raise
     except OutOfMemoryError as error:
         return {"state": records.INFEASIBLE, "error": str(error)}
@@ -158,6 +169,15 @@ def _train(order: Order, job: TrialJob, ranks: Ranks, broker: ActorHandle) -> En
             return end
         ray.get(broker.finish.remote(order.slot, order.trial, order.attempt, end))
         raise
+
+
+def _fetched(files: TrialFiles) -> OSError | None:
+    """What kept a trial's files from being fetched."""
+    try:
+        files.fetch()
+    except OSError as error:
+        return error
+    return None
 
 
 def _can_read_data(job: TrialJob) -> bool:

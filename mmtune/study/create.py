@@ -27,7 +27,7 @@ def new_folder(spec: SearchSpec, storage: str | Path) -> StudyFolder:
         ValueError: something is there already, or ``storage`` can be no folder.
     """
     if "://" in str(storage):
-        raise ValueError(f"--storage {storage}: is a URL; a study goes into a folder, which a cluster's nodes all see")
+        raise ValueError(f"--storage {storage}: is a URL; give a folder")
     folder = StudyFolder(Path(storage).expanduser().resolve() / spec.study)
     there = next(path for path in folder.root.parents if path.exists())
     if not there.is_dir():

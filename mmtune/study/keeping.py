@@ -87,6 +87,7 @@ class Collector:
         keep: what stays.
         family: of all trials; None where it is searched.
         replaced: the trials that are tried again under another number.
+        removed: receives each checkpoint that was removed.
     """
 
     def __init__(
@@ -98,10 +99,11 @@ class Collector:
         keep: Keep,
         family: str | None,
         replaced: Callable[[], Collection[str]],
+        removed: Callable[[Path], None] = lambda path: None,
     ) -> None:
         self._folder, self._ledger, self._objectives = folder, ledger, objectives
         self._keep: Keep = keep
-        self._family, self._replaced = family, replaced
+        self._family, self._replaced, self._removed = family, replaced, removed
         self._standings: dict[str, Standing] = {}  # of those that have a place: whoever lost one never gets it back
         self._stripped: set[str] = set()  # stranded trials that have nothing left to remove, as places are now
 
@@ -157,6 +159,7 @@ class Collector:
             for path in _files(self._folder.trial(name), kinds):
                 with contextlib.suppress(OSError):  # what cannot be removed now is tried again at the session's end
                     path.unlink(missing_ok=True)
+                    self._removed(path)
 
 
 def clear_finished(folder: StudyFolder, spec: SearchSpec, info: Mapping[str, Any]) -> None:

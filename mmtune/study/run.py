@@ -15,7 +15,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmtune import records
 from mmtune.info import read_info
@@ -25,6 +25,7 @@ from mmtune.slots.head import watching_head
 from mmtune.slots.nodes import check_nodes
 from mmtune.spec.confirm import confirming_name
 from mmtune.spec.search_spec import SearchSpec, load_spec
+from mmtune.storage.store import remote_of
 from mmtune.study.budget import is_finished
 from mmtune.study.checks import fit_to_data, open_pictures
 from mmtune.study.create import create_study, new_folder
@@ -37,6 +38,9 @@ from mmtune.study.plan import count_slots, make_plan
 from mmtune.study.retry import reopen_failed
 from mmtune.study.session import Ending, Session
 from mmtune.study.signals import stop_signals
+
+if TYPE_CHECKING:
+    from mmtune.storage.mirror import Mirror
 
 Say = Callable[[str], None]
 Watching = Callable[[], AbstractContextManager[None]]
@@ -112,6 +116,7 @@ def run_study(
     retries_failed: bool = False,
     say: Say | None = print,
     watching: Watching = nullcontext,
+    mirror: Mirror | None = None,
 ) -> Ending:
     """Runs or resumes the study in ``folder`` until its budget is spent or a signal comes.
 
@@ -123,6 +128,7 @@ def run_study(
         retries_failed: runs trials again that failed of what may pass (:mod:`mmtune.study.retry`).
         say: receives a line on what happens, where the terminal does not show it; None: nothing is shown.
         watching: makes a block, in which caches are filled before Ray starts.
+        mirror: of a study in object storage, whose working folder this is.
 
     Raises:
         ValueError: a broken spec, an override that a study under way cannot take, missing data or others than it began
@@ -130,6 +136,8 @@ def run_study(
         StudyBusyError: another process writes the study.
     """
     began = time.monotonic()
+    if mirror is None and (url := remote_of(folder.root)) is not None:
+        raise ValueError(f"{folder.root}: is the working folder of another; go on with it: mmtune resume {url}")
     with study_lock(folder):
         info = read_info(folder.info)
         spec = load_spec(folder.spec)
@@ -160,9 +168,11 @@ def run_study(
 
         with ray_session(address), stop_signals() as interrupted:
             slots, _ = count_slots(spec, cluster_nodes())
-            check_nodes(data_dir=info["data_dir"], folder=folder.root)
+            check_nodes(data_dir=info["data_dir"], folder=folder.root if mirror is None else None)
             info["sessions"].append({"started": records.now(), "pid": os.getpid(), "slots": slots})
-            session = Session(folder, spec, info, slots=slots, interrupted=interrupted, began=began, say=say)
+            session = Session(
+                folder, spec, info, slots=slots, interrupted=interrupted, began=began, say=say, mirror=mirror
+            )
             with watching_head(session.abandon, is_local=is_local):
                 ending = session.run(run_tuner)
         with suppress(OSError):  # the session has said so, and what it took until then is there

@@ -23,10 +23,12 @@ from mmtune.study.keeping import Collector
 from mmtune.study.ledger import Ledger
 from mmtune.study.screen import Screen
 from mmtune.study.tensorboard import param_kinds
+from trainables.errors import fault_text
 from trainables.files import check_there, write_atomic
 
 if TYPE_CHECKING:
     from mmtune.search.journal import Journal
+    from mmtune.storage.mirror import Mirror
     from trainables.data.requirements import Requirement
 
 _PAUSED = "paused, by no fault of a trial: "
@@ -58,6 +60,7 @@ class Session:
         interrupted: set when a person wants it to end.
         began: when it began, by time.monotonic.
         say: receives a line on what happens; None: nothing is shown.
+        mirror: of a study in object storage.
     """
 
     def __init__(
@@ -70,7 +73,9 @@ class Session:
         interrupted: threading.Event,
         began: float,
         say: Callable[[str], None] | None,
+        mirror: Mirror | None = None,
     ) -> None:
+        self.mirror = mirror
         self.folder, self.spec, self.slots, self.interrupted = folder, spec, slots, interrupted
         self.failure: str | None = None  # why no trial should start any more, once that is clear
         self.number = len(info["sessions"])
@@ -90,6 +95,7 @@ class Session:
             keep=spec.keep,
             family=spec.family,
             replaced=lambda: info["retried"],
+            removed=mirror.remove if mirror is not None else lambda path: None,
         )
         before = sum(session.get("seconds", 0.0) for session in info["sessions"])
         self.account = Account(spec.budget, self.ledger.trials, before, began)
@@ -162,6 +168,8 @@ class Session:
             stranded: paused trials that can hardly return.
         """
         self.screen.ended(trial)
+        if self.mirror is not None:
+            self.mirror.changed(trial)
         self._collector.trial_ended(trial, stranded=stranded)
         self._look_at_failures()
 
@@ -200,7 +208,22 @@ class Session:
         trials = self.ledger.trials
         known = trials[trial].epoch if trial in trials else 0
         is_tested = bool(self.spec.finalists)
-        return {"trial": trial, "config": config, "folder": str(folder), "known_epoch": known, "is_tested": is_tested}
+        job: TrialJob = {
+            "trial": trial, "config": config, "folder": str(folder), "known_epoch": known, "is_tested": is_tested
+        }  # fmt: skip
+        if self.mirror is not None:
+            self.mirror.written(trial)
+            self.mirror.flush()
+            job["remote"] = f"{self.mirror.url}/trials/{trial}"
+        return job
+
+    def commit(self) -> None:
+        """Hands what has changed on to object storage; pauses the study if that does not take it."""
+        try:
+            if self.mirror is not None:
+                self.mirror.note()
+        except OSError as error:
+            self.pause(fault_text(error))
 
     def seconds_left(self) -> float | None:
         """Device-seconds that the budget of time leaves; None without one."""

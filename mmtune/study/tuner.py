@@ -72,7 +72,9 @@ def run_tuner(session: Session, journal: Journal) -> str | None:
 
 
 def _pool(session: Session) -> SlotPool:
-    wanted = session.spec.resources
+    wanted, storage, file_system = session.spec.resources, session.folder.tune / "slots", None
+    if session.mirror is not None:
+        storage, file_system = session.mirror.scratch
     session.screen.say(f"starting {session.slots} slot{'s' * (session.slots > 1)} of {wanted.workers} worker(s)")
     return SlotPool(
         count=session.slots,
@@ -83,7 +85,8 @@ def _pool(session: Session) -> SlotPool:
             gpus_per_worker=wanted.gpus_per_worker,
             is_single=wanted.isolation == "process",
         ),
-        storage=session.folder.tune / "slots",
+        storage=storage,
+        file_system=file_system,
         filling=session.folder.filling,
         say=session.screen.say,
         frozen_seconds=wanted.frozen_seconds,
@@ -150,6 +153,9 @@ class _Reports(tune.Callback):
         is_stopped = result.get("done") and row["epoch"] < until  # the scheduler's decision, and no pause
         if ledger.add(name, {**row, "stopped": True} if is_stopped else row):
             self._session.screen.reported(name, row)
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: object) -> None:
+        self._session.commit()
 
     def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
         self._session.screen.say(f"{trial.config['trial']}: the process that follows it died; it goes on in another")

@@ -34,7 +34,7 @@ def test_what_is_there_stays(tmp_path):
 def test_a_url_makes_no_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for url in ("s3://bucket/x", "gs://bucket", "az://bucket/x", "hdfs://host:9000/x"):
-        with pytest.raises(ValueError, match=f"--storage {url}: is a URL; a study goes into a folder"):
+        with pytest.raises(ValueError, match=f"--storage {url}: is a URL; give a folder"):
             new_folder(SPEC, url)
     assert not list(tmp_path.iterdir())
 

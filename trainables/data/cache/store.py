@@ -191,6 +191,9 @@ def first_damage(folder: Path) -> str | None:
 
 
 # --- what is there ----------------------------------------------------------------------------------
+_NO_CACHES = ("studies",)  # folders in which drivers work
+
+
 @dataclass(frozen=True)
 class Entry:
     """One folder of the cache."""
@@ -206,7 +209,7 @@ def entries() -> list[Entry]:
     """All of the cache, largest first; what dead processes left half-built is of kind 'unfinished'."""
     found = []
     for folder in sorted(cache_root().glob("*/*")):
-        if not folder.is_dir():
+        if not folder.is_dir() or folder.parent.name in _NO_CACHES:
             continue
         kind = "unfinished" if ".tmp-" in folder.name else folder.parent.name
         files = [file.stat() for file in folder.iterdir() if file.is_file()]

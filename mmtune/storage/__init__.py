@@ -1,0 +1,1 @@
+"""Studies in object storage: one driver writes, from a working folder on its node; readers fetch what they need."""

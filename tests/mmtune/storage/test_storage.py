@@ -1,0 +1,303 @@
+"""Studies in object storage, against a real S3 server on loopback: moto in server mode, a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from mmtune import open as opened
+from mmtune import records, resume
+from mmtune.records import StudyFolder
+from mmtune.spec.search_spec import load_spec
+from mmtune.storage.commits import Commits, restore
+from mmtune.storage.fetching import here
+from mmtune.storage.lease import NAME, Lease
+from mmtune.storage.store import Store, working_folder
+from mmtune.storage.trialfiles import TrialFiles
+from mmtune.study.create import create_study
+from mmtune.study.lock import StudyBusyError
+from trainables.data.cache.store import entries
+from trainables.files import append, write_atomic
+
+SEARCH = """\
+study: s
+family: text
+dataset: openclipart
+fixed: {epochs: 3, max_train_rows: 192, max_text_len: 8, model.text_encoder: tiny-bert, seed: 1}
+space: {optim.lr: {type: float, low: 1.0e-4, high: 1.0e-2, log: true}}
+scheduler: {name: asha, grace_epochs: 1, reduction_factor: 2}
+sampler: {name: random, seed: 2}
+budget: {trials: 3}
+resources: {cpus_per_worker: 1, concurrent_trials: 1}
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """Settings for the environment of whoever uses the server, and its address."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    log = (tmp_path_factory.mktemp("moto") / "log").open("wb")
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", url.rpartition(":")[2]]
+    with log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+        for _ in range(300):
+            try:
+                urllib.request.urlopen(f"{url}/moto-api/").close()
+                break
+            except OSError:
+                time.sleep(0.2)
+        urllib.request.urlopen(urllib.request.Request(f"{url}/bucket", method="PUT")).close()
+        yield {
+            "AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }  # fmt: skip
+        process.kill()
+
+
+@pytest.fixture
+def store(server, monkeypatch, tmp_path):
+    for key, value in server.items():
+        monkeypatch.setenv(key, value)
+    monkeypatch.setenv("MMTUNE_CACHE", str(tmp_path / "cache"))
+    return Store(f"s3://bucket/{tmp_path.name}/s")
+
+
+def content(root: Path) -> dict[str, bytes]:
+    found = (path for path in root.rglob("*") if path.is_file() and not path.name.startswith("."))
+    return {str(path.relative_to(root)): path.read_bytes() for path in found}
+
+
+def test_each_commit_holds_one_moment(store, tmp_path):
+    """Files that grow, are replaced, come and go, as a ledger's do: what is fetched is what was there, to the byte."""
+    rng, folder = random.Random(0), StudyFolder(tmp_path / "s")
+    write_atomic(folder.spec, "a\n")
+    commits = Commits(store, folder)
+    for step in range(130):  # a whole one in between
+        for name in rng.sample(["reports.csv", "optuna.log", "trials.csv", "changes.csv"], 2):
+            path, data = folder.root / name, rng.randbytes(rng.randrange(1, 50))
+            if path.exists() and rng.random() < 0.7:
+                append(path, data)
+            elif path.exists() and rng.random() < 0.3:
+                path.unlink()
+            else:
+                write_atomic(path, data)
+        trial = f"t{step % 7:04d}"
+        write_atomic(folder.trial(trial) / "config.yaml", rng.randbytes(10))
+        made = commits.changes([trial])
+        assert made is not None
+        commits.put(made)
+        if step % 23 == 0:
+            other = StudyFolder(tmp_path / "other" / "s")
+            restore(store, other)
+            assert content(other.root) == content(folder.root), step
+            commits = Commits(store, folder) if step % 2 else commits  # a driver that goes on
+    assert commits.changes() is None and len(store.names("ledger")) <= 101
+
+
+def test_a_commit_that_failed_is_made_up_for(store, tmp_path, monkeypatch):
+    folder = StudyFolder(tmp_path / "s")
+    write_atomic(folder.spec, "a\n")
+    commits = Commits(store, folder)
+    commits.put(commits.changes())
+    append(folder.spec, b"b\n")
+    lost = commits.changes()
+    with monkeypatch.context() as broken:
+        broken.setattr(Store, "put", lambda *_: (_ for _ in ()).throw(OSError("gone")))
+        with pytest.raises(OSError, match="gone"):
+            commits.put(lost)
+    append(folder.spec, b"c\n")
+    commits.put(commits.changes())
+    restore(store, StudyFolder(tmp_path / "other"))
+    assert (tmp_path / "other" / "spec.yaml").read_text() == "a\nb\nc\n"
+
+
+QUICK = {"renewed": 0.2, "expires": 2.0, "settles": 0.6}
+
+
+def test_the_second_driver_is_refused_and_a_dead_ones_lease_is_taken_over(store, monkeypatch):
+    said = []
+    first = Lease(store, said.append, **QUICK)
+    with pytest.raises(StudyBusyError, match=f"being written by process {os.getpid()} on "):
+        Lease(store, said.append, **QUICK)  # on the same machine: at once
+    real = json.loads(store.get(NAME))
+    monkeypatch.setattr("mmtune.storage.lease._me", lambda: {"pid": 1, "host": "elsewhere", "boot": "other"})
+    began = time.monotonic()
+    with pytest.raises(StudyBusyError, match=f"process {real['pid']} on {real['host']}"):
+        Lease(store, said.append, **QUICK)  # on another: it is seen to live
+    assert time.monotonic() - began < 2 and len(said) == 1
+    first._over.set()  # as a kill would
+    first._thread.join()
+    second = Lease(store, said.append, **QUICK)
+    second.check()
+    with pytest.raises(StudyBusyError, match="no longer ours, it was taken over by process 1 on elsewhere"):
+        first._renew()
+    first.release()  # leaves the other's
+    second.check()
+    second.release()
+    assert store.get(NAME) is None
+
+
+def test_of_drivers_that_begin_at_once_one_holds_the_study(store, monkeypatch):
+    monkeypatch.setattr("mmtune.storage.lease._is_here", lambda found: False)
+    held, refused = [], []
+
+    def begin():
+        try:
+            held.append(Lease(store, lambda line: None, **QUICK))
+        except StudyBusyError as error:
+            refused.append(error)
+
+    threads = [threading.Thread(target=begin) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(held), len(refused)) == (1, 3)
+    held[0].release()
+
+
+def test_a_trials_files_on_another_node(store, tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    url = f"{store.url}/trials/t0000"
+    first = TrialFiles(url, one)
+    first.fetch()
+    write_atomic(one / "last.safetensors", b"1")
+    write_atomic(one / "config.yaml", b"the driver's")
+    first.upload()
+    write_atomic(two / "last.safetensors", b"0")  # of an earlier time
+    write_atomic(two / "best.safetensors", b"0")
+    second = TrialFiles(url, two)
+    second.fetch()
+    assert content(two) == {"last.safetensors": b"1"}
+    write_atomic(two / "last.safetensors", b"2")
+    second.upload()
+    TrialFiles(url, one).fetch()
+    assert content(one) == {"last.safetensors": b"2", "config.yaml": b"the driver's"}
+    store.delete("trials/t0000/last.safetensors")
+    third = TrialFiles(url, one)
+    third.fetch()
+    write_atomic(one / "last.safetensors", b"2")  # trained again, to the same bytes
+    third.upload()
+    assert store.get("trials/t0000/last.safetensors") == b"2"
+
+
+def mmtune(*args: object, cwd: Path, env: dict[str, str]) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "mmtune.cli", *map(str, args)]
+    return subprocess.Popen(command, cwd=cwd, env=os.environ | env, stdout=-1, stderr=-1, text=True)
+
+
+@pytest.mark.parametrize(
+    "url, env, message",
+    [
+        ("s3://nothing/x", {}, "s3://nothing/x: AWS Error NO_SUCH_BUCKET"),
+        ("s3://bucket/x", {"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}, "s3://bucket/x: AWS Error NETWORK_CONNECTION"),
+        ("az://bucket/x", {}, "az://bucket/x: az:// is not supported; s3:// or gs://, or a folder"),
+        ("hdfs://host:9000/x", {}, "hdfs://host:9000/x: hdfs:// is not supported; s3:// or gs://, or a folder"),
+        ("s3://", {}, "s3://: write s3://bucket/folder"),
+    ],
+)
+def test_what_no_store_is(store, monkeypatch, url, env, message):
+    for key, value in env.items():
+        monkeypatch.setenv(key, value)
+    with pytest.raises(ValueError) as error:
+        Store(url).check()
+    assert str(error.value).startswith(message) and "\n" not in str(error.value)
+
+
+def test_a_store_that_lets_nobody_in(server, store, monkeypatch):
+    """moto asks for no key until it is told to."""
+    where = f"{server['AWS_ENDPOINT_URL']}/moto-api/reset-auth"
+
+    def ask_for_keys_after(calls: bytes) -> None:
+        question = urllib.request.Request(where, data=calls, method="POST", headers={"Content-Type": "text/plain"})
+        urllib.request.urlopen(question).close()
+
+    ask_for_keys_after(b"0")
+    try:
+        with pytest.raises(ValueError, match=f"{store.url}: AWS Error \\w+") as error:
+            store.check()
+        assert "\n" not in str(error.value)
+    finally:
+        ask_for_keys_after(b"1000000")
+
+
+def test_readers_fetch_a_study_from_its_url(store, tmp_path):
+    made = create_study(load_spec(SEARCH), storage=tmp_path / "made")
+    write_atomic(made.trials, "trial,state,epochs,best_epoch,optim.lr,val_accuracy\nt0000,COMPLETE,1,1,0.001,0.5\n")
+    write_atomic(made.reports, "trial,epoch,val_accuracy\nt0000,1,0.5\n")
+    write_atomic(made.trial("t0000") / "config.yaml", "x: 1\n")
+    commits = Commits(store, made)
+    commits.put(commits.changes())
+    for name in ("predictions.parquet", "last.safetensors", "best.safetensors"):
+        store.put(f"trials/t0000/{name}", b"1")
+    study = opened(store.url)
+    assert (study.name, list(study.trials["trial"]), study.path) == ("s", ["t0000"], working_folder(store.url))
+    assert sorted(content(study.path / "trials")) == ["t0000/config.yaml", "t0000/predictions.parquet"]
+    assert not [entry for entry in entries() if study.path.is_relative_to(entry.path)]  # data prune lets it be
+    assert here(f"{store.url}/t0000", with_weights=True) == str(study.path / "t0000")
+    assert (study.path / "trials" / "t0000" / "best.safetensors").read_bytes() == b"1"
+    with pytest.raises(ValueError, match=f"is the working folder of another; go on with it: mmtune resume {store.url}"):
+        resume(study)
+    with pytest.raises(ValueError, match=f"{store.url}x: no study is there"):
+        opened(store.url + "x")
+
+
+def test_a_url_that_is_refused_makes_nothing(server, tmp_path):
+    (tmp_path / "s.yaml").write_text(SEARCH)
+    process = mmtune("run", "s.yaml", "--storage", "s3://nothing/x", cwd=tmp_path, env=server)
+    out, err = process.communicate()
+    assert process.returncode == 2 and out == "" and err.startswith("mmtune: s3://nothing/x: AWS Error NO_SUCH_BUCKET")
+    assert err.count("\n") == 1 and [path.name for path in tmp_path.iterdir()] == ["s.yaml"]
+
+
+@pytest.mark.slow
+def test_a_killed_driver_goes_on_from_the_url_on_an_empty_folder_with_equal_results(store, server, tmp_path):
+    (tmp_path / "s.yaml").write_text(SEARCH)
+    url, env = store.url.removesuffix("/s"), server | {"MMTUNE_CACHE": str(tmp_path / "one")}
+    process = mmtune("run", "s.yaml", "--storage", f"{url}/whole", cwd=tmp_path, env=env)
+    out, err = process.communicate(timeout=500)
+    assert process.returncode == 0 and f"mmtune report {url}/whole/s" in out, err
+    process = mmtune("run", "s.yaml", "--storage", url, cwd=tmp_path, env=env)
+    deadline, folder = time.monotonic() + 300, StudyFolder(tmp_path / "seen")
+    while True:
+        assert process.poll() is None and time.monotonic() < deadline
+        try:
+            restore(store, folder)
+        except ValueError:  # not yet
+            time.sleep(0.2)
+            continue
+        if len(records.read_rows(folder.reports)) >= 3:
+            break
+        time.sleep(0.1)
+    refused = mmtune("resume", f"{url}/s", cwd=tmp_path, env=server | {"MMTUNE_CACHE": str(tmp_path / "two")})
+    assert f"s: being written by process {process.pid} on " in refused.communicate()[1] and refused.returncode == 2
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    two = server | {"MMTUNE_CACHE": str(tmp_path / "two")}
+    resumed = mmtune("resume", f"{url}/s", cwd=tmp_path, env=two)
+    out, err = resumed.communicate(timeout=500)
+    assert resumed.returncode == 0 and "recovered" in out, err
+    wanted = Store(f"{url}/whole/s")
+    rows = {}
+    for name, of in (("a", wanted), ("b", store)):
+        restore(of, StudyFolder(tmp_path / name))
+        rows[name] = [
+            {key: row[key] for key in ("trial", "epoch", "train_loss", "val_accuracy")}
+            for row in records.read_rows(tmp_path / name / "reports.csv")
+        ]
+    assert rows["a"] == rows["b"] and len(rows["a"]) > 4
+    kinds = {name for trial in store.folders("trials") for name in store.names(f"trials/{trial}")}
+    assert not store.folders("tune") and store.get(NAME) is None
+    assert "best.safetensors" in kinds and "last.safetensors" not in kinds  # nothing useless is left
