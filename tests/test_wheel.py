@@ -55,6 +55,7 @@ def test_the_wheel_has_everything(checkout, tmp_path, through_sdist):
     assert {f"mmtune/{name}" for name in shipped} == {name for name in names if name.endswith(".yaml")}
     others = ["mmtune/search_spaces/schema.json", "trainables/data/embedded/NOTICE"]
     others += [f"analysis/page/report.{kind}" for kind in ("html", "css", "js")]
+    others.append("analysis/page/published.csv")
     others += [f"{name}/py.typed" for name in ("mmtune", "trainables", "analysis")]  # for type checkers
     assert {"trainables/data/embedded/openclipart64.parquet", *others} <= {*names}
     packages = {name.split("/")[0] for name in names}

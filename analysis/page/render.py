@@ -22,6 +22,7 @@ from analysis.classes import per_class, predicted, truth
 from analysis.compare import compare, outputs_of, predictions
 from analysis.compared import candidate_table
 from analysis.figures import axis_label, trial_label, trial_labels
+from analysis.page.published import beside_own
 from analysis.studies import Paths, study_folders
 from analysis.tables import Table, cost_note, family_table, pareto_table, shown, study_table
 from analysis.verdict import answer
@@ -65,9 +66,11 @@ def render(
     comparison, candidates = _comparison(paths, table, metric)
     classes, confusion = _classes(folders[str(best.at["study"])].trial(str(best.at["trial"])))
     failures = _failures(table)
+    reported = beside_own(table, str(models["dataset"].iloc[0]))
     sections = {
         "overview": "Cost", "finalists": "Finalists" if len(confirmed) else "", "pareto": "Pareto",
         "curves": "Curves", "families": "Families", "comparison": "Comparison" if comparison else "",
+        "published": "Published" if reported else "",
         "parameters": "Parameters", "budget": "Budget", "uda": "UDA" if "uda.mode" in table else "",
         "classes": "Classes" if classes else "", "failures": "Failures" if failures else "", "trials": "Trials",
         "config": "Config",
@@ -92,6 +95,7 @@ def render(
         trials=study_table(table, metric, mode, NUM_SHOWN),
         finalists=confirm.finalist_table(confirmed, metric) if len(confirmed) else None,
         finalists_note=confirm.confirm_note(confirmed) if len(confirmed) else "",
+        published=reported,
         models=shown_table(models), uda=_uda(table, metric, mode), classes=classes, failures=failures, config=config,
         css=_part("report.css"), js=_part("report.js"), plotly=_plotly(),
         data=_json(data | ({"confusion": confusion} if confusion else {})),
