@@ -81,9 +81,7 @@ def ray_session(address: str | None) -> Iterator[None]:
         ValueError: nothing answers at ``address`` or it wants a token that is not here, or a local one has no place
             for its sockets.
     """
-    os.environ.update({key: value for key, value in ENVIRONMENT.items() if key not in os.environ})
-    if starts_local(address):  # its metrics would answer without a token; Ray reads this when it is imported
-        os.environ.setdefault("RAY_enable_metrics_collection", "0")
+    set_environment(address)
     quiet()
     import ray
     from ray.exceptions import RaySystemError
@@ -128,6 +126,13 @@ def _hide_token() -> None:
     with contextlib.suppress(OSError):  # there is none, or it is another's
         if token.stat().st_mode & 0o077:
             token.chmod(0o600)
+
+
+def set_environment(address: str | None) -> None:
+    """What Ray reads when it is imported, which must come after this; the user's own settings stay."""
+    os.environ.update({key: value for key, value in ENVIRONMENT.items() if key not in os.environ})
+    if starts_local(address):  # its metrics would answer without a token
+        os.environ.setdefault("RAY_enable_metrics_collection", "0")
 
 
 def starts_local(address: str | None) -> bool:

@@ -20,7 +20,15 @@ from typing import TYPE_CHECKING, Any
 from mmtune import records
 from mmtune.info import read_info
 from mmtune.records import StudyFolder
-from mmtune.slots.cluster import cluster_nodes, local_nodes, nodes_of, quiet, ray_session, starts_local
+from mmtune.slots.cluster import (
+    cluster_nodes,
+    local_nodes,
+    nodes_of,
+    quiet,
+    ray_session,
+    set_environment,
+    starts_local,
+)
 from mmtune.slots.head import watching_head
 from mmtune.slots.nodes import check_nodes
 from mmtune.spec.confirm import confirming_name
@@ -163,6 +171,7 @@ def run_study(
             count_slots(spec, local_nodes())  # say so before Ray starts
         if overrides:  # nothing was refused
             write_extended(folder, spec, info)
+        set_environment(address)
         quiet()  # in notebooks Ray speaks when it is imported
         from mmtune.study.tuner import run_tuner  # imports ray
 

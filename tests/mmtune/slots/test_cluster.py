@@ -87,3 +87,27 @@ def test_a_long_tmpdir_is_worked_around_and_nothing_is_left(tmp_path):
     result, session = done.stdout.split()
     assert result == "7" and Path(session).parts[2].startswith("mmtune-")
     assert not Path(session).exists() and not Path(session).parent.exists() and not any(folder.iterdir())
+
+
+SETTINGS = """
+import sys
+from mmtune.spec.search_spec import load_spec
+from mmtune.study import run
+from mmtune.study.create import create_study
+spec = load_spec(open(sys.argv[1]).read())
+def started(address):
+    from ray._private import ray_constants
+    print(ray_constants.RAY_DEDUP_LOGS_SKIP_REGEX)
+    raise SystemExit
+run.ray_session = started
+run.run_study(create_study(spec, storage=sys.argv[2]), say=None)
+"""
+
+
+@pytest.mark.slow
+def test_a_study_sets_what_ray_reads_before_ray_is_imported(tmp_path):
+    file = Path(__file__).parents[3] / "search_spaces" / "smoke" / "text.yaml"
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    command = [sys.executable, "-c", SETTINGS, str(file), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    assert done.stdout == ".\n", done.stderr
