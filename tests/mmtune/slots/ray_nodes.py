@@ -34,7 +34,11 @@ class RayNodes:
         self._started: list[subprocess.Popen[bytes]] = []
         client = free_port()
         head = ["--head", f"--port={self.port}", f"--dashboard-port={self.dashboard}", "--num-cpus=0"]
-        self.start(*head, f"--ray-client-server-port={client}", f"--temp-dir={folder}")
+        try:
+            self.start(*head, f"--ray-client-server-port={client}", f"--temp-dir={folder}")
+        except BaseException:
+            self.close()
+            raise
         self.address = (folder / "ray_current_cluster").read_text().strip()
 
     def start(self, *args: str, env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
@@ -66,6 +70,10 @@ class RayNodes:
         node.wait()
 
     def close(self) -> None:
+        """Also what a node left whose `ray start` has ended: its command line has our folder."""
         for process in reversed(self._started):
             if process.poll() is None:
                 self.leave(process)
+        for process in psutil.process_iter(["cmdline"]):
+            if any(f"{self.folder}/" in word for word in process.info["cmdline"] or ()):
+                process.kill()
