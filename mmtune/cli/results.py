@@ -1,4 +1,4 @@
-"""After a search: best, pareto, report, simulate."""
+"""After a search: best, pareto, compare, report, figure, simulate."""
 
 from __future__ import annotations
 
@@ -183,6 +183,27 @@ def report(
     for path in vars(files).values():
         if path is not None:
             typer.echo(str(path))
+
+
+@app.command("figure", epilog="Example: mmtune figure fit studies/demo-openclipart --out fit.svg")
+def figure(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="pareto; curves; fit (training against validation by mode of UDA); ratio (R of dynamic UDA by case).",
+        ),
+    ],
+    studies: Studies,
+    metric: Metric = None,
+    out: Annotated[str | None, typer.Option("--out", metavar="FILE", help="A .png or .svg. [NAME.png]")] = None,
+) -> None:
+    """Draws one figure of studies, as a PNG or SVG file."""
+    from analysis.drawings import draw
+
+    path = Path(out or f"{name}.png")
+    draw(name, [find_study(study) for study in studies], path, metric=metric)
+    typer.echo(f"written: {path}")
 
 
 @app.command("simulate", epilog="Example: mmtune simulate demo-openclipart --schedulers asha,none --workers 4")

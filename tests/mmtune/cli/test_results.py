@@ -39,3 +39,10 @@ def test_a_front_of_three_axes_and_what_goes_with_one_cost_only(mmtune, write_st
     lines = mmtune("pareto", "s", "--cost", "epochs", "--under", "0", "--within", "1").out.splitlines()
     assert lines[-2] == "best with epochs of at most 0 epochs: no trial"
     assert lines[-1].startswith("cheapest within 1 of the best val_accuracy: t000")
+
+
+def test_figures_by_name(mmtune, write_study):
+    write_study(mmtune.cwd, "COMPLETE", "PRUNED")
+    assert mmtune.refused("figure", "paretto", "s").startswith("figure 'paretto' is unknown, did you mean 'pareto'?")
+    assert mmtune("figure", "pareto", "s", "--out", "front.svg").out == "written: front.svg\n"
+    assert (mmtune.cwd / "front.svg").read_bytes().startswith(b"<?xml")
