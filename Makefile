@@ -25,7 +25,7 @@ check: $(READY)  ## before a commit: lint, types, fast tests
 	@PATH="$(CURDIR)/$(BIN):$$PATH" scripts/check
 
 bench: $(READY)  ## the benchmarks, one after the other
-	for name in trial_overhead loop feature_cache prepare demo_search; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+	for name in trial_overhead loop feature_cache prepare demo_search by_hand; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info
