@@ -39,6 +39,7 @@ def test_fit_draws_training_dotted_beside_validation(studies):
     assert list(validation.get_ydata()) == pytest.approx([0.5 / 3, 1 / 3, 0.5])
 
 
+@pytest.mark.slow
 def test_files_are_png_or_svg_and_names_are_known(studies, tmp_path):
     path = a_study(studies)
     draw("fit", path, tmp_path / "fit.svg")

@@ -20,6 +20,7 @@ def a_study(studies, number=40):
     return load_studies(studies.write("demo", trials))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("evaluator", ["ped_anova", "fanova"])
 def test_what_decides_is_found_in_each_family(studies, evaluator):
     found = importances(a_study(studies), "val_accuracy", "max", evaluator=evaluator).set_index(["group", "parameter"])

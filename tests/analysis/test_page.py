@@ -57,6 +57,7 @@ def write_trials(studies, number):
     return studies.write("demo", [*trials, failed], reports)
 
 
+@pytest.mark.slow
 def test_the_page_is_one_file_that_escapes_what_trials_say(studies):
     path = write_trials(studies, 12)
     text = write_report(path).html.read_text()
@@ -75,6 +76,7 @@ def test_the_page_is_one_file_that_escapes_what_trials_say(studies):
     assert spent == pytest.approx(ranked["device_seconds"].sum() / 3600, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_page_of_500_trials_is_below_6_megabytes(studies):
     assert write_report(write_trials(studies, 500)).html.stat().st_size < 6_000_000
 

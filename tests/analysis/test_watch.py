@@ -7,6 +7,7 @@ import pytest
 from analysis.page.watch import VERSION, Watched, served
 
 
+@pytest.mark.slow
 def test_the_served_page_follows_the_study(studies):
     path = studies.of(studies.trial(0, state="FAILED", error="<i>broken</i>"))
     watched = Watched(path)
