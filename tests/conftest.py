@@ -21,3 +21,19 @@ def cache(tmp_path_factory):
     """A fresh cache folder, or the one that $MMTUNE_CACHE names."""
     root = os.environ.setdefault("MMTUNE_CACHE", str(tmp_path_factory.mktemp("cache")))
     return root
+
+
+LONGEST = (  # files that take more than half a minute, the longest first: at the end one process would wait for them
+    "tests/test_readme.py",
+    "tests/mmtune/study/test_session.py",
+    "tests/test_notebook.py",
+    "tests/test_python_page.py",
+    "tests/trainables/families/test_families_on_ranks.py",
+)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The longest files first, where several processes share the files."""
+    if hasattr(config, "workerinput"):
+        rank = {name: at for at, name in enumerate(LONGEST)}
+        items.sort(key=lambda item: rank.get(item.nodeid.partition("::")[0], len(rank)))
