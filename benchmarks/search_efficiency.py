@@ -47,7 +47,8 @@ from setting import print_setting
 
 from mmtune import records
 from mmtune.search.parzen import propose
-from mmtune.search.promotion import Go, Member, Rules, View, ladder, next_job
+from mmtune.search.promotion import Go, View, ladder, next_job
+from mmtune.search.rungs import Member, Rules
 from mmtune.search.samplers import ParzenOptions
 from mmtune.space.domains import Categorical, Number
 from mmtune.space.space import Space

@@ -17,7 +17,8 @@ from math import log
 from statistics import NormalDist
 from typing import Any
 
-from mmtune.search.promotion import Member, standings
+from mmtune.search.promotion import standings
+from mmtune.search.rungs import Member
 from mmtune.space.domains import Categorical, Domain, Number, same
 from mmtune.space.drawing import assign, draw
 from mmtune.space.positions import position_in, value_at

@@ -11,15 +11,12 @@ from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from mmtune import records
-
-if TYPE_CHECKING:
-    from mmtune.search.promotion import Member, Rules
+from mmtune.search.rungs import Member, Rules
 
 _CLOCK_NOISE = 4.0  # an epoch of a member counts as its family's median within this factor
-Ranking = Callable[["Sequence[Member]", Sequence[int], int], "Sequence[tuple[float, int, Member]]"]
+Ranking = Callable[[Sequence[Member], Sequence[int], int], Sequence[tuple[float, int, Member]]]
 
 
 class Prices:
@@ -52,7 +49,7 @@ class Ladder:
     """The members of one family that climb the same rungs."""
 
     def __init__(self, rungs: Sequence[int], ranking: Ranking) -> None:
-        self.rungs, self.members, self._ranking = tuple(rungs), dict[int, "Member"](), ranking
+        self.rungs, self.members, self._ranking = tuple(rungs), dict[int, Member](), ranking
         self._ways = list(pairwise((0, *self.rungs)))
         self._standing: list[list[tuple[float, int]]] = [[] for _ in self.rungs]
         self._gone_on = [0] * len(self.rungs)

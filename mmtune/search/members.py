@@ -10,7 +10,7 @@ from statistics import median_low
 from typing import Any
 
 from mmtune import records
-from mmtune.search.promotion import Member
+from mmtune.search.rungs import Member
 from mmtune.search.trials import TrialRecord, Trials
 
 

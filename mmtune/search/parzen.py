@@ -28,7 +28,8 @@ import numpy as np
 
 from mmtune import records
 from mmtune.search.belief import drawer
-from mmtune.search.promotion import Member, standings
+from mmtune.search.promotion import standings
+from mmtune.search.rungs import Member
 from mmtune.search.turns import next_family
 from mmtune.space.domains import Categorical, Domain
 from mmtune.space.drawing import assign, place

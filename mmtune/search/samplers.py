@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from mmtune.search.promotion import Member
+from mmtune.search.rungs import Member
 from mmtune.space.domains import Domain, Number
 from mmtune.space.space import Space
 from trainables.config import Section

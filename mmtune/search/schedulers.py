@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from mmtune.search.promotion import Rules, ladder
+from mmtune.search.promotion import ladder
+from mmtune.search.rungs import Rules
 from mmtune.search.trials import Trials
 from trainables.config import Section
 

@@ -22,7 +22,8 @@ from ray.tune.search import Searcher
 from mmtune import records
 from mmtune.search.journal import Journal
 from mmtune.search.members import Members
-from mmtune.search.promotion import Go, Member, Rules, View, next_job
+from mmtune.search.promotion import Go, View, next_job
+from mmtune.search.rungs import Member, Rules
 from mmtune.search.samplers import make_sampler
 from mmtune.search.stranded import stranded
 from mmtune.search.trials import TrialRecord, Trials

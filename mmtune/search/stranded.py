@@ -11,7 +11,8 @@ from __future__ import annotations
 import heapq
 
 from mmtune import records
-from mmtune.search.promotion import Member, Rules, View, standings
+from mmtune.search.promotion import View, standings
+from mmtune.search.rungs import Member, Rules
 
 _LEADERS = 2  # the best of each family stay, beside the rule: one may fail
 

@@ -22,7 +22,7 @@ from statistics import median_low
 import numpy as np
 
 from mmtune import records
-from mmtune.search.promotion import Member
+from mmtune.search.rungs import Member
 
 _DRAWS = 32
 _STEP = 4.0  # prices are rounded to powers of it, as multiples of the cheapest family's

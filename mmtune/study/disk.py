@@ -15,7 +15,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from mmtune import records
-from mmtune.search.promotion import Go, Member, View, next_job
+from mmtune.search.promotion import Go, View, next_job
+from mmtune.search.rungs import Member
 from mmtune.search.samplers import make_sampler
 from mmtune.search.schedulers import SCHEDULERS
 from mmtune.search.stranded import stranded

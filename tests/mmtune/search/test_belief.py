@@ -9,7 +9,7 @@ import pytest
 from mmtune.records import FAILED, PAUSED
 from mmtune.search.belief import density, drawer, has_prior, trust
 from mmtune.search.parzen import propose
-from mmtune.search.promotion import Member
+from mmtune.search.rungs import Member
 from mmtune.search.samplers import SAMPLERS, Question
 from mmtune.space.domains import Categorical, Number
 from mmtune.space.drawing import assign, draw

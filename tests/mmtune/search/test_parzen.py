@@ -8,7 +8,7 @@ import pytest
 
 from mmtune.records import COMPLETE, FAILED, INFEASIBLE, PAUSED
 from mmtune.search.parzen import propose
-from mmtune.search.promotion import Member
+from mmtune.search.rungs import Member
 from mmtune.space.assignments import check
 from mmtune.space.domains import Categorical, Number
 from mmtune.space.drawing import assign, draw, place

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from mmtune.records import COMPLETE, FAILED, INFEASIBLE, PAUSED, RUNNING, WAITING
-from mmtune.search.promotion import Go, Member, Rules, View, _last, ladder, next_job, standings
+from mmtune.search.promotion import Go, View, _last, ladder, next_job, standings
+from mmtune.search.rungs import Member, Rules
 
 RULES = Rules(rungs=(1, 3, 9), eta=3)
 NEW = Go(None, 1)

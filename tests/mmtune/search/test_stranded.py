@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from mmtune import records
-from mmtune.search.promotion import Go, Member, Rules, View, ladder, next_job
+from mmtune.search.promotion import Go, View, ladder, next_job
+from mmtune.search.rungs import Member, Rules
 from mmtune.search.stranded import stranded
 
 

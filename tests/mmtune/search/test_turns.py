@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from mmtune.records import COMPLETE, FAILED, PAUSED, RUNNING
-from mmtune.search.promotion import Member
+from mmtune.search.rungs import Member
 from mmtune.search.turns import next_family
 
 FAMILIES = ("cheap", "dear", "other")
