@@ -116,11 +116,15 @@ class Promotion:
         return self.trainings[number]
 
     def _propose(self, rng: random.Random) -> dict[str, Any]:
-        members, shares = self.members, {"random_share": self.random_share, "even_share": self.even_share or 1.0}
-        if self.even_share is None:  # as many trials of each: all the others have had more than their share
-            turn = rng.choice(self.families)
-            members = [*members, *(Member(-1, name, "", 10**9) for name in self.families if name != turn)]
-        return propose(self.space, members=members, rungs=self.rules.rungs, rng=rng, **shares)
+        shares = {"random_share": self.random_share, "even_share": self.even_share or 1.0}
+        return propose(
+            self.space,
+            members=self.members,
+            rungs=self.rules.rungs,
+            rng=rng,
+            by_cost=self.even_share is not None,
+            **shares,
+        )
 
     def told(self, training: Training, *, is_over: bool) -> bool:
         member, loss = self.members[training.number], training.losses[-1]

@@ -51,6 +51,7 @@ def propose(
     rng: random.Random,
     random_share: float,
     even_share: float,
+    by_cost: bool,
 ) -> dict[str, Any]:
     """The params of a new trial.
 
@@ -60,11 +61,12 @@ def propose(
         rungs: of the ladder, the last a whole trial.
         rng: all randomness comes from here.
         random_share: of proposals that ignore the members of their family.
-        even_share: of device-seconds, those that families share evenly where the family is searched.
+        even_share: how much of the budget families share evenly where the family is searched.
+        by_cost: they share device-seconds, not trials.
     """
     families = [domain for domain in space.domains.get("family", ()) if isinstance(domain, Categorical)]
     choices = [str(choice) for choice in families[0].choices] if families else []
-    family = next_family(choices, members=members, rng=rng, even_share=even_share) if choices else None
+    family = next_family(choices, members=members, rng=rng, even_share=even_share, by_cost=by_cost) if choices else None
     pinned = {} if family is None else {"family#0": family}
     own = [member for member in members if family is None or member.family == family]
     pair = None if rng.random() < random_share else _pair(own, rungs)

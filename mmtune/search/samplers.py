@@ -37,6 +37,8 @@ class Question:
     """The study's trials so far."""
     rungs: Sequence[int] = (1,)
     """Of the schedule; the last is a whole trial."""
+    by_cost: bool = False
+    """Whether device time is what the budget ends by."""
 
 
 class ParzenOptions(Section):
@@ -45,7 +47,7 @@ class ParzenOptions(Section):
     random_share: float = Field(default=0.34, ge=0, le=1)
     """Of proposals that are drawn at random, whatever is known."""
     even_share: float = Field(default=1.0, gt=0, le=1)
-    """Of device-seconds, those that searched families share evenly; the rest goes where the best third is best."""
+    """Of the budget, what searched families share evenly; the rest goes where the best third is best."""
 
 
 class TpeOptions(Section):
@@ -123,7 +125,8 @@ def _parzen(ask: Question, options: ParzenOptions) -> BaseSampler:
 
     def params() -> dict[str, Any]:
         rng = random.Random(ask.seed)
-        return to_optuna(ask.space, propose(ask.space, members=ask.members, rungs=ask.rungs, rng=rng, **dict(options)))
+        known = {"members": ask.members, "rungs": ask.rungs, "by_cost": ask.by_cost}
+        return to_optuna(ask.space, propose(ask.space, rng=rng, **known, **dict(options)))
 
     return Given(params, seed=ask.seed)
 
@@ -203,7 +206,7 @@ def make_sampler(name: str, *, options: Section, study_seed: int, number: int, *
         options: its own.
         study_seed: of the sampler section.
         number: Optuna's number of the trial.
-        known: the space, members and rungs of a :class:`Question`.
+        known: the other fields of a :class:`Question`.
     """
     from optuna.exceptions import ExperimentalWarning
 

@@ -292,4 +292,5 @@ class StudySearcher(Searcher):
             space=self._spec.space,
             members=self._members.all(),
             rungs=self._rules.rungs,
+            by_cost=self._spec.budget.is_of_hours,
         )

@@ -1,7 +1,8 @@
-"""Which family the next new trial is of, where the family is searched: each gets the device-seconds that it is worth.
+"""Which family the next new trial is of, where the family is searched: each gets what it is worth of the budget.
 
-Even proposals would spend nearly everything on the dearest family: an epoch of one may cost a hundred of another. So
-families take turns by what they have cost: next is the one that has had least of its share. By default
+Families take turns: next is the one that has had least of its share, counted in what the budget is. Of a budget of
+hours these are device-seconds: as many trials of each would spend nearly everything on the dearest, of which an epoch
+may cost a hundred of another's. Of a budget of trials they are trials: what they cost is not what is short. By default
 all shares are even, so that each family is tried in earnest and the comparison stays fair; what is not shared evenly
 goes by Thompson sampling (Thompson 1933; as a bootstrap, Eckles & Kaptein 2014): the probability that a family's best
 third is the best.
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 from collections.abc import Sequence
 from statistics import median_low
 
@@ -28,16 +30,20 @@ _DRAWS = 32
 _STEP = 4.0  # prices are rounded to powers of it, as multiples of the cheapest family's
 
 
-def next_family(families: Sequence[str], *, members: Sequence[Member], rng: random.Random, even_share: float) -> str:
-    """The family that has had least of its share of the device-seconds, of equals one drawn at random.
+def next_family(
+    families: Sequence[str], *, members: Sequence[Member], rng: random.Random, even_share: float, by_cost: bool
+) -> str:
+    """The family that has had least of its share, of equals one drawn at random.
 
     Args:
         families: those that are searched.
         members: the trials so far.
         rng: all randomness comes from here.
-        even_share: of the device-seconds, how much is shared out evenly; 1 leaves nothing to what families promise.
+        even_share: how much is shared out evenly; 1 leaves nothing to what families promise.
+        by_cost: shares are of device-seconds, not of trials.
     """
-    spent = _spent(families, members)
+    trials = Counter(member.family for member in members)
+    spent = _spent(families, members) if by_cost else {family: float(trials[family]) for family in families}
     shares = {family: even_share / len(families) for family in families}
     if even_share < 1:
         for family, chance in _chances(families, members, rng).items():

@@ -272,7 +272,7 @@ class _Reader:
         if not isinstance(domain, Categorical):
             return None, ()
         if domain.prior is not None:
-            self.bad(("family", "prior"), "has no effect: families take turns by what they cost and promise")
+            self.bad(("family", "prior"), "has no effect: families take turns")
         for i, name in enumerate(domain.choices):
             path = ("family", "choices", i)
             if self.document.is_text(name, path) and name not in known:

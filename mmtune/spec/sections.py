@@ -76,6 +76,11 @@ class Budget(Section):
     wall_hours: float | None = Field(default=None, gt=0)
     """Hours from start to end; null is no limit."""
 
+    @property
+    def is_of_hours(self) -> bool:
+        """Whether time may end the study."""
+        return self.device_hours is not None or self.wall_hours is not None
+
 
 class Resources(Section):
     """What one trial takes, and how many run at the same time."""

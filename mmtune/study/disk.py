@@ -210,5 +210,6 @@ def _configs(spec: SearchSpec, data_dir: str | None, *, count: int) -> Iterator[
             space=spec.space,
             members=[],
             rungs=rules.rungs,
+            by_cost=spec.budget.is_of_hours,
         )
         yield spec.trial_config(suggest(spec.space, journal.ask(proposer)), data_dir)

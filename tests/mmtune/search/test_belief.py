@@ -103,7 +103,7 @@ def test_a_good_prior_finds_sooner_and_a_wrong_one_does_not_keep_a_search_from_t
             members = []
             for number in range(count):
                 rng = random.Random(f"{seed} {number}")
-                known = {"members": members, "rungs": RUNGS, "random_share": 1.0, "even_share": 1.0}
+                known = {"members": members, "rungs": RUNGS, "random_share": 1.0, "even_share": 1.0, "by_cost": True}
                 params = propose(space, rng=rng, **known)
                 loss = abs(params["x"] - 0.2) + 0.1 * abs(params["y"] - 0.5)
                 members.append(Member(number, "", PAUSED, 1, bests=(loss,), params=params))

@@ -52,7 +52,7 @@ def spent(family):
 
 
 def proposals(space, members, count=200, *, share=0.0):
-    known = {"members": members, "rungs": RUNGS, "random_share": share, "even_share": 0.5}
+    known = {"members": members, "rungs": RUNGS, "random_share": share, "even_share": 0.5, "by_cost": True}
     return [propose(space, rng=random.Random(seed), **known) for seed in range(count)]
 
 

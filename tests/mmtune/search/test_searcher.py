@@ -339,7 +339,7 @@ fixed: {epochs: 4}
 space: {optim.lr: {type: float, low: 1.0e-4, high: 1.0e-2, log: true}}
 sampler: {name: parzen, seed: 7}
 scheduler: {name: asha}
-budget: {trials: 24}
+budget: {trials: 24, device_hours: 100}
 """
     noise = random.Random(3)
 

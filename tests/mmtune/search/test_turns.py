@@ -15,18 +15,20 @@ FAMILIES = ("cheap", "dear", "other")
 
 
 def pick(members, *, families=FAMILIES, seed=0, even_share=0.5):
-    return next_family(families, members=members, rng=random.Random(seed), even_share=even_share)
+    rng = random.Random(seed)
+    return next_family(families, members=members, rng=rng, even_share=even_share, by_cost=True)
 
 
 def member(number, family, value, *, seconds=1.0, epochs=3, state=PAUSED):
     return Member(number, family, state, epochs, bests=(value,) * epochs, seconds=seconds)
 
 
-def play(prices, levels, *, turns, even_share, seed=0):
+def play(prices, levels, *, turns, even_share, seed=0, by_cost=True):
     """A search that gives each new trial three epochs and a value around its family's level; trials by family."""
     rng, members = random.Random(seed), []
     for number in range(turns):
-        family = next_family(list(prices), members=members, rng=random.Random(number), even_share=even_share)
+        draw = random.Random(number)
+        family = next_family(list(prices), members=members, rng=draw, even_share=even_share, by_cost=by_cost)
         members.append(member(number, family, levels[family] + rng.random(), seconds=prices[family]))
     return Counter(m.family for m in members)
 
@@ -34,6 +36,11 @@ def play(prices, levels, *, turns, even_share, seed=0):
 def test_even_shares_are_of_seconds_and_not_of_trials():
     counts = play({"cheap": 1.0, "dear": 16.0}, {"cheap": 0.0, "dear": 0.0}, turns=170, even_share=1.0)
     assert counts == {"cheap": 160, "dear": 10}
+
+
+def test_of_a_budget_of_trials_shares_are_of_trials():
+    known = {"prices": {"cheap": 1.0, "dear": 16.0}, "levels": {"cheap": 0.0, "dear": 0.0}}
+    assert play(**known, turns=24, even_share=1.0, by_cost=False) == {"cheap": 12, "dear": 12}
 
 
 def test_what_is_not_shared_evenly_goes_to_the_family_whose_best_third_is_best():
