@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,7 @@ def test_the_image_pins_what_was_tested():
 def test_the_slurm_script_is_sound():
     script = FILES / "slurm.sh"
     subprocess.run(["bash", "-n", script], check=True)
-    found = subprocess.run(["shellcheck", script], capture_output=True, text=True)
+    found = subprocess.run([Path(sys.executable).with_name("shellcheck"), script], capture_output=True, text=True)
     assert found.returncode == 0, found.stdout
     without = subprocess.run([script], capture_output=True, text=True)
     assert without.returncode == 2 and without.stderr.startswith("usage: sbatch")

@@ -51,9 +51,12 @@ def dataset_licence(name: str) -> str:
     if name not in DATASETS or not dataset_module(name).IS_EMBEDDED:
         return UNKNOWN
     file = dataset_module(name).sources(None)[0]
+    notice = file.with_name("NOTICE")
+    if not notice.is_file():
+        return UNKNOWN
     said: list[str] = []
     is_its = False
-    for line in file.with_name("NOTICE").read_text(encoding="utf-8").splitlines():
+    for line in notice.read_text(encoding="utf-8").splitlines():
         if line and not line.startswith(" "):
             is_its = file.name in line
         elif is_its and line.strip() and not line.strip().startswith("sha256"):

@@ -7,10 +7,13 @@ import secrets
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import psutil
+
+RAY = Path(sys.executable).with_name("ray")
 
 
 def free_port() -> int:
@@ -43,7 +46,7 @@ class RayNodes:
 
     def start(self, *args: str, env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
         """A node, once it is up."""
-        command = ["ray", "start", "--block", "--disable-usage-stats", "--object-store-memory=100000000", *args]
+        command = [RAY, "start", "--block", "--disable-usage-stats", "--object-store-memory=100000000", *args]
         command.append(f"--dashboard-agent-listen-port={free_port()}")  # a second cluster here has taken the usual one
         log = self.folder / f"node-{len(self._started)}.log"
         with log.open("wb") as out:
