@@ -33,6 +33,8 @@ def check_nodes(*, data_dir: str | None = None, folder: Path | None = None) -> N
         return
     with _marked(folder) as marker:
         found = _ask(nodes, data_dir, None if marker is None else str(marker))
+    there = {node["NodeID"] for node in ray.nodes() if node["Alive"]}  # others have left meanwhile
+    nodes = [node for node in nodes if node["NodeID"] in there]
     problems = [problem for node in nodes for problem in _problems(node, found, data_dir, folder)]
     if problems:
         raise ValueError("\n".join(problems))

@@ -66,7 +66,7 @@ def test_a_trial_takes_the_same_memory_whatever_ran_before(toy, in_new_processes
     large, *after = rows("large", "tiny", "small", "large")
     alone = [rows("tiny")[0], rows("small")[0], large]
     mib = [[row["peak_memory_gib"] * 1024 for row in each] for each in (after, alone)]
-    assert mib[0] == pytest.approx(mib[1], rel=0.05, abs=4)
+    assert mib[0] == pytest.approx(mib[1], rel=0.05, abs=8)  # the first large product of a process takes 6 on some CPUs
     at_least = 16 * large["num_trainable"] / MIB  # weights, gradients and AdamW's two moments
     assert at_least < mib[0][-1] < 1.3 * at_least
 

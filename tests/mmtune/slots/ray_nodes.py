@@ -33,7 +33,9 @@ class RayNodes:
         self.folder, self.port, self.dashboard = folder, free_port(), free_port()
         self.token = folder / "token"
         self.token.write_text(secrets.token_hex(32))
-        self.environment = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token)}
+        path = f"{RAY.parent}{os.pathsep}{os.environ['PATH']}"  # of what jobs call: mmtune
+        names = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token), "PATH": path}
+        self.environment = os.environ | names
         self._started: list[subprocess.Popen[bytes]] = []
         client = free_port()
         head = ["--head", f"--port={self.port}", f"--dashboard-port={self.dashboard}", "--num-cpus=0"]
