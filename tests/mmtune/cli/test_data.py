@@ -109,7 +109,7 @@ def test_an_embedded_dataset(mmtune):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["cliparts"], "dataset 'cliparts' is unknown. Known: amazon"),
+        (["cliparts"], "dataset 'cliparts' is unknown, did you mean 'openclipart'? Known: amazon"),
         (["table"], "dataset table needs --data DIR"),
         (["table", "--data", "toys"], "toys/rows.csv"),
         (["openclipart", "--target", "lable"], "target 'lable' is unknown for dataset openclipart. Known: label, tags"),

@@ -34,7 +34,7 @@ def test_an_augmented_view_differs_in_what_it_augments_alone(toy):
 
 
 def test_errors_name_what_is_wrong(toy):
-    with pytest.raises(ValueError, match="dataset 'tyo' is unknown. Known: .*openclipart.*, toy"):
+    with pytest.raises(ValueError, match="dataset 'tyo' is unknown, did you mean 'toy'\\? Known: amazon"):
         open_data(toy("text", dataset="tyo"))
     with pytest.raises(ValueError, match="target 'clas' is unknown for dataset toy. Known: class, many, number"):
         open_data(toy("text", target="clas"))

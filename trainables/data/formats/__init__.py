@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from types import ModuleType
 
+from trainables.messages import unknown
+
 DATASETS: dict[str, str] = {
     "amazon": "trainables.data.formats.amazon",
     "debpkg": "trainables.data.formats.debpkg",
@@ -38,5 +40,5 @@ def dataset_module(name: str) -> ModuleType:
         ValueError: no such dataset.
     """
     if name not in DATASETS:
-        raise ValueError(f"dataset '{name}' is unknown. Known: {', '.join(sorted(DATASETS))}")
+        raise ValueError(f"dataset {unknown(name, sorted(DATASETS))}")
     return import_module(DATASETS[name])
