@@ -146,9 +146,7 @@ def test_finalists_need_rows_to_be_tested_on(tmp_path, more):
     """Said before the search, not after it."""
     write_table(tmp_path / "two")
     spec = load_spec(TEXT.format("table") + more)
-    with pytest.raises(
-        ValueError, match="table: no labelled rows in split test, on which finalists are tested"
-    ):
+    with pytest.raises(ValueError, match="table: no labelled rows in split test, on which finalists are tested"):
         fit_to_data(spec, str(tmp_path / "two"))
     write_table(tmp_path / "three", splits=("train", "val", "test"))
     assert fit_to_data(spec, str(tmp_path / "three")).study == "s"
