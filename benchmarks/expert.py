@@ -29,7 +29,8 @@ def picture(data):
 def features(table):
     """Both encoders over all rows: (N, D)."""
     tokenizer, text, image = load_tokenizer(TEXT, texts=[]), load_text_encoder(TEXT), load_image_encoder(IMAGE)
-    text.eval(), image.eval()
+    text.eval()
+    image.eval()
     found = []
     for begin in range(0, len(table.split), 128):
         rows = slice(begin, begin + 128)

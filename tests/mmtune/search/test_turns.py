@@ -81,5 +81,5 @@ def test_the_noise_of_a_clock_changes_nothing():
     rng = random.Random(5)
     members = [member(n, FAMILIES[n % 3], rng.random(), seconds=(1.0, 4.0, 64.0)[n % 3]) for n in range(40)]
     for at in range(1, 41):
-        noisy = [replace(m, seconds=m.seconds * rng.uniform(0.75, 1.3)) for m in members[:at]]
+        noisy = [replace(m, seconds=(m.seconds or 0.0) * rng.uniform(0.75, 1.3)) for m in members[:at]]
         assert pick(noisy, seed=at) == pick(members[:at], seed=at)

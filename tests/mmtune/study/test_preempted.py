@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -57,7 +58,7 @@ def is_worker(pid):
         return False
 
 
-def steps_in(folder):
+def steps_in(folder) -> Any:
     """(epochs before, steps in the next one) that the checkpoint inside of an epoch stands at; None without one."""
     try:
         state = load_checkpoint(folder / MIDDLE)[1]
