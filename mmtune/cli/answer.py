@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mmtune.cli import completion
-from mmtune.cli.arguments import Address, model_here
+from mmtune.cli.arguments import Address, Model
 from mmtune.cli.output import print_table, progress_bar
 
 if TYPE_CHECKING:
@@ -19,15 +19,6 @@ if TYPE_CHECKING:
 app = typer.Typer()
 _SHOWN = 20  # classes of a single row
 
-Model = Annotated[
-    str,
-    typer.Argument(
-        metavar="MODEL",
-        help="STUDY/t0007, STUDY (its best trial), or a trained folder.",
-        autocompletion=completion.studies,
-        callback=model_here,
-    ),
-]
 New = Annotated[
     str | None,
     typer.Option(

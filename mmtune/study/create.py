@@ -15,6 +15,7 @@ from mmtune import records
 from mmtune.info import FORMAT
 from mmtune.records import StudyFolder
 from mmtune.spec.search_spec import SearchSpec
+from mmtune.storage.store import is_url
 from trainables.files import write_atomic
 
 _PACKAGES = ("ray", "torch", "torchvision", "transformers", "optuna", "numpy", "pandas")
@@ -26,7 +27,7 @@ def new_folder(spec: SearchSpec, storage: str | Path) -> StudyFolder:
     Raises:
         ValueError: something is there already, or ``storage`` can be no folder.
     """
-    if "://" in str(storage):
+    if is_url(storage):
         raise ValueError(f"--storage {storage}: is a URL; give a folder")
     folder = StudyFolder(Path(storage).expanduser().resolve() / spec.study)
     there = next(path for path in folder.root.parents if path.exists())
