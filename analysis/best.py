@@ -100,9 +100,7 @@ def same_params(trials: pd.DataFrame, row: pd.Series) -> pd.DataFrame:
     is_same = pd.Series(True, index=trials.index)
     for name in ("study", "family", *(name for name in trials.attrs.get("params", ()) if name != "seed")):
         column, value = trials[name], row.at[name]
-        is_same &= (
-            column.isna() if value is None or value is pd.NA or value != value else column.eq(value).fillna(False)
-        )
+        is_same &= column.isna() if pd.isna(value) else column.eq(value).fillna(False)
     return trials.loc[is_same]
 
 

@@ -65,7 +65,7 @@ def importances(
 
 
 def _column(cells: pd.Series) -> list[Any]:
-    return [None if cell is None or cell is pd.NA or cell != cell else cell for cell in cells.astype(object)]
+    return [None if pd.isna(cell) else cell for cell in cells.astype(object)]
 
 
 def _shares(

@@ -26,9 +26,8 @@ class Table:
     curve: Callable[[np.ndarray], np.ndarray]  # point -> losses by epoch; nan where it diverged
     best: float
     usual: float  # the best loss of the median configuration
-    prices: tuple[float, ...] = (
-        1.0,
-    )  # of an epoch, by family; where there are several a point's first value says which
+    # Of an epoch, by family; where there are several a point's first value says which.
+    prices: tuple[float, ...] = (1.0,)
 
     def price(self, point: np.ndarray) -> float:
         """Of an epoch at a point, as a multiple of the mean over the families."""

@@ -33,6 +33,7 @@ import pyarrow.parquet as pq
 from mmtune import records
 from mmtune.space.drawing import assign, draw
 from mmtune.spec.search_spec import SearchSpec, load_spec
+from trainables.clock import PARTS
 from trainables.files import replacing
 
 TABLE = Path(__file__).parent / "table"
@@ -40,9 +41,8 @@ WEIGHTS = {"fusion": 300, "text": 100, "image": 100, "mvae": 100, "hybrid_vae": 
 WEIGHTS |= dict.fromkeys(("clip", "flava", "vilt", "vilbert", "mmbt", "mmbv"), 20)
 _METRICS = (
     "val_accuracy", "val_loss", "val_macro_f1", "train_loss", "train_accuracy",
-    "device_seconds", "train_seconds", "eval_seconds", "checkpoint_seconds", "peak_memory_gib",
+    "device_seconds", *PARTS, "peak_memory_gib",
 )  # fmt: skip
-_PARTS = ("train_seconds", "eval_seconds", "checkpoint_seconds")
 
 
 def main() -> None:
@@ -131,7 +131,7 @@ def train_one(spec: SearchSpec, number: int, family: str) -> dict[str, Any]:
         row |= {"state": records.FAILED, "error": f"{type(error).__name__}: {error}"}
     for report in reports:
         row["setup_seconds"] += report["setup_seconds"]
-        report["device_seconds"] = sum(report[part] for part in _PARTS)
+        report["device_seconds"] = sum(report[part] for part in PARTS)
     return row | {name: [report.get(name) for report in reports] for name in _METRICS}
 
 

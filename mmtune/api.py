@@ -18,7 +18,7 @@ from mmtune.spec.overrides import override_texts
 from mmtune.spec.search_spec import SearchSpec, load_spec
 from mmtune.spec.shipped import find_search_file
 from mmtune.storage.fetching import here
-from mmtune.storage.store import is_url, remote_of
+from mmtune.storage.store import is_url, resumed_by
 from mmtune.study.study import Study
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ def _ended(ending: Ending) -> Study:
     study = Study(ending.folder)
     if ending.error is not None:
         raise StudyError(ending.error, study)
-    advice = f"go on with it: mmtune.resume({(remote_of(study.path) or str(study.path))!r})"
+    advice = f"go on with it: mmtune.resume({resumed_by(study.path)!r})"
     if ending.is_interrupted:
         raise KeyboardInterrupt(f"study {study.name} was stopped; {advice}")
     if not ending.is_complete:

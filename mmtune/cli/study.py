@@ -216,10 +216,10 @@ def _follow(ending: Ending, address: str | None) -> None:
 
 
 def _show_end(ending: Ending) -> None:
-    from mmtune.storage.store import remote_of
+    from mmtune.storage.store import resumed_by
 
     folder = ending.folder
-    where = remote_of(folder.root) or folder.root
+    where = resumed_by(folder.root)
     if folder.spec.is_file():  # its storage may be gone
         _print_trials(_trials(folder.root), folder.root, title=f"study {folder.name}")
     if ending.error is not None:
@@ -275,7 +275,7 @@ def status(study: StudyName) -> None:
     from mmtune.filling import read_fillings
     from mmtune.info import read_info
     from mmtune.storage.lease import lease_owner
-    from mmtune.storage.store import Store, remote_of
+    from mmtune.storage.store import Store, remote_of, resumed_by
     from mmtune.study.budget import is_finished
     from mmtune.study.lock import lock_owner
 
@@ -306,4 +306,4 @@ def status(study: StudyName) -> None:
     if error:
         typer.echo(f"stopped: {error}")
     if owner is None and not is_done:
-        typer.echo(f"go on with: mmtune resume {url or folder.root}")
+        typer.echo(f"go on with: mmtune resume {resumed_by(folder.root)}")

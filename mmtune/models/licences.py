@@ -61,4 +61,4 @@ def dataset_licence(name: str) -> str:
             is_its = file.name in line
         elif is_its and line.strip() and not line.strip().startswith("sha256"):
             said.append(line.strip())
-    return " ".join(said)
+    return " ".join(said) or UNKNOWN

@@ -102,7 +102,7 @@ class Ladder:
 
     def _trained(self, member: Member) -> Iterator[int]:
         """Epochs on the way to each rung from the one below, what is promised included."""
-        last = member.epoch if member.state in records.ENDED else max(member.until, member.epoch)
+        last = member.promised
         for below, rung in self._ways:
             if last <= below:
                 return

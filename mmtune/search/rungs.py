@@ -36,6 +36,11 @@ class Member:
         """The last one reported, 0 before any."""
         return len(self.bests)
 
+    @property
+    def promised(self) -> int:
+        """The last epoch that it has trained or may train to, whichever is later; of one that is over the former."""
+        return self.epoch if self.state in records.ENDED else max(self.until, self.epoch)
+
     def value_at(self, rungs: Sequence[int], index: int) -> float | None:
         """What it is ranked by on a rung; None if it does not stand there.
 

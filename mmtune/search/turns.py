@@ -58,7 +58,7 @@ def _spent(families: Sequence[str], members: Sequence[Member]) -> dict[str, floa
     epochs, seconds = dict.fromkeys(families, 0), {family: [] for family in families}
     for member in members:
         if member.family in epochs:
-            epochs[member.family] += member.epoch if member.state in records.ENDED else max(member.until, member.epoch)
+            epochs[member.family] += member.promised
             seconds[member.family] += [member.seconds] if member.seconds else []
     prices = {family: median_low(known) for family, known in seconds.items() if known}
     cheapest = min(prices.values(), default=1.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import uuid
 from collections.abc import Iterator, Mapping
@@ -120,6 +121,7 @@ def _ask(nodes: list[dict[str, Any]], data_dir: str | None, marker: str | None) 
     return found
 
 
+@functools.cache
 def _own_code() -> tuple[str | None, str]:
     """The version of mmtune here, and the first letters of a hash over its sources."""
     import mmtune

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -155,7 +156,7 @@ def mirrored(
         else:
             if has_study(store):
                 raise ValueError(f"study '{folder.name}' exists; go on with it: mmtune resume {url}")
-            clear(folder)
+            shutil.rmtree(folder.root, ignore_errors=True)  # the store knows nothing of it
             create(folder.root.parent)
             write_atomic(folder.root / MARK, url + "\n")
         mirror = Mirror(store, folder, lease)
@@ -168,10 +169,3 @@ def mirrored(
         yield folder, mirror
     finally:
         mirror.close()
-
-
-def clear(folder: StudyFolder) -> None:
-    """Removes a working folder that the store knows nothing of."""
-    import shutil
-
-    shutil.rmtree(folder.root, ignore_errors=True)

@@ -6,9 +6,11 @@ that is half written, so they are refused.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +47,11 @@ def remote_of(root: Path) -> str | None:
     """The URL whose working folder ``root`` is; None of any other."""
     mark = root / MARK
     return mark.read_text(encoding="utf-8").strip() if mark.is_file() else None
+
+
+def resumed_by(root: Path) -> str:
+    """What ``mmtune resume`` takes for the study in ``root``: its URL, if that is a working folder, else the folder."""
+    return remote_of(root) or str(root)
 
 
 class Store:
@@ -155,18 +162,15 @@ class Store:
             pass
 
 
-class _told:
+@contextlib.contextmanager
+def _told(url: str) -> Iterator[None]:
     """Has an error name the URL, in a line, as an OSError: a fault of storage."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError) and not isinstance(error, FileNotFoundError) and error.filename is None:
-            raise OSError(f"{self._url}: {_why(error)}") from error
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) or error.filename is not None:
+            raise
+        raise OSError(f"{url}: {_why(error)}") from error
 
 
 def _why(error: BaseException) -> str:

@@ -17,6 +17,7 @@ from mmtune.slots.messages import Spent, TrialJob
 from mmtune.slots.requirements import requirements_of
 from mmtune.space.optuna_names import to_optuna
 from mmtune.spec.search_spec import SearchSpec
+from mmtune.storage.store import resumed_by
 from mmtune.study.budget import Account
 from mmtune.study.failures import all_failed, cause, equal_failures, fault_in, to_retry
 from mmtune.study.keeping import Collector
@@ -183,7 +184,7 @@ class Session:
         with contextlib.suppress(OSError):
             self.close_books()
         self.screen.__exit__()
-        end_process(what, f"not finished. Go on with: mmtune resume {self.folder.root}")
+        end_process(what, f"not finished. Go on with: mmtune resume {resumed_by(self.folder.root)}")
 
     def pause(self, what: str) -> None:
         """Notes ``failure``: storage or data failed, and every other trial would fail alike."""

@@ -23,7 +23,7 @@ from mmtune.spec.search_spec import load_spec
 from mmtune.storage.commits import Commits, restore
 from mmtune.storage.fetching import here
 from mmtune.storage.lease import NAME, Lease
-from mmtune.storage.store import Store, working_folder
+from mmtune.storage.store import MARK, Store, resumed_by, working_folder
 from mmtune.storage.trialfiles import TrialFiles
 from mmtune.study.create import create_study
 from mmtune.study.lock import StudyBusyError
@@ -301,3 +301,9 @@ def test_a_killed_driver_goes_on_from_the_url_on_an_empty_folder_with_equal_resu
     kinds = {name for trial in store.folders("trials") for name in store.names(f"trials/{trial}")}
     assert not store.folders("tune") and store.get(NAME) is None
     assert "best.safetensors" in kinds and "last.safetensors" not in kinds  # nothing useless is left
+
+
+def test_a_working_folder_is_gone_on_with_by_its_url(tmp_path):
+    assert resumed_by(tmp_path) == str(tmp_path)
+    (tmp_path / MARK).write_text("s3://bucket/s\n")
+    assert resumed_by(tmp_path) == "s3://bucket/s"

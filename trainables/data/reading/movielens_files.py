@@ -108,7 +108,7 @@ class MovieLens:
         path = self.root / "plots.csv"
         return path if path.exists() else None
 
-    @property
+    @cached_property
     def has_posters(self) -> bool:
         return (self.root / "posters").is_dir()
 
@@ -164,8 +164,10 @@ class MovieLens:
         Raises:
             BadRow: there is a folder, and none of the film.
         """
-        name = self.rows.pictures.first(f"posters/{id}") if self.has_posters else None
-        if name is None and self.has_posters:
+        if not self.has_posters:
+            return None
+        name = self.rows.pictures.first(f"posters/{id}")
+        if name is None:
             raise BadRow(f"no picture posters/{id}.jpg: the film and its ratings are left out")
         return name
 
