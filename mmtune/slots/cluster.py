@@ -36,6 +36,13 @@ ENVIRONMENT = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TOKENIZERS_PARALLELISM": "false",
 }
+
+# Of a local Ray: what would answer anybody with its metrics, without a token.
+NO_METRICS = {
+    "RAY_enable_metrics_collection": "0",
+    "AUTOSCALER_METRIC_PORT": "-1",  # no port at all: Ray has no other way to leave it out
+    "DASHBOARD_METRIC_PORT": "-1",
+}
 _LONGEST_SOCKET = 107  # bytes of its path, by the kernel; on macOS 103
 _SOCKET_OF_RAY = "ray/session_2026-01-31_00-00-00_000000_1234567/sockets/plasma_store"  # the longest below its folder
 _HANDED_ON = ("MMTUNE_CACHE", "MMTUNE_LINKS", "HF_HUB_OFFLINE")
@@ -131,8 +138,8 @@ def _hide_token() -> None:
 def set_environment(address: str | None) -> None:
     """What Ray reads when it is imported, which must come after this; the user's own settings stay."""
     os.environ.update({key: value for key, value in ENVIRONMENT.items() if key not in os.environ})
-    if starts_local(address):  # its metrics would answer without a token
-        os.environ.setdefault("RAY_enable_metrics_collection", "0")
+    if starts_local(address):
+        os.environ.update({key: value for key, value in NO_METRICS.items() if key not in os.environ})
 
 
 def starts_local(address: str | None) -> bool:

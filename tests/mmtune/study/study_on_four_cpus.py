@@ -4,6 +4,7 @@ python study_on_four_cpus.py SPEC STORAGE [--kill WHAT]... where WHAT is worker,
 that kind is killed with SIGKILL once some epochs are in.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -11,6 +12,8 @@ import sys
 import threading
 import time
 from pathlib import Path
+
+import psutil
 
 from mmtune.slots.cluster import ENVIRONMENT
 
@@ -26,25 +29,20 @@ TITLES = {"worker": "ray::RayTrainWorker", "actor": "ray::ImplicitFunc", "broker
 
 
 def processes(title: str) -> list[int]:
+    """This study's own: other clusters on this machine have processes of the same titles."""
     found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except OSError:
-                continue
-            if command.startswith(title):
-                found.append(int(entry.name))
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if " ".join(process.cmdline()).startswith(title):
+                found.append(process.pid)
     return found
 
 
 def kill_when_busy(reports: Path, kinds: list[str]) -> None:
-    mine = {kind: set(processes(title)) for kind, title in TITLES.items()}  # of other clusters on this machine
     for number, kind in enumerate(kinds):
         while not reports.exists() or len(reports.read_text().splitlines()) < 4 + 6 * number:
             time.sleep(0.05)
-        victims = [pid for pid in processes(TITLES[kind]) if pid not in mine[kind]]
-        os.kill(victims[0], signal.SIGKILL)
+        os.kill(processes(TITLES[kind])[0], signal.SIGKILL)
         print(f"killed {kind}", flush=True)
 
 

@@ -192,7 +192,7 @@ def on_four_cpus(tmp_path, text, *arguments):
     path.write_text(text)
     script = Path(__file__).with_name("study_on_four_cpus.py")
     command = [sys.executable, str(script), str(path), str(tmp_path / "studies"), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=580, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1]), done.stdout
 
