@@ -149,7 +149,10 @@ def load_model(name: str, auto_class: Any = None, *, seed: int = 0) -> Any:
     with own_generator(name, seed):
         if name in ARCHITECTURES or is_for_size_alone:
             config = load_config(name)
-            return (_auto_model().from_config(config) if auto_class is None else auto_class(config)).eval()
+            if auto_class is not None:
+                return auto_class(config).eval()
+            with load_errors(f"encoder '{name}'"):  # of a kind that transformers has no model for, say
+                return _auto_model().from_config(config, trust_remote_code=False).eval()
         if place_of(name) is None:
             model, lacks_pooler = shared_model(name, auto_class)
             model = copy.deepcopy(model)

