@@ -5,6 +5,7 @@ into forwards before it. A family whose norms come late says so: ``encode`` is w
 what comes behind, ``joint_modules`` the modules that only ``decide`` calls. Then ``encode`` runs over a micro-batch at
 a time, in backward once more, and no more than one micro-batch's activations are ever kept: the exact gradient for a
 third more time. Norms inside an encoder cannot be had in this way, and are refused (docs/methods.md#batch-norm).
+A loss that compares rows with each other wants the same; such a model says ``compares_rows``.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ def runs_in_parts(model: nn.Module, config: TrialConfig, *, num_rows: int) -> bo
         ValueError: micro-batches would cut what a BatchNorm has to see whole.
     """
     size = config.micro_batch_size
-    if size is None or num_rows <= size or all(norm.is_fixed for _, norm in trained_batch_norms(model)):
+    meets = getattr(model, "compares_rows", False) or any(not norm.is_fixed for _, norm in trained_batch_norms(model))
+    if size is None or num_rows <= size or not meets:
         return False
     for name, norm in _inside(model).items():
         if not norm.is_fixed:

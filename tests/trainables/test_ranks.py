@@ -29,7 +29,7 @@ def ranks_config(toy, name):
     return toy(family, model=model, optim={"lr": 1e-3}, **given)
 
 
-NORMS = {  # BatchNorm in the middle of a model
+NORMS = {  # rows that see each other: by a BatchNorm in the middle of a model, or in the loss
     "tirg": ("lit_tirg", {"dropout": 0.0}, {"batch_size": 15}),  # the default norm
     "tirg in parts": ("lit_tirg", {"dropout": 0.0}, {"batch_size": 15, "micro_batch_size": 2}),
     "tirg with copies": (
@@ -47,6 +47,9 @@ NORMS = {  # BatchNorm in the middle of a model
     "resnet in parts": (
         "image", {"dropout": 0.0, "image_encoder": "tiny-resnet"},
         {"batch_size": 15, "micro_batch_size": 2, "batch_norm": "running"},
+    ),
+    "contrastive with copies": (
+        "clip", {"mode": "contrastive"}, {"batch_size": 15, "micro_batch_size": 2, "uda": {"mode": "fixed"}},
     ),
 }  # fmt: skip
 
@@ -115,7 +118,7 @@ def norms(toy, in_new_processes, tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NORMS)
-def test_batch_norm_sees_the_batch_of_a_step_whatever_ranks_and_micro_batches(name, norms):
+def test_rows_meet_in_the_batch_of_a_step_whatever_ranks_and_micro_batches(name, norms):
     whole, *others = norms[name]
     assert "error" not in whole, whole
     for other in others:

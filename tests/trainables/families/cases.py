@@ -7,6 +7,7 @@ BY_HEART      settings under which eight rows can be learnt by heart
 ON_RANKS      settings under which it trains on two ranks as on one
 RECOMPUTED    settings under which transformer layers train, for gradient checkpointing; None: none ever do
 REFUSED       (setting of a variant, target of the toy dataset, the error that their model is refused with)
+ONLY_TRAINS   (setting of a variant, modality that its loss reads and its answers do not)
 STAND_INS     small models in place of names on a hub that its search files use: name -> (kind of config, its fields)
 """
 
@@ -52,6 +53,12 @@ def refusal(family: str, model: Settings, target: str) -> str | None:
         if refused == target and setting.items() <= model.items():
             return message
     return None
+
+
+def only_trains(family: str, model: Settings, modality: str) -> bool:
+    """Whether with these settings the modality is read in training alone."""
+    told = getattr(of(family), "ONLY_TRAINS", ())
+    return any(setting.items() <= model.items() and modality == name for setting, name in told)
 
 
 def made(toy, family, model, *, target="class", cache_features=False, **given) -> tuple[Any, Any, Any]:

@@ -2,23 +2,32 @@ import pytest
 import torch
 from cases import made
 from small import IMAGE, TEXT
+from torch.nn import functional as F
 
+from trainables.config import OptimConfig
 from trainables.encoders.tokenizers import load_tokenizer
 from trainables.encoders.weights import load_model
 from trainables.families.clip import Config, inputs
+from trainables.optim import build_optimizer
 
 TINY = {"encoder": "tiny-clip"}
 VARIANTS = [
     {},
     {"mode": "mlp", "interaction": "concat+mul+absdiff"},
     {"mode": "finetune"},
+    {"mode": "finetune", "contrastive_weight": 0.5, "lock_image": True},
+    {"mode": "contrastive"},
     {"mode": "zero_shot"},
 ]
-ON_RANKS = RECOMPUTED = {"mode": "finetune"}
+ON_RANKS = {"mode": "finetune", "contrastive_weight": 0.5}
+RECOMPUTED = {"mode": "finetune"}
 REFUSED = [
+    ({"mode": "contrastive"}, "number", "contrastive compares classes with each other, this task is regression"),
+    ({"mode": "contrastive"}, "many", "contrastive compares classes with each other, this task is multilabel"),
     ({"mode": "zero_shot"}, "number", "zero_shot compares classes with each other, this task is regression"),
     ({"mode": "zero_shot"}, "many", "zero_shot compares classes with each other, this task is multilabel"),
 ]
+ONLY_TRAINS = [({"mode": "contrastive"}, "text")]
 TOWERS = {
     "text_config": {**TEXT, "max_position_embeddings": 77, "bos_token_id": 2, "eos_token_id": 3},
     "vision_config": IMAGE,
@@ -56,6 +65,69 @@ def test_the_head_sees_both_embeddings_at_the_length_of_their_width(toy, interac
     out = net.eval()(given)
     torch.testing.assert_close(out.features["joint"], torch.cat(parts, dim=1), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(out.logits, net.head(out.features["joint"]))
+
+
+@pytest.mark.parametrize("mode", ["contrastive", "finetune"])
+def test_images_and_texts_are_told_apart_as_transformers_clip_does(toy, mode):
+    weight = {"contrastive_weight": 0.5} if mode == "finetune" else {}
+    net, _, batch = made(toy, "clip", {"mode": mode, **weight})
+    given = batch([0, 1, 2, 3])
+    expected = by_transformers(
+        given.pixel_values, input_ids=given.input_ids, attention_mask=given.attention_mask, return_loss=True
+    ).loss
+    out = net.train()(given)
+    loss = out.losses["contrastive"].mean().detach()
+    torch.testing.assert_close(loss, expected * (0.5 if weight else 1.0), rtol=1e-4, atol=1e-5)
+    assert out.supervised_weight == (1.0 if weight else 0.0)
+    assert net.eval()(given).losses == {}  # a loss over a split would hang on how it is cut into batches
+
+
+def test_classes_are_told_by_the_text_tower_as_it_is_now(toy):
+    """What is computed for the prompts is kept until the tower changes: by a step, or by other weights."""
+    net, data, batch = made(toy, "clip", {"mode": "contrastive", "prompt": "red {} square"})
+    prompts = [f"red {name} square" for name in data.task.classes]
+    tokens = load_tokenizer("tiny-clip", texts=prompts)(prompts, padding=True, return_tensors="pt")
+    given, seen = batch([0, 1, 2, 4]), []
+
+    def check():
+        with torch.no_grad():
+            _, class_CD = net.text.encoder(tokens["input_ids"], tokens["attention_mask"])
+            image_BD = F.normalize(net.image(given), dim=1)
+            expected = net.log_scale.exp() * image_BD @ F.normalize(class_CD, dim=1).T
+        for mode in (False, True):
+            with torch.inference_mode(not mode):
+                logits = net.train(mode)(given).logits.detach()
+            torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
+        seen.append(expected)
+
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    optimizer = build_optimizer(net.train(), OptimConfig.model_validate({"lr": 1e-2}))
+    check()
+    for _ in range(2):
+        optimizer.zero_grad()
+        net(given).losses["contrastive"].mean().backward()
+        optimizer.step()
+        check()
+    with torch.inference_mode():
+        net.eval()(given)
+        net.load_state_dict(before)
+        torch.testing.assert_close(net(given).logits, seen[0], rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(seen[0], seen[1], atol=1e-3)
+
+
+def test_a_locked_image_tower_learns_nothing_while_the_texts_do(toy):
+    net, _, batch = made(toy, "clip", {"mode": "contrastive", "lock_image": True})
+    net.train()(batch([0, 1, 2, 3])).losses["contrastive"].mean().backward()
+    learnt = {
+        name.split(".")[0] for name, value in net.named_parameters() if value.grad is not None and value.grad.any()
+    }
+    assert learnt == {"text", "log_scale"}
+
+
+def test_the_contrastive_loss_belongs_to_towers_that_train():
+    for mode, why in (("linear", "trains no tower"), ("contrastive", "trains by that loss alone")):
+        with pytest.raises(ValueError, match=f"contrastive_weight: belongs to mode: finetune; mode: {mode} {why}"):
+            Config.model_validate({"mode": mode, "contrastive_weight": 1.0})
 
 
 def test_a_prompt_has_one_place_for_the_class():
