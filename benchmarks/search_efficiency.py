@@ -34,7 +34,7 @@ import time
 import warnings
 import zlib
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -46,6 +46,7 @@ from regret import BUDGET, POINTS, on_grid, ratio_of
 from setting import print_setting
 
 from mmtune import records
+from mmtune.search.lessons import Lesson
 from mmtune.search.parzen import propose
 from mmtune.search.promotion import Go, View, ladder, next_job
 from mmtune.search.rungs import Member, Rules
@@ -86,7 +87,9 @@ class Promotion:
         *,
         random_share: float = ParzenOptions().random_share,
         even_share: float | None = ParzenOptions().even_share,
+        lessons: Sequence[Lesson] = (),
     ) -> None:
+        self.lessons = lessons
         self.table, self.rules = table, Rules(rungs=ladder(table.epochs, grace=1, eta=3), eta=3)
         self.families = [str(index) for index in range(len(table.prices))] if len(table.prices) > 1 else []
         domains = {f"u{at}": (Number(0.0, 1.0),) for at in range(bool(self.families), table.num_params)}
@@ -123,6 +126,7 @@ class Promotion:
             rungs=self.rules.rungs,
             rng=rng,
             by_cost=self.even_share is not None,
+            lessons=self.lessons,
             **shares,
         )
 

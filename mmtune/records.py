@@ -9,6 +9,7 @@ The folder is the API between running (``mmtune``) and reading (``analysis``)::
       trials.csv     one row a trial, replaced atomically
       changes.csv    append-only, rows of trials.csv that are newer than it; gone when trials.csv has them
       caches.csv     append-only, one row for each thing that filled the cache
+      learnt.csv     one row for each trial of another study that proposals learn from; written once
       tested.csv     append-only, one row each time that `mmtune test` looked at the test split
       optuna.log     Optuna JournalStorage
       tune/          Ray Tune's scratch      tensorboard/<trial>/
@@ -146,6 +147,10 @@ class StudyFolder:
     @property
     def caches(self) -> Path:
         return self.root / "caches.csv"
+
+    @property
+    def learnt(self) -> Path:
+        return self.root / "learnt.csv"
 
     @property
     def tested(self) -> Path:

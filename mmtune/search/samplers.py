@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
+from mmtune.search.lessons import Lesson
 from mmtune.search.rungs import Member
 from mmtune.space.domains import Domain, Number
 from mmtune.space.space import Space
@@ -39,6 +40,8 @@ class Question:
     """Of the schedule; the last is a whole trial."""
     by_cost: bool = False
     """Whether device time is what the budget ends by."""
+    lessons: Sequence[Lesson] = ()
+    """Trials of other studies."""
 
 
 class ParzenOptions(Section):
@@ -115,7 +118,7 @@ class SamplerKind:
     is_finite: bool = False
     """Whether it needs a space with an end: a step in each float."""
     takes_prior: bool = False
-    """Whether it follows the ``prior`` of a parameter."""
+    """Whether it follows the ``prior`` of a parameter, and other studies (``learn_from``)."""
 
 
 def _parzen(ask: Question, options: ParzenOptions) -> BaseSampler:
@@ -125,7 +128,7 @@ def _parzen(ask: Question, options: ParzenOptions) -> BaseSampler:
 
     def params() -> dict[str, Any]:
         rng = random.Random(ask.seed)
-        known = {"members": ask.members, "rungs": ask.rungs, "by_cost": ask.by_cost}
+        known = {"members": ask.members, "rungs": ask.rungs, "by_cost": ask.by_cost, "lessons": ask.lessons}
         return to_optuna(ask.space, propose(ask.space, rng=rng, **known, **dict(options)))
 
     return Given(params, seed=ask.seed)
@@ -141,16 +144,17 @@ def _tpe(ask: Question, options: TpeOptions) -> BaseSampler:
 def _random(ask: Question, options: Section) -> BaseSampler:
     from optuna.samplers import RandomSampler
 
-    from mmtune.search.belief import drawer, has_prior
+    from mmtune.search.belief import beliefs_of, drawer
     from mmtune.search.given import Given
     from mmtune.space.drawing import assign
     from mmtune.space.optuna_names import to_optuna
 
-    if not has_prior(ask.space):
+    if not beliefs_of(ask.space, ask.lessons):
         return RandomSampler(seed=ask.seed)
 
     def params() -> dict[str, Any]:
-        pick = drawer(ask.space, members=ask.members, rungs=ask.rungs, rng=random.Random(ask.seed))
+        rng = random.Random(ask.seed)
+        pick = drawer(ask.space, members=ask.members, rungs=ask.rungs, rng=rng, lessons=ask.lessons)
         return to_optuna(ask.space, assign(ask.space, pick))
 
     return Given(params, seed=ask.seed)
@@ -189,7 +193,9 @@ _ROWS = (
         takes_prior=True,
     ),
     SamplerKind("tpe", "Optuna's tree-structured Parzen estimator, multivariate", TpeOptions, _tpe),
-    SamplerKind("random", "uniform over the space, or as a prior has it", Section, _random, takes_prior=True),
+    SamplerKind(
+        "random", "uniform over the space, or as a prior or other studies have it", Section, _random, takes_prior=True
+    ),
     SamplerKind("qmc", "quasi-random (Sobol): covers the space more evenly than random", QmcOptions, _qmc),
     SamplerKind("nsga2", "evolutionary, for several objectives", Nsga2Options, _nsga2),
     SamplerKind("gp", "Gaussian process; few trials, few parameters", GpOptions, _gp),
@@ -216,14 +222,16 @@ def make_sampler(name: str, *, options: Section, study_seed: int, number: int, *
         return SAMPLERS[name].make(Question(seed, study_seed % 2**32, **known), options)
 
 
-def sampler_problem(kind: SamplerKind, domains: Mapping[str, Sequence[Domain]]) -> str | None:
-    """Why a sampler cannot search these domains; None if it can."""
+def sampler_problem(kind: SamplerKind, domains: Mapping[str, Sequence[Domain]], *, learns: bool = False) -> str | None:
+    """Why a sampler cannot search these domains, or learn from other studies if it shall; None if it can."""
     endless = [key for key, alternatives in domains.items() if any(map(_is_endless, alternatives))]
     if kind.is_finite and endless:
         return f"'{kind.name}' needs a step in each float; without one: {', '.join(endless)}"
     believed = [key for key, some in domains.items() if any(domain.prior is not None for domain in some)]
+    able = " or ".join(row.name for row in SAMPLERS.values() if row.takes_prior)
+    if learns and not kind.takes_prior:
+        return f"'{kind.name}' learns from no other study; give {able}, or take learn_from out"
     if believed and not kind.takes_prior:
-        able = " or ".join(row.name for row in SAMPLERS.values() if row.takes_prior)
         return f"'{kind.name}' takes no prior, which {', '.join(believed)} has; give {able}, or take it out"
     return None
 

@@ -293,4 +293,5 @@ class StudySearcher(Searcher):
             members=self._members.all(),
             rungs=self._rules.rungs,
             by_cost=self._spec.budget.is_of_hours,
+            lessons=self._spec.lessons,
         )

@@ -6,7 +6,8 @@ A search file becomes a SearchSpec in this order::
     values         the same of a dict, which has no lines
     document       -> Document: the values, and every problem noted so far with its place
     overrides      --set key=value changes the document
-    sections       objectives, sampler, scheduler, budget, resources: pydantic models
+    sampler        what proposes trials, and which studies it learns from
+    sections       objectives, scheduler, budget, resources: pydantic models
     domains        one domain of the space: pydantic models
     validation     how the models are read, and pydantic's errors in our words
     configkeys     what fixed and space name: the fields of TrialConfig, flat

@@ -13,7 +13,8 @@ from mmtune.search.samplers import SAMPLERS
 from mmtune.search.schedulers import SCHEDULERS
 from mmtune.spec.confirm import Confirm
 from mmtune.spec.domains import KINDS
-from mmtune.spec.sections import Budget, KeepTop, Objective, Resources, SamplerSpec, SchedulerSpec, SearchFile
+from mmtune.spec.sampler import SamplerSpec
+from mmtune.spec.sections import Budget, KeepTop, Objective, Resources, SchedulerSpec, SearchFile
 from trainables.config import LossConfig, OptimConfig, TrialConfig, UdaConfig
 from trainables.messages import show, unknown
 

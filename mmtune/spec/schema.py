@@ -20,6 +20,7 @@ from mmtune.spec.confirm import Confirm
 from mmtune.spec.constraints import LIMITED
 from mmtune.spec.domains import KINDS
 from mmtune.spec.keys import Key, config_groups, family_group, model_keys
+from mmtune.spec.sampler import SamplerSpec
 from mmtune.spec.sections import (
     NOT_FIXED,
     NOT_SEARCHED,
@@ -28,7 +29,6 @@ from mmtune.spec.sections import (
     KeepTop,
     Objective,
     Resources,
-    SamplerSpec,
     SchedulerSpec,
     SearchFile,
     mode_of,

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from mmtune.search.lessons import Lesson
 from mmtune.search.samplers import SAMPLERS
 from mmtune.search.schedulers import SCHEDULERS, AshaOptions
 from mmtune.space.corners import corners
@@ -27,6 +28,7 @@ from mmtune.spec.document import Document, read_source
 from mmtune.spec.domains import read_domain
 from mmtune.spec.finalists import FINALIST, FinalistsSection
 from mmtune.spec.overrides import apply_override
+from mmtune.spec.sampler import SamplerSpec, read_sampler
 from mmtune.spec.searchfile import SEARCH_KEYS, final_text, is_config
 from mmtune.spec.sections import (
     NOT_FIXED,
@@ -35,13 +37,11 @@ from mmtune.spec.sections import (
     Keep,
     Objective,
     Resources,
-    SamplerSpec,
     SchedulerSpec,
     read_budget,
     read_keep,
     read_objectives,
     read_resources,
-    read_sampler,
     read_scheduler,
 )
 from mmtune.spec.space_section import SpaceSection
@@ -78,6 +78,7 @@ class SearchSpec:
     finalists: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # settings by name, in place of a search
     has_own_objectives: bool = True  # False: the file names none, so that they follow the task
     warnings: tuple[str, ...] = ()
+    lessons: tuple[Lesson, ...] = field(default=(), compare=False, repr=False)  # what sampler.learn_from taught
     source: str = field(default="", compare=False)  # where it was read
     text: str = field(default="", compare=False, repr=False)  # what to_yaml gives
 
@@ -193,7 +194,7 @@ class _Reader:
             dataset=dataset,
             objectives=objectives,
             fixed=fixed,
-            **what(keys, family_domain, fixed, budget),
+            **what(keys, family_domain, fixed, budget, study),
             resources=read_resources(document),
             constraints=read_constraints(document),
             keep=read_keep(document),
@@ -210,7 +211,7 @@ class _Reader:
         return replace(spec, warnings=tuple(_warnings(spec)), text=final_text(document, study))
 
     def _searched(
-        self, keys: ConfigKeys, family: Categorical | None, fixed: Mapping[str, Any], budget: Budget
+        self, keys: ConfigKeys, family: Categorical | None, fixed: Mapping[str, Any], budget: Budget, study: str
     ) -> dict[str, Any]:
         """The fields of a SearchSpec that say what is tried, where that is searched."""
         known = {"family": self.known_families, "dataset": self.known_datasets}
@@ -219,14 +220,14 @@ class _Reader:
         return {
             "space": space or _UNKNOWN,
             "try_first": section.read_try_first(space, most=budget.trials),
-            "sampler": read_sampler(self.document, section.domains),
+            "sampler": read_sampler(self.document, section.domains, study=study),
             "scheduler": read_scheduler(self.document, epochs=_epochs(fixed)),
             "budget": budget,
             "confirm": read_confirm(self.document),
         }
 
     def _finalists(
-        self, keys: ConfigKeys, family: Categorical | None, fixed: Mapping[str, Any], budget: Budget
+        self, keys: ConfigKeys, family: Categorical | None, fixed: Mapping[str, Any], budget: Budget, study: str
     ) -> dict[str, Any]:
         """The same where it is given: each finalist on each seed, to its end."""
         finalists = FinalistsSection(self.document, keys, family=family, fixed=fixed).read()

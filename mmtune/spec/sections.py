@@ -1,19 +1,17 @@
-"""The sections of a search file beside the space: objectives, sampler, scheduler, budget, resources."""
+"""The sections of a search file beside space and sampler: objectives, scheduler, budget, resources."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from mmtune.records import COSTS
-from mmtune.search.samplers import SAMPLERS, ParzenOptions, sampler_problem
 from mmtune.search.schedulers import SCHEDULERS, AshaOptions
-from mmtune.space.domains import Domain
 from mmtune.spec.confirm import Confirm
 from mmtune.spec.document import Document
 from mmtune.spec.domains import CategoricalDomain
+from mmtune.spec.sampler import SamplerSpec
 from mmtune.spec.validation import Model, read_model
 from trainables.config import Section
 from trainables.messages import describe, show, unknown
@@ -44,17 +42,6 @@ class Objective(Section):
             better = "larger" if own == "max" else "smaller"
             raise ValueError(f"{show(value)} is wrong: '{metric}' is better when {better}, write {own}")
         return value
-
-
-class SamplerSpec(Section):
-    """What proposes trials; the other keys are the sampler's own."""
-
-    name: str = "parzen"
-    """`mmtune list samplers`."""
-    seed: int = Field(default=1, ge=0)
-    """All that the sampler draws derives from it."""
-    options: Section = ParzenOptions()
-    """See SAMPLERS; in a file they stand beside name and seed."""
 
 
 class SchedulerSpec(Section):
@@ -268,21 +255,6 @@ def read_objectives(document: Document) -> tuple[Objective, ...]:
         objective = read_model(document, path, entry, Objective)
         objectives += [] if objective is None else [objective]
     return tuple(objectives) or default
-
-
-def read_sampler(document: Document, domains: Mapping[str, Sequence[Domain]]) -> SamplerSpec:
-    """``sampler:``; ``domains`` is what it will search."""
-    given = document.section("sampler")
-    spec = read_model(document, ("sampler",), given, SamplerSpec) or SamplerSpec()
-    kind = SAMPLERS.get(spec.name)
-    if kind is None:
-        document.bad(("sampler", "name"), unknown(spec.name, SAMPLERS))
-        return SamplerSpec()
-    document.known_keys(("sampler",), given, ("name", "seed", *kind.options.model_fields))
-    options = read_model(document, ("sampler",), given, kind.options) or kind.options()
-    if problem := sampler_problem(kind, domains):
-        document.bad(("sampler", "name"), problem)
-    return spec.model_copy(update={"options": options})
 
 
 def read_scheduler(document: Document, *, epochs: int) -> SchedulerSpec:

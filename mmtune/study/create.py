@@ -16,6 +16,7 @@ from mmtune.info import FORMAT
 from mmtune.records import StudyFolder
 from mmtune.spec.search_spec import SearchSpec
 from mmtune.storage.store import is_url
+from mmtune.study.learn import write_lessons
 from trainables.files import write_atomic
 
 _PACKAGES = ("ray", "torch", "torchvision", "transformers", "optuna", "numpy", "pandas")
@@ -70,6 +71,7 @@ def create_study(spec: SearchSpec, *, storage: str | Path, data_dir: str | None 
     new = StudyFolder(temporary)
     try:
         write_atomic(new.spec, spec.to_yaml())
+        write_lessons(new, spec)
         records.write_json(new.info, info)
         if folder.root.exists():
             folder.root.rmdir()  # empty, as checked above

@@ -211,5 +211,6 @@ def _configs(spec: SearchSpec, data_dir: str | None, *, count: int) -> Iterator[
             members=[],
             rungs=rules.rungs,
             by_cost=spec.budget.is_of_hours,
+            lessons=spec.lessons,
         )
         yield spec.trial_config(suggest(spec.space, journal.ask(proposer)), data_dir)

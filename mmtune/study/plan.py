@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from mmtune.slots.cluster import Node, workers_that_fit
 from mmtune.spec.search_spec import SearchSpec
 from mmtune.study.checks import check_data, fit_to_data, open_pictures
 from mmtune.study.disk import Disk, ModelSizes, predict_disk
+from mmtune.study.learn import learn
 
 
 @dataclass(frozen=True)
@@ -26,13 +28,23 @@ class Plan:
     notes: list[str]
 
 
-def make_plan(spec: SearchSpec, nodes: Sequence[Node], *, data_dir: str | None = None) -> Plan:
+def make_plan(
+    spec: SearchSpec, nodes: Sequence[Node], *, data_dir: str | None = None, storage: str | Path | None = None
+) -> Plan:
     """What ``spec`` asks of ``nodes``.
 
+    Args:
+        spec: of a study that does not exist yet.
+        nodes: of the cluster.
+        data_dir: where the dataset lies; None for embedded ones.
+        storage: where the study's folder will be, if that is known.
+
     Raises:
-        ValueError: data that is missing or that no trial could succeed on, or resources the cluster does not have.
+        ValueError: data that is missing or that no trial could succeed on, resources the cluster does not have, or
+            studies that nothing can be learnt from.
     """
     check_data(spec, data_dir)
+    spec, learnt = learn(spec, storage)
     slots, fit = count_slots(spec, nodes)
     spec = fit_to_data(spec, data_dir)
     models = ModelSizes(spec.resources.workers)
@@ -40,7 +52,7 @@ def make_plan(spec: SearchSpec, nodes: Sequence[Node], *, data_dir: str | None =
     open_pictures(spec, data_dir)
     largest = max((4 * total + 12 * trainable for _, total, trainable in sizes), default=0)
     trials = spec.budget.trials
-    notes = [*spec.warnings, *data_notes(spec.dataset, data_dir, spec.fixed.get("target"))]
+    notes = [*spec.warnings, *learnt, *data_notes(spec.dataset, data_dir, spec.fixed.get("target"))]
     notes += _unlabelled(spec, data_dir)
     return Plan(
         spec=spec,

@@ -39,6 +39,7 @@ from mmtune.study.checks import fit_to_data, open_pictures
 from mmtune.study.create import create_study, new_folder
 from mmtune.study.extend import extended, write_extended
 from mmtune.study.keeping import clear_finished
+from mmtune.study.learn import with_lessons
 from mmtune.study.lock import study_lock
 from mmtune.study.mend import mend_tables
 from mmtune.study.place import settle_data
@@ -94,7 +95,7 @@ def run_studies(
     with nodes_of(address) as nodes:
         with watching():
             new = [spec for spec in specs if there[spec.study] is None]
-            plans = {spec.study: make_plan(spec, nodes, data_dir=data_dir) for spec in new}
+            plans = {spec.study: make_plan(spec, nodes, data_dir=data_dir, storage=storage) for spec in new}
         if not starts_local(address):
             check_nodes(data_dir=data_dir, folder=Path(storage).expanduser().resolve())
         if say is not None:
@@ -162,6 +163,7 @@ def run_study(
                 write_extended(folder, spec, info)
             clear_finished(folder, spec, info)
             return Ending(folder, is_complete=True, is_interrupted=False, error=None, recovered=None)
+        spec = with_lessons(folder, spec)
         with watching():
             settle_data(folder, spec, info, None)
             spec = fit_to_data(spec, info["data_dir"])

@@ -20,36 +20,25 @@ from typing import Any
 from ray.tune.schedulers import TrialScheduler
 
 from mmtune import records
-from mmtune.records import StudyFolder, open_study
+from mmtune.records import open_study
 from mmtune.search.journal import Journal
 from mmtune.search.samplers import SAMPLERS, sampler_problem
 from mmtune.search.schedulers import SCHEDULERS, make_scheduler
 from mmtune.search.searcher import StudySearcher
 from mmtune.search.trials import TrialRecord, Trials
 from mmtune.slots.messages import TrialJob
-from mmtune.space.domains import Categorical, Domain
-from mmtune.space.drawing import assign, place
+from mmtune.space.domains import Categorical
+from mmtune.space.drawing import place
 from mmtune.space.optuna_names import to_optuna
-from mmtune.space.space import Space
+from mmtune.spec.sampler import SamplerSpec
 from mmtune.spec.search_spec import SearchSpec, load_spec
-from mmtune.spec.sections import Budget, SamplerSpec, SchedulerSpec
+from mmtune.spec.sections import Budget, SchedulerSpec
+from mmtune.study.learn import with_lessons
+from mmtune.study.recordings import Recording, recordings_of
 from trainables.messages import unknown
 
 _SHARES = (0.1, 0.25, 0.5, 1.0)  # of the budget
 _OWN_END = (records.COMPLETE, records.FAILED, records.INFEASIBLE)  # states of trials that no search cut
-
-
-@dataclass(frozen=True)
-class Recording:
-    """A trial that was trained once."""
-
-    params: Mapping[str, Any]
-    values: tuple[float | None, ...]
-    """The objective after each epoch; None where it had none."""
-    seconds: tuple[float, ...]
-    """Device-seconds of each epoch."""
-    state: str
-    """How it ended."""
 
 
 @dataclass
@@ -69,32 +58,6 @@ class Simulated:
         return values[-1] if values else None
 
 
-def recordings_of(folder: StudyFolder, spec: SearchSpec) -> list[Recording]:
-    """The trials of a study that reported an epoch, in the order of their numbers.
-
-    Raises:
-        ValueError: there are none, or a value of trials.csv is not in the space.
-    """
-    metric, reports = spec.objectives[0].metric, {}
-    for row in records.read_rows(folder.reports):
-        reports.setdefault(row["trial"], {}).setdefault(row["epoch"], row)  # of an epoch trained twice the first counts
-    found = []
-    for cells in sorted(records.read_trials(folder), key=lambda cells: records.trial_number(cells["trial"])):
-        rows = [row for _, row in sorted(reports.get(cells["trial"], {}).items())]
-        if rows:
-            found.append(
-                Recording(
-                    params=_params(spec.space, cells, f"{folder.trials}, {cells['trial']}"),
-                    values=tuple(row.get(metric) for row in rows),
-                    seconds=tuple(float(row.get("device_seconds") or 0) for row in rows),
-                    state=cells["state"],
-                )
-            )
-    if not found:
-        raise ValueError(f"{folder.root}: no trial has reported an epoch yet")
-    return found
-
-
 def with_setting(spec: SearchSpec, *, sampler: str, scheduler: str, seed: int) -> SearchSpec:
     """The spec with another sampler and schedule; options that they share with the spec's own stay.
 
@@ -104,7 +67,7 @@ def with_setting(spec: SearchSpec, *, sampler: str, scheduler: str, seed: int) -
     for name, known in ((sampler, SAMPLERS), (scheduler, SCHEDULERS)):
         if name not in known:
             raise ValueError(unknown(name, known))
-    if problem := sampler_problem(SAMPLERS[sampler], spec.space.domains):
+    if problem := sampler_problem(SAMPLERS[sampler], spec.space.domains, learns=bool(spec.lessons)):
         raise ValueError(problem)
     own = dict(spec.sampler.options) if sampler == spec.sampler.name else {}
     theirs = dict(spec.scheduler.options)
@@ -141,7 +104,7 @@ def read_study(path: str | Path) -> tuple[SearchSpec, list[Recording]]:
     """
     folder = open_study(path)
     spec = load_spec(folder.spec)
-    return spec, recordings_of(folder, spec)
+    return with_lessons(folder, spec), recordings_of(folder, spec)
 
 
 def compare(
@@ -324,22 +287,3 @@ class _Replay:
         elif decision == TrialScheduler.STOP:
             self.searcher.on_trial_complete(job_id, result)
         return is_over or decision == TrialScheduler.STOP
-
-
-def _params(space: Space, cells: Mapping[str, str], where: str) -> dict[str, Any]:
-    """The params that a row of trials.csv has."""
-
-    def pick(name: str, domain: Domain, high: Any) -> Any:
-        key = name.rpartition("#")[0]
-        text = cells.get(key, "")
-        if isinstance(domain, Categorical):
-            found = [choice for choice in domain.choices if records.cell(records.param_cell(choice)) == text]
-            if not found:
-                raise ValueError(f"{where}: {key} is '{text}', which is not in the study's space")
-            return found[0]
-        try:
-            return int(text) if domain.is_int else float(text)
-        except ValueError:
-            raise ValueError(f"{where}: {key} is '{text}', which is no number") from None
-
-    return assign(space, pick)

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from mmtune.records import FAILED, PAUSED
-from mmtune.search.belief import density, drawer, has_prior, trust
+from mmtune.search.belief import beliefs_of, density, drawer, has_prior, trust
 from mmtune.search.parzen import propose
 from mmtune.search.rungs import Member
 from mmtune.search.samplers import SAMPLERS, Question
@@ -21,6 +21,11 @@ RUNGS = (1, 3)
 LINE = Space({"x": (Number(0.0, 10.0, prior=(2.0, 1.0)),)})
 LOG = Space({"x": (Number(1e-5, 1e-1, log=True, prior=(1e-3, 3.0)),)})
 CHOICE = Space({"kind": (Categorical(("a", "b", None), prior=(3.0, 1.0, 0.0)),)})
+
+
+def trust_in_prior(space, members):
+    (share,) = trust(beliefs_of(space), members, RUNGS)
+    return share
 
 
 def draws(space, count, *, members=(), only_prior=False):
@@ -79,21 +84,21 @@ def test_the_density_is_one_on_average_over_the_range(space):
 
 
 def test_half_of_all_proposals_follow_the_prior_until_trials_say_something():
-    assert trust(LINE, [], RUNGS) == 0.5
+    assert trust_in_prior(LINE, []) == 0.5
     near = sum(1 <= params["x"] <= 3 for params in draws(LINE, 2000)) / 2000
     assert near == pytest.approx(0.5 * 0.698 + 0.5 * 0.2, abs=0.04)
 
 
 def test_trials_decide_how_far_it_is_followed():
-    right = trust(LINE, members_of(LINE, lambda p: abs(p["x"] - 2), count=60), RUNGS)
-    wrong = trust(LINE, members_of(LINE, lambda p: abs(p["x"] - 9), count=60), RUNGS)
-    same = trust(LINE, members_of(LINE, lambda p: random.Random(p["x"]).random(), count=600), RUNGS)
+    right = trust_in_prior(LINE, members_of(LINE, lambda p: abs(p["x"] - 2), count=60))
+    wrong = trust_in_prior(LINE, members_of(LINE, lambda p: abs(p["x"] - 9), count=60))
+    same = trust_in_prior(LINE, members_of(LINE, lambda p: random.Random(p["x"]).random(), count=600))
     assert right > 0.7 and wrong < 0.2 and same == pytest.approx(0.5, abs=0.1)
-    few = trust(LINE, members_of(LINE, lambda p: abs(p["x"] - 9), count=6), RUNGS)
+    few = trust_in_prior(LINE, members_of(LINE, lambda p: abs(p["x"] - 9), count=6))
     assert wrong < few < 0.5
     failed = [Member(n, "", FAILED, 1, params={"x": 2.0}) for n in range(20)]  # all that it proposed diverged
     good = [Member(20 + n, "", PAUSED, 1, bests=(0.5,), params={"x": 8.0 + n / 50}) for n in range(20)]
-    assert trust(LINE, failed + good, RUNGS) < 0.2
+    assert trust_in_prior(LINE, failed + good) < 0.2
 
 
 def test_a_good_prior_finds_sooner_and_a_wrong_one_does_not_keep_a_search_from_the_best():

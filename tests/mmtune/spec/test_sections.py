@@ -9,8 +9,9 @@ from mmtune.search.samplers import SAMPLERS
 from mmtune.search.schedulers import SCHEDULERS
 from mmtune.spec.document import SpecError
 from mmtune.spec.domains import KINDS
+from mmtune.spec.sampler import SamplerSpec
 from mmtune.spec.search_spec import load_spec
-from mmtune.spec.sections import Budget, Objective, Resources, SamplerSpec, SchedulerSpec
+from mmtune.spec.sections import Budget, Objective, Resources, SchedulerSpec
 
 OPTIONS = [row.options for row in (*SAMPLERS.values(), *SCHEDULERS.values())]
 MODELS = [Objective, SamplerSpec, SchedulerSpec, Budget, Resources, *KINDS.values(), *OPTIONS]
