@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +10,7 @@ import pandas as pd
 
 from analysis.best import best_trial, numbers, usable_trials
 from analysis.curves import curves_figure
-from analysis.figures import COLOURS, axis_label, legend, new_figure, trial_label
+from analysis.figures import COLOURS, axis_label, drawn, legend, new_figure, trial_label
 from analysis.pareto import pareto_figure
 from analysis.studies import Paths, choose_objective, load_reports, load_studies, study_folders
 from trainables.files import write_atomic
@@ -42,12 +40,8 @@ def draw(name: str, paths: Paths, out: Path, *, metric: str | None = None) -> No
         raise ValueError(f"figure {unknown(name, tuple(FIGURES))}")
     if out.suffix not in KINDS:
         raise ValueError(f"--out: {out} has to end in {' or '.join(KINDS)}")
-    figure, data = FIGURES[name](paths, *choose_objective(paths, metric)), io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a box stands for it
-        told = {"Software": None} if out.suffix == ".png" else {"Date": None}
-        figure.savefig(data, format=out.suffix[1:], metadata=told)
-    write_atomic(out, data.getvalue())
+    figure = FIGURES[name](paths, *choose_objective(paths, metric))
+    write_atomic(out, drawn(figure, out.suffix[1:]))
 
 
 def fit_figure(paths: Paths, metric: str, mode: str) -> Figure:

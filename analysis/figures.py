@@ -67,12 +67,12 @@ def family_styles(table: pd.DataFrame) -> dict[str, Style]:
     }
 
 
-def new_figure(columns: int) -> tuple[Figure, list[Axes]]:
-    """A figure with ``columns`` panels side by side that share their y axis."""
+def new_figure(columns: int, *, shares_y: bool = True) -> tuple[Figure, list[Axes]]:
+    """A figure with ``columns`` panels side by side, which share their y axis or have one each."""
     from analysis.shownfigure import ShownFigure
 
     figure = ShownFigure(figsize=(7.2, 4.4) if columns == 1 else (5.0 * columns, 4.4), dpi=130, layout="constrained")
-    panels = figure.subplots(1, columns, squeeze=False, sharey=True)[0]
+    panels = figure.subplots(1, columns, squeeze=False, sharey=shares_y)[0]
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
         axes.spines[["left", "bottom"]].set_color(INK)
@@ -86,10 +86,15 @@ def new_figure(columns: int) -> tuple[Figure, list[Axes]]:
 
 def png(figure: Figure) -> bytes:
     """The figure as a PNG file."""
+    return drawn(figure, "png")
+
+
+def drawn(figure: Figure, kind: str) -> bytes:
+    """The figure as a file of a kind, 'png' or 'svg'."""
     out = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a box stands for it
-        figure.savefig(out, format="png", metadata={"Software": None})
+        figure.savefig(out, format=kind, metadata={"Software": None} if kind == "png" else {"Date": None})
     return out.getvalue()
 
 

@@ -73,6 +73,24 @@ def feature_widths(trained: Trained) -> dict[str, int]:
     return {name: part.shape[1] for name, part in trained.forward(trained.batch(inputs)).features.items()}
 
 
+def batch_of(trained: Trained, table: pyarrow.Table) -> Batch:
+    """One row as the model reads it, without cached features.
+
+    Args:
+        trained: the model.
+        table: one row, of the columns :data:`trainables.data.reading.newrows.ROWS`.
+
+    Raises:
+        ValueError: the row cannot be used.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        loaded = _load(trained, table, pool)
+    if loaded.errors[0] is not None:
+        raise ValueError(f"row {loaded.ids[0]}: {loaded.errors[0]}")
+    ((_, batch),) = loaded.parts
+    return batch
+
+
 @dataclass(frozen=True)
 class _Loaded:
     ids: list[str]

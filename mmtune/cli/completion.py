@@ -62,6 +62,14 @@ def families(incomplete: str) -> list[str]:
     return _beginning(incomplete, FAMILIES)
 
 
+def inspections(incomplete: str) -> list[str]:
+    """What ``mmtune inspect`` looks at, behind the names that are there."""
+    from mmtune.models.inspections import INSPECTIONS
+
+    before, comma, last = incomplete.rpartition(",")
+    return [f"{before}{comma}{name}" for name in _beginning(last, INSPECTIONS) if name not in before.split(",")]
+
+
 def metrics(incomplete: str) -> list[str]:
     """Metrics."""
     from trainables.metrics import objective_names

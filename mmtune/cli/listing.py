@@ -84,6 +84,12 @@ def _metrics() -> Listing:
     return ["name", "tasks", "better", "unit", "what it is"], rows
 
 
+def _inspections() -> Listing:
+    from mmtune.models.inspections import INSPECTIONS
+
+    return ["inspection", "what it shows"], [[name, row.about] for name, row in INSPECTIONS.items()]
+
+
 def _keys() -> Listing:
     from mmtune.spec.keys import config_groups, file_groups
 
@@ -113,5 +119,6 @@ LISTS: dict[str, Callable[[], Listing]] = {
     "samplers": _samplers,
     "schedulers": _schedulers,
     "metrics": _metrics,
+    "inspections": _inspections,
     "keys": _keys,
 }

@@ -19,7 +19,7 @@ from trainables.messages import unknown
 if TYPE_CHECKING:
     import pandas as pd
 
-    from trainables.answers import Answers, Change
+    from trainables.answers import Answers, Change, Labelled
     from trainables.trained import Trained
 
 LEFT_OUT, BLANK, BOTH = "left_out", "blank", "both"
@@ -85,7 +85,6 @@ def evaluate_model(
     import torch
 
     from trainables.answers import answers, labelled
-    from trainables.data.cache.identity import dataset_fingerprint
     from trainables.trained import load_trained
 
     trained = load_trained(ref.folder, device=device)
@@ -94,12 +93,11 @@ def evaluate_model(
     if trained.config.threads is not None:
         torch.set_num_threads(trained.config.threads)
     given = labelled(trained, split=split, dataset=dataset, data_dir=data_dir)
-    name = split if given.is_own else f"{given.dataset.name}-{split}-{dataset_fingerprint(given.dataset)[:8]}"
-    folder = ref.folder / "tested" / name if out is None else out
+    folder = ref.folder / "tested" / name_of_rows(given, split) if out is None else out
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--out {folder}: is no folder")
     folder.mkdir(parents=True, exist_ok=True)
-    looks = _count(ref, without) if given.is_own and split == "test" else None
+    looks = count_look(ref, without) if given.is_own and split == "test" else None
     first = answers(trained, given)
     results: dict[str, dict[str, Any]] = {WHOLE: _row(trained, first)}
     _write_tables(folder, trained, first)
@@ -120,9 +118,24 @@ def evaluate_model(
     return Tested(ref.name, split, given.dataset.name, len(given.rows), folder, shown, looks, given.notes)
 
 
+def name_of_rows(given: Labelled, split: str) -> str:
+    """The folder of what is written of rows: the split; of other data also its name and fingerprint."""
+    from trainables.data.cache.identity import dataset_fingerprint
+
+    return split if given.is_own else f"{given.dataset.name}-{split}-{dataset_fingerprint(given.dataset)[:8]}"
+
+
 def looks_at_test(root: Path) -> int:
     """How often `mmtune test` looked at the test split that belongs to a study's folder, or to a model's by itself."""
     return len(records.read_csv(root / records.TESTED))
+
+
+def count_look(ref: ModelRef, without: Sequence[str] = ()) -> int:
+    """Notes that the test split of its own data is looked at; how often it was, this time included."""
+    root = ref.folder if ref.study is None else ref.study
+    rows = records.CsvAppender(root / records.TESTED)
+    rows.append({"time": records.now(), "model": ref.name, "without": "+".join(without)})
+    return looks_at_test(root)
 
 
 def _told(trained: Trained, metrics: Sequence[str]) -> tuple[str, ...]:
@@ -209,11 +222,3 @@ def _write_tables(folder: Path, trained: Trained, found: Answers) -> None:
     bins = _reliability(trained, found)
     write_atomic(folder / "calibration.csv", bins.to_csv(index=False))
     write_atomic(folder / "calibration.png", png(reliability_figure(bins)))
-
-
-def _count(ref: ModelRef, without: Sequence[str]) -> int:
-    """Notes that the test split is looked at; how often it was, this time included."""
-    root = ref.folder if ref.study is None else ref.study
-    rows = records.CsvAppender(root / records.TESTED)
-    rows.append({"time": records.now(), "model": ref.name, "without": "+".join(without)})
-    return looks_at_test(root)

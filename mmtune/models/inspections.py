@@ -1,0 +1,31 @@
+"""What ``mmtune inspect`` can look at: name -> what it is and the module that does it. Nothing is imported here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """One kind of inspection.
+
+    Attributes:
+        about: what it shows, in a line.
+        module: exports ``PACKAGES``, what must be installed for it, and a function of a
+            :class:`analysis.inspect.subject.Subject` that writes files and returns what is told of them.
+        function: its name.
+    """
+
+    about: str
+    module: str
+    function: str = "inspect"
+
+
+INSPECTIONS: dict[str, Inspection] = {
+    "latent": Inspection(
+        "PCA and t-SNE of the features by class, silhouette of the features", "analysis.inspect.latent"
+    ),
+    "retrieval": Inspection("text to picture and back: Recall@1/5/10, MRR, ranks", "analysis.inspect.retrieval"),
+    "errors": Inspection("the most confident mistakes by pair of classes, shown", "analysis.inspect.errors"),
+    "calibration": Inspection("reliability diagram, expected calibration error", "analysis.inspect.calibrated"),
+}

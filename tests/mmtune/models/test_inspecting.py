@@ -1,0 +1,117 @@
+"""`mmtune inspect` on small models of the toy dataset: what is written, what is not applicable, what is refused."""
+
+from pathlib import Path
+
+import cases
+import pandas as pd
+import pytest
+
+from mmtune import records
+from mmtune.models.inspecting import inspect_model
+from mmtune.models.inspections import INSPECTIONS
+from mmtune.models.reference import ModelRef
+from trainables.config import TrialConfig
+from trainables.data.formats import DATASETS
+from trainables.loop import train
+
+TOY = Path(__file__).parents[2] / "trainables"
+MODELS = {
+    "clip": ("clip", {}),
+    "fusion": ("fusion", {}),
+    "number": ("text", {}, {"target": "number", "objective": "val_rmse"}),
+    "many": ("text", {}, {"target": "many", "objective": "val_ap_micro"}),
+}
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", autouse=True)
+def toy():
+    """The toy dataset of tests/trainables is known under 'toy'."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(TOY))
+        patch.setitem(DATASETS, "toy", "toy_dataset")
+        yield
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """Trains a model of MODELS for an epoch, once."""
+    made = {}
+
+    def get(name):
+        if name not in made:
+            family, settings, *more = MODELS[name]
+            fixed = {"dataset": "toy", "image_size": 16, "epochs": 1, "batch_size": 8, "precision": "fp32"}
+            given = {**cases.of(family).TINY, **settings}
+            made[name] = ModelRef(tmp_path_factory.mktemp("models") / name)
+            config = TrialConfig(family=family, model=given, **{**fixed, **(more[0] if more else {})})
+            train(config, folder=made[name].folder)
+        return made[name]
+
+    return get
+
+
+def test_features_retrieval_and_mistakes(model, tmp_path):
+    found = inspect_model(model("clip"), ["latent", "retrieval", "errors", "calibration"], shown=3, kind="svg")
+    folder = model("clip").folder / "inspected" / "val"
+    assert found.folder == folder and sorted(found.files) == sorted(path.name for path in folder.iterdir())
+    assert found.looks is None and not found.refused
+    latent, silhouette = pd.read_csv(folder / "latent.csv"), pd.read_csv(folder / "silhouette.csv")
+    assert set(latent["feature"]) == {"text", "image", "joint"} and len(latent) == 3 * found.num_rows
+    assert len(silhouette.loc[silhouette["class"] == "all"]) == 3
+    retrieval, ranks = pd.read_csv(folder / "retrieval.csv"), pd.read_csv(folder / "ranks.csv")
+    for keys, rows in ranks.groupby(["query", "target", "similarity"]):
+        row = retrieval.set_index(["query", "target", "similarity"]).loc[keys]
+        assert row["recall_at_5"] == pytest.approx((rows["rank"] <= 5).mean())
+        assert row["queries"] == len(rows) and row["mrr"] == pytest.approx((1 / rows["rank"]).mean())
+    errors, pairs = pd.read_csv(folder / "errors.csv"), pd.read_csv(folder / "error_pairs.csv")
+    said = dict(zip(latent["id"], latent["label"], strict=True))
+    assert [said[id] for id in errors["id"]] == errors["true"].to_list() and sum(pairs["mistakes"]) == len(errors)
+    accuracy = 1 - len(errors) / found.num_rows
+    bins = pd.read_csv(folder / "calibration.csv")
+    assert sum(bins["accuracy"].fillna(0) * bins["count"]) == pytest.approx(accuracy * found.num_rows)
+
+
+def test_rows_are_picked_evenly_and_looks_at_test_are_counted(model, tmp_path):
+    ref = model("fusion")
+    found = inspect_model(ref, ["errors"], split="test", rows=2, out=tmp_path / "out")
+    assert (found.num_rows, found.looks) == (2, 1)
+    assert len(records.read_csv(ref.folder / records.TESTED)) == 1
+    assert inspect_model(ref, ["latent"], split="train", out=tmp_path / "train").looks is None
+
+
+def test_several_labels_and_numbers(model, tmp_path):
+    inspect_model(model("many"), ["latent", "errors"], out=tmp_path / "many")
+    assert "none of it" in set(pd.read_csv(tmp_path / "many" / "errors.csv")["true"])
+    found = inspect_model(model("number"), ["latent", "errors", "calibration"], out=tmp_path / "number")
+    errors = pd.read_csv(tmp_path / "number" / "errors.csv")
+    assert len(errors) == found.num_rows and errors["error"].is_monotonic_decreasing
+    assert found.refused == {"calibration": "the model predicts a number, which has no probability"}
+
+
+def test_what_is_not_applicable_or_wrong(model, tmp_path):
+    ref, out = model("fusion"), tmp_path / "out"
+    with pytest.raises(ValueError, match="retrieval: not applicable: family fusion embeds no two modalities in one"):
+        inspect_model(ref, ["retrieval"], out=out)
+    for what, given, said in (
+        (["latnt"], {}, "--what: 'latnt' is unknown, did you mean 'latent'"),
+        ([], {}, "--what: is empty"),
+        (["latent"], {"kind": "gif"}, "--format: 'gif' is unknown"),
+        (["latent"], {"rows": 0}, "--rows 0: is below 1"),
+        (["latent"], {"split": "vall"}, "split 'vall' is unknown"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            inspect_model(ref, what, out=out, **given)
+    assert not out.exists()
+
+
+def test_a_package_that_is_missing_is_named(model, monkeypatch):
+    monkeypatch.setattr("mmtune.models.inspecting.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"--what latent needs scikit-learn: pip install 'mmtune\[inspect\]'"):
+        inspect_model(model("fusion"), ["latent"])
+
+
+def test_every_inspection_has_a_section_of_the_page():
+    page = (Path(__file__).parents[3] / "docs" / "inspect.md").read_text(encoding="utf-8")
+    assert not [name for name in INSPECTIONS if f"\n## {name}\n" not in page or f"| [`{name}`](#{name}) |" not in page]
