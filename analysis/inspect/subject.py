@@ -6,7 +6,7 @@ N rows are looked at, S of them are shown one by one. C classes, D features.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -88,8 +88,8 @@ class Subject:
         from trainables.answering import answers_of, rows_at_once
         from trainables.data.newtable import NewTable
 
-        trained, data, size = self.trained, self.given.data, self.trained.config.eval_batch_size
-        if data is None:
+        trained = self.trained
+        if self.given.data is None:
             new = NewTable(trained.facts, trained.modalities, self.given.dataset)
             parts = list(answers_of(trained, new.tables_of(self.rows, rows_at_once(trained))))
             for part in parts:
@@ -100,8 +100,7 @@ class Subject:
             features = {name: np.concatenate([part.features[name] for part in parts]) for name in names}
             return np.concatenate(logits), features
         outs = []
-        for at in range(0, len(self.rows), size):
-            batch = data.batch(self.rows[at : at + size], data.clean)
+        for batch in self.batches():
             out = trained.forward(batch)
             outs.append((out.logits, out.features))
         found = {name: [feature[name] for _, feature in outs] for name in outs[0][1]}
@@ -136,6 +135,16 @@ class Subject:
         row, fit = self.rows[at], self.trained.config.image_fit
         pixels = decode_image(self.table.images[row], size=side, fit=fit, where=f"row {self.table.ids[row]}")
         return pixels.transpose(1, 2, 0)
+
+    def batches(self) -> Iterator[Batch]:
+        """All rows in their order, on the model's device: of its own data as the cache has them, else one by one."""
+        trained, data, size = self.trained, self.given.data, self.trained.config.eval_batch_size
+        if data is None:
+            yield from (self.batch(at) for at in range(len(self.rows)))
+            return
+        for at in range(0, len(self.rows), size):
+            batch = data.batch(self.rows[at : at + size], data.clean).to(trained.device)
+            yield trained.with_features(batch)
 
     def batch(self, at: int) -> Batch:
         """A single row as the model reads it: ids and pixels, no cached features."""

@@ -27,5 +27,16 @@ INSPECTIONS: dict[str, Inspection] = {
     ),
     "retrieval": Inspection("text to picture and back: Recall@1/5/10, MRR, ranks", "analysis.inspect.retrieval"),
     "errors": Inspection("the most confident mistakes by pair of classes, shown", "analysis.inspect.errors"),
+    "latents": Inspection(
+        "VAE: active units, KL, correlation of each latent dimension with classes and numbers",
+        "analysis.inspect.vae",
+        "latents",
+    ),
+    "traversal": Inspection(
+        "VAE: one latent dimension at a time, decoded, by the nearest rows", "analysis.inspect.vae", "traversal"
+    ),
+    "reconstructions": Inspection(
+        "VAE: what it reconstructs of each modality, given all or one", "analysis.inspect.vae", "reconstructions"
+    ),
     "calibration": Inspection("reliability diagram, expected calibration error", "analysis.inspect.calibrated"),
 }

@@ -13,11 +13,13 @@ from mmtune.models.reference import ModelRef
 from trainables.config import TrialConfig
 from trainables.data.formats import DATASETS
 from trainables.loop import train
+from trainables.trained import load_trained
 
 TOY = Path(__file__).parents[2] / "trainables"
 MODELS = {
     "clip": ("clip", {}),
     "fusion": ("fusion", {}),
+    "moe": ("hybrid_vae", {"posterior": "moe"}),
     "number": ("text", {}, {"target": "number", "objective": "val_rmse"}),
     "many": ("text", {}, {"target": "many", "objective": "val_ap_micro"}),
 }
@@ -71,6 +73,26 @@ def test_features_retrieval_and_mistakes(model, tmp_path):
     accuracy = 1 - len(errors) / found.num_rows
     bins = pd.read_csv(folder / "calibration.csv")
     assert sum(bins["accuracy"].fillna(0) * bins["count"]) == pytest.approx(accuracy * found.num_rows)
+
+
+def test_the_latent_of_a_vae(model, tmp_path):
+    ref = model("moe")
+    what = ["latents", "traversal", "reconstructions", "retrieval"]
+    found = inspect_model(ref, what, rows=10**6, shown=2, out=tmp_path)
+    latents = pd.read_csv(tmp_path / "latents.csv")
+    reported = load_trained(ref.folder).report["val_active_units"]
+    assert sum(latents["is_active"]) == reported and len(latents) == 50
+    steps = pd.read_csv(tmp_path / "traversal.csv")
+    assert len(steps) == 2 * 7 * 2 and set(steps["value"]) == {-3, -2, -1, 0, 1, 2, 3}
+    assert set(steps["dimension"]) == set(latents.nlargest(2, "variance")["dimension"])
+    table = pd.read_csv(tmp_path / "reconstructions.csv")
+    assert set(zip(table["given"], table["decoded"], strict=True)) == {
+        (given, decoded) for given in ("all", "text", "image") for decoded in ("text", "image")
+    }
+    assert len(pd.read_csv(tmp_path / "correlations.csv")) == 50 * (3 + 3)  # three classes, three numbers
+    assert not found.refused and (tmp_path / "retrieval-text-image.png").exists()
+    with pytest.raises(ValueError, match="traversal: not applicable: family fusion has no latent that is decoded"):
+        inspect_model(model("fusion"), ["traversal", "latents"], out=tmp_path)
 
 
 def test_rows_are_picked_evenly_and_looks_at_test_are_counted(model, tmp_path):

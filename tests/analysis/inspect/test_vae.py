@@ -1,0 +1,35 @@
+"""Correlations against numpy, walks and fits by hand."""
+
+import numpy as np
+import pytest
+
+from analysis.inspect.vae import correlations, fit, walk
+
+
+def test_correlations_are_numpys_where_values_are_there():
+    rng = np.random.default_rng(0)
+    means, values = rng.normal(size=(40, 3)), rng.normal(size=(40, 4))
+    values[:, 1] = means[:, 2] * -2 + 1
+    values[::5, 2] = np.nan
+    values[:, 3] = 1.0
+    found = correlations(means, values)
+    there = ~np.isnan(values[:, 2])
+    for z in range(3):
+        assert found[z, 0] == pytest.approx(np.corrcoef(means[:, z], values[:, 0])[0, 1])
+        assert found[z, 2] == pytest.approx(np.corrcoef(means[there, z], values[there, 2])[0, 1])
+    assert found[2, 1] == pytest.approx(-1) and np.isnan(found[:, 3]).all()
+    assert np.isnan(correlations(np.ones((5, 1)), values[:5])).all()
+
+
+def test_a_walk_moves_one_dimension():
+    path = walk(np.array([0.5, -1.0, 2.0]), 1)
+    assert path[:, 1].tolist() == [-3, -2, -1, 0, 1, 2, 3]
+    assert (path[:, 0] == 0.5).all() and (path[:, 2] == 2).all()
+
+
+def test_the_mean_explains_nothing_and_the_truth_all():
+    values = np.random.default_rng(0).normal(size=(9, 4))
+    mean = np.repeat(values.mean(axis=0)[None], 9, axis=0)
+    assert fit(values, mean)["r2"] == pytest.approx(0) and fit(values, values) == {"mse": 0.0, "r2": 1.0}
+    assert fit(values, values + 2)["mse"] == pytest.approx(4)
+    assert np.isnan(fit(np.ones((3, 2)), np.ones((3, 2)))["r2"])
