@@ -27,6 +27,10 @@ INSPECTIONS: dict[str, Inspection] = {
     ),
     "retrieval": Inspection("text to picture and back: Recall@1/5/10, MRR, ranks", "analysis.inspect.retrieval"),
     "errors": Inspection("the most confident mistakes by pair of classes, shown", "analysis.inspect.errors"),
+    "cam": Inspection(
+        "Grad-CAM and kin: which part of a picture the class hangs on, with deletion and insertion areas",
+        "analysis.inspect.cam",
+    ),
     "latents": Inspection(
         "VAE: active units, KL, correlation of each latent dimension with classes and numbers",
         "analysis.inspect.vae",

@@ -19,6 +19,7 @@ TOY = Path(__file__).parents[2] / "trainables"
 MODELS = {
     "clip": ("clip", {}),
     "fusion": ("fusion", {}),
+    "vit": ("fusion", {"image_encoder": "tiny-vit"}),
     "moe": ("hybrid_vae", {"posterior": "moe"}),
     "number": ("text", {}, {"target": "number", "objective": "val_rmse"}),
     "many": ("text", {}, {"target": "many", "objective": "val_ap_micro"}),
@@ -93,6 +94,24 @@ def test_the_latent_of_a_vae(model, tmp_path):
     assert not found.refused and (tmp_path / "retrieval-text-image.png").exists()
     with pytest.raises(ValueError, match="traversal: not applicable: family fusion has no latent that is decoded"):
         inspect_model(model("fusion"), ["traversal", "latents"], out=tmp_path)
+
+
+def test_maps_of_a_locked_encoder_are_measured_against_random_ones(model, tmp_path):
+    inspect_model(model("vit"), ["cam", "calibration"], shown=2, out=tmp_path)
+    table = pd.read_csv(tmp_path / "cam.csv")
+    assert len(table) == 2 * 4 and (tmp_path / "cam.png").exists()
+    areas = table[["deletion", "insertion", "random_deletion", "random_insertion", "score"]]
+    assert ((areas > 0) & (areas < 1)).to_numpy().all()
+    whole = inspect_model(model("vit"), ["errors"], out=tmp_path / "errors")  # what it says, on cached features
+    errors = pd.read_csv(whole.folder / "errors.csv")
+    wrong = dict(zip(errors["id"], errors["confidence"], strict=True))
+    for row in table.to_dict("records"):
+        if row["id"] in wrong:
+            assert row["score"] == pytest.approx(wrong[row["id"]], abs=2e-3)
+        else:
+            assert row["explained"] == row["label"]
+    with pytest.raises(ValueError, match="cam: not applicable: the model reads text, no picture"):
+        inspect_model(model("many"), ["cam"], out=tmp_path)
 
 
 def test_rows_are_picked_evenly_and_looks_at_test_are_counted(model, tmp_path):

@@ -1,0 +1,55 @@
+"""Whether an explanation names what the model goes by: deletion and insertion curves (Petsiuk et al. 2018).
+
+n units (cells of a picture, tokens of a text) are taken away from the whole sample, or put into an empty one, those
+that the explanation has as most important first. A faithful one lets the score fall early in the first curve and rise
+early in the second: a small area under deletion, a large one under insertion, against the same in random order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+Score = Callable[[np.ndarray], np.ndarray]  # which units are there (K, n) -> scores (K,)
+_STEPS = 49  # of a curve, at most
+_DRAWS = 10  # random orders
+
+
+def faithfulness(score: Score, values_n: np.ndarray, *, seed: int, draws: int = _DRAWS) -> dict[str, float]:
+    """Areas under the curves: deletion, insertion, and the means of both over random orders.
+
+    Args:
+        score: of the sample with some of its units.
+        values_n: importance of each unit.
+        seed: of the random orders.
+        draws: their number.
+    """
+    rng = np.random.default_rng(seed)
+    orders = [np.argsort(-values_n, kind="stable"), *(rng.permutation(len(values_n)) for _ in range(draws))]
+    found = {}
+    for name, is_insertion in (("deletion", False), ("insertion", True)):
+        areas = [area(*curve(score, order, is_insertion=is_insertion)) for order in orders]
+        found[name], found[f"random_{name}"] = areas[0], float(np.mean(areas[1:]))
+    return found
+
+
+def curve(score: Score, order_n: np.ndarray, *, is_insertion: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Shares of units that were changed, from 0 to 1, and the scores there; all units at once are at most 50 points.
+
+    Args:
+        score: of the sample with some of its units.
+        order_n: the units, first those that are changed first.
+        is_insertion: put in, not taken away.
+    """
+    num = len(order_n)
+    changed = np.unique(np.linspace(0, num, min(num, _STEPS) + 1).round().astype(int))
+    there = np.full((len(changed), num), not is_insertion)
+    for row, count in zip(there, changed, strict=True):
+        row[order_n[:count]] = is_insertion
+    return changed / num, score(there)
+
+
+def area(shares: np.ndarray, scores: np.ndarray) -> float:
+    """Under a curve, by trapezoids."""
+    return float(((scores[1:] + scores[:-1]) / 2 * np.diff(shares)).sum())

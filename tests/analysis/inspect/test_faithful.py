@@ -1,0 +1,45 @@
+"""Deletion and insertion on additive scores, whose areas are sums that can be written down."""
+
+import numpy as np
+import pytest
+
+from analysis.inspect.faithful import area, curve, faithfulness
+
+
+def test_of_an_additive_score_the_areas_are_known():
+    """After k units, in order of weight, w_1 + ... + w_k of the whole are gone; trapezoids of width 1 / n."""
+    weights = np.array([1.0, 8.0, 2.0, 4.0])
+    found = faithfulness(lambda there: there @ weights + 3, weights, seed=0)
+    left = np.array([15, 7, 3, 1, 0]) + 3.0  # 8, 4, 2, 1 go
+    there = np.array([0, 8, 12, 14, 15]) + 3.0
+    assert found["deletion"] == pytest.approx(((left[1:] + left[:-1]) / 2).mean())
+    assert found["insertion"] == pytest.approx(((there[1:] + there[:-1]) / 2).mean())
+    assert found["deletion"] < found["random_deletion"] and found["random_insertion"] < found["insertion"]
+
+
+def test_random_orders_of_an_additive_score_have_half_of_it_on_average():
+    weights = np.random.default_rng(0).exponential(size=12)
+    found = faithfulness(lambda there: there @ weights, weights, seed=1, draws=2000)
+    assert found["random_deletion"] == pytest.approx(weights.sum() / 2, rel=0.02)
+    assert found["random_insertion"] == pytest.approx(weights.sum() / 2, rel=0.02)
+
+
+def test_the_wrong_way_round_is_the_worst():
+    weights = np.arange(6.0)
+    right, wrong = (faithfulness(lambda there: there @ weights, sign * weights, seed=0) for sign in (1, -1))
+    assert right["deletion"] == pytest.approx(wrong["insertion"]) and right["insertion"] > wrong["insertion"]
+    assert right["random_deletion"] == wrong["random_deletion"]  # the same orders for all explanations
+
+
+@pytest.mark.parametrize("num", [1, 7, 49, 200])
+def test_curves_begin_and_end_at_the_whole_and_at_nothing(num):
+    seen = []
+
+    def score(there):
+        seen.append(there)
+        return there.mean(axis=1)
+
+    shares, scores = curve(score, np.arange(num), is_insertion=False)
+    assert scores == pytest.approx(1 - shares) and len(shares) == min(num, 49) + 1
+    assert area(shares, scores) == pytest.approx(0.5)
+    assert (seen[0][0]).all() and not (seen[0][-1]).any()
