@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis import confirm
+from analysis import confirm, planned
 from analysis.best import best_by_family, best_trial, best_yaml, numbers, rank_trials, usable_trials
 from analysis.characteristics import model_table
 from analysis.curves import curves_figure
@@ -45,6 +45,7 @@ class ReportFiles:
     pareto_png: Path
     curves_png: Path
     html: Path
+    planned: Path | None = None  # what the study was thought to take, beside what it took
     confirm: Path | None = None  # a row a finalist, where the study repeats some
 
 
@@ -52,7 +53,7 @@ def write_report(
     paths: Paths, out: str | Path | None = None, metric: str | None = None, cost: str = "device_seconds"
 ) -> ReportFiles:
     """Writes summary.csv, families.csv, pareto.csv, fronts.csv, best.yaml, best/<family>.yaml, pareto.png, curves.png
-    and report.html; confirm.csv of finalists. docs/report.md has their columns.
+    and report.html; planned.csv of studies with a plan, confirm.csv of finalists. docs/report.md has their columns.
 
     Args:
         paths: one study or several that train on the same data.
@@ -80,6 +81,7 @@ def write_report(
     costs = [name for name in costs if not usable_trials(table, metric, name).empty]
     history = front_history(paths, table, metric, costs, mode=mode)
     confirmed = confirm.confirm_table(table, metric, mode)
+    plans = planned.planned_table(paths)
     fronts = _fronts(table, metric, mode, costs)
     models = model_table(paths, table, metric, mode)
     data = page_data(paths, table, fronts, history, metric=metric, mode=mode)
@@ -92,6 +94,7 @@ def write_report(
         cost=cost,
         best=best,
         costs=_cost_table(paths),
+        plans=plans,
         models=models,
         config=config,
     )
@@ -104,6 +107,7 @@ def write_report(
         "importance.csv": csv_text(pd.DataFrame(data["importance"])),
         "best.yaml": config,
         **_best_by_family(paths, table, metric, mode),
+        **({planned.FILE: csv_text(plans)} if len(plans) else {}),
         **({confirm.FILE: csv_text(confirmed)} if len(confirmed) else {}),
         **pictures,
         "report.html": page,
@@ -121,6 +125,7 @@ def write_report(
         pareto_png=root / "pareto.png",
         curves_png=root / "curves.png",
         html=root / "report.html",
+        planned=root / planned.FILE if len(plans) else None,
         confirm=root / confirm.FILE if len(confirmed) else None,
     )
 

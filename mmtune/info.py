@@ -23,6 +23,7 @@ _SHAPE: dict[str, tuple[type, ...]] = {
     "retried": (list,),
     "data_dir": (str, type(None)),
     "data": (dict,),
+    "plan": (dict,),
 }
 _MODES = ("max", "min")
 _NEEDED = ("budget", "sessions", "objectives", "data_dir")  # to go on with a study
@@ -77,6 +78,8 @@ def _odd_parts(info: Mapping[str, Any]) -> list[str]:
             problems.append("sessions has seconds that are no number")
     if not isinstance(info.get("budget", {"trials": None}).get("trials", ""), int | None):
         problems.append("budget.trials is no number")
+    if not all(isinstance(value, int | float) for value in info.get("plan", {}).values()):
+        problems.append("plan has what is no number")
     for key in ("params", "retried"):
         if not all(isinstance(name, str) for name in info.get(key, ())):
             problems.append(f"{key} has what is no name")

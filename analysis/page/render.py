@@ -42,6 +42,7 @@ def render(
     cost: str,
     best: pd.Series,
     costs: Table,
+    plans: pd.DataFrame,
     models: pd.DataFrame,
     config: str,
 ) -> str:
@@ -56,6 +57,7 @@ def render(
         cost: of the front that is shown as a table.
         best: the best trial's row.
         costs: what each study took.
+        plans: of :func:`analysis.planned.planned_table`.
         models: of :func:`analysis.characteristics.model_table`.
         config: the text of best.yaml.
     """
@@ -90,7 +92,8 @@ def render(
         metric=metric, metric_label=axis_label(metric), cost=cost, cost_note=cost_note(table, metric, cost),
         sections=[(id, name) for id, name in sections.items() if name],
         answer=comparison[:1] if candidates else [], compared=bool(comparison), comparison=comparison,
-        candidates=candidates, costs=costs, families=family_table(table, metric, mode),
+        candidates=candidates, costs=costs, plans=shown_table(plans) if len(plans) else None,
+        families=family_table(table, metric, mode),
         front=pareto_table(table, metric, mode, NUM_SHOWN, cost=cost),
         trials=study_table(table, metric, mode, NUM_SHOWN),
         finalists=confirm.finalist_table(confirmed, metric) if len(confirmed) else None,

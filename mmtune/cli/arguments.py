@@ -81,6 +81,11 @@ Address = Annotated[
     str | None,
     typer.Option("--address", metavar="ADDR", envvar="RAY_ADDRESS", help="A Ray cluster; default: a local one."),
 ]
+Probe = Annotated[
+    bool,
+    typer.Option("--probe", help="Trains a little at the cheapest and the dearest corner, to know time and memory."),
+]
+
 Overrides = Annotated[
     list[str] | None,
     typer.Option(

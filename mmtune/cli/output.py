@@ -73,6 +73,15 @@ def size(num_bytes: int) -> str:
     return f"{num_bytes / 2**30:.2f} GiB" if num_bytes >= 2**30 else f"{num_bytes / 2**20:.1f} MiB"
 
 
+def duration(seconds: float) -> str:
+    """In the two largest units: '1 h 5 min', '3 min 20 s', '45 s'."""
+    whole = round(seconds)
+    for unit, name, below, small in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= unit:
+            return f"{whole // unit} {name} {whole % unit // below} {small}"
+    return f"{whole} s"
+
+
 def ago(when: float) -> str:
     """How long ago a time was.
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mmtune.cli.arguments import Address, Changes, Data, Files, Overrides, Resumed, Studies, StudyName
-from mmtune.cli.output import print_table, size, watching_caches
+from mmtune.cli.arguments import Address, Changes, Data, Files, Overrides, Probe, Resumed, Studies, StudyName
+from mmtune.cli.output import duration, print_table, size, watching_caches
 from mmtune.records import STORAGE, StudyFolder, find_study, open_study
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from mmtune.slots.cluster import Node
     from mmtune.spec.search_spec import SearchSpec
     from mmtune.study.disk import Disk
+    from mmtune.study.forecast import Forecast
+    from mmtune.study.plan import Plan
     from mmtune.study.session import Ending
 
 app = typer.Typer()
@@ -27,7 +29,13 @@ _SHOWN = 10  # trials in a table
 
 
 @app.command("check", epilog="Example: mmtune check demo/openclipart --set budget.trials=4")
-def check(files: Files, data: Data = None, address: Address = None, overrides: Overrides = None) -> None:
+def check(
+    files: Files,
+    data: Data = None,
+    address: Address = None,
+    overrides: Overrides = None,
+    probe: Probe = False,
+) -> None:
     """Says what is wrong with search files, or what they would do."""
     from mmtune.slots.cluster import nodes_of, starts_local
     from mmtune.slots.nodes import check_nodes
@@ -38,31 +46,32 @@ def check(files: Files, data: Data = None, address: Address = None, overrides: O
             check_nodes(data_dir=data)
         for file in files:
             try:
-                _check(file, nodes, data=data, overrides=overrides or ())
+                _check(file, nodes, data=data, overrides=overrides or (), probes=probe)
             except ValueError as error:
                 problems.append(str(error))
     if problems:
         raise ValueError("\n".join(problems))
 
 
-def _check(file: str, nodes: Sequence[Node], *, data: str | None, overrides: Sequence[str]) -> None:
+def _check(file: str, nodes: Sequence[Node], *, data: str | None, overrides: Sequence[str], probes: bool) -> None:
     from mmtune.spec.search_spec import load_spec
     from mmtune.spec.shipped import find_search_file
     from mmtune.study.plan import make_plan
 
     spec = load_spec(find_search_file(file), overrides=overrides)
     with watching_caches():
-        plan = make_plan(spec, nodes, data_dir=data)
+        plan = make_plan(spec, nodes, data_dir=data, probes=probes)
     typer.echo(f"{spec.source}: fine")
     workers = f"{spec.resources.workers} worker{'s' * (spec.resources.workers > 1)}"
     rows = [
-        ("trials", "no limit" if plan.trials is None else f"{plan.trials}, {plan.epochs} epochs at most"),
+        ("trials", _trials_of(plan)),
         ("at the same time", f"{plan.slots}, of {workers} each; {plan.workers_fit} workers can be placed"),
         ("searched", ", ".join(spec.space.keys) or "nothing"),
         *_confirming(spec),
         ("objective", ", ".join(f"{item.metric} ({item.mode})" for item in plan.spec.objectives)),
         ("sampler, scheduler", f"{spec.sampler.name}, {spec.scheduler.name}"),
-        ("memory a worker", f"about {plan.memory_gib:.1f} GiB without activations"),
+        ("time", _time(plan.forecast)),
+        ("memory of a trial", _memory(plan.forecast)),
         ("disk", _disk(plan.disk, spec)),
     ]
     rows += [(f"size of {name}", f"{total:,} parameters, {part:,} train") for name, total, part in plan.parameters]
@@ -70,6 +79,27 @@ def _check(file: str, nodes: Sequence[Node], *, data: str | None, overrides: Seq
         typer.echo(f"  {key:<18} {value}")
     for note in plan.notes:
         typer.echo(f"  note: {note}")
+
+
+def _trials_of(plan: Plan) -> str:
+    """How many trials and epochs there will be; where the budget is of hours, how many that buys."""
+    about = plan.forecast
+    if plan.trials is not None and round(about.trials) >= plan.trials:
+        return f"{plan.trials}, about {about.epochs:.0f} epochs, {plan.epochs} at most"
+    if not about.is_probed:
+        return "no limit"
+    return f"about {about.trials:.0f} with {about.epochs:.0f} epochs: what the budget of time buys"
+
+
+def _time(forecast: Forecast) -> str:
+    if forecast.device_hours is None or forecast.wall_hours is None:
+        return "not known; --probe measures it"
+    return f"about {duration(3600 * forecast.wall_hours)}, {forecast.device_hours:.4f} device-hours"
+
+
+def _memory(forecast: Forecast) -> str:
+    which = "the dearest, as probed" if forecast.is_probed else "the dearest, without activations"
+    return f"about {forecast.peak_memory_gib:.2f} GiB beside its empty worker ({which})"
 
 
 def _disk(disk: Disk, spec: SearchSpec) -> str:
@@ -103,6 +133,7 @@ def run(
         int | None,
         typer.Option("--confirm", metavar="SEEDS", help="Then the best (of each family) again on fresh seeds."),
     ] = None,
+    probe: Probe = False,
     resume: Annotated[
         str,
         typer.Option("--resume", metavar="auto|never", help="auto goes on with a study of that name that is there."),
@@ -129,6 +160,7 @@ def run(
             data_dir=data,
             address=address,
             resumes=resume == "auto",
+            probes=probe,
             say=typer.echo,
             watching=watching_caches,
         )  # fmt: skip

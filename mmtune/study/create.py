@@ -16,6 +16,7 @@ from mmtune.info import FORMAT
 from mmtune.records import StudyFolder
 from mmtune.spec.search_spec import SearchSpec
 from mmtune.storage.store import is_url
+from mmtune.study.forecast import Forecast
 from mmtune.study.learn import write_lessons
 from trainables.files import write_atomic
 
@@ -43,8 +44,14 @@ def new_folder(spec: SearchSpec, storage: str | Path) -> StudyFolder:
     return folder
 
 
-def create_study(spec: SearchSpec, *, storage: str | Path, data_dir: str | None = None) -> StudyFolder:
-    """A new study folder with its spec and study.json.
+def create_study(
+    spec: SearchSpec,
+    *,
+    storage: str | Path,
+    data_dir: str | None = None,
+    forecast: Forecast | None = None,
+) -> StudyFolder:
+    """A new study folder with its spec and study.json, which says what it was thought to take.
 
     Raises:
         ValueError: the folder exists.
@@ -66,6 +73,7 @@ def create_study(spec: SearchSpec, *, storage: str | Path, data_dir: str | None 
         "budget": vars(spec.budget),
         "data_dir": None if data_dir is None else str(Path(data_dir).expanduser().resolve()),
         "sessions": [],
+        **({} if forecast is None else {"plan": forecast.to_json()}),
     }
     temporary = folder.root.with_name(f".{folder.root.name}.{os.getpid()}.new")
     new = StudyFolder(temporary)

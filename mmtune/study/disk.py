@@ -12,7 +12,7 @@ import random
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from mmtune import records
 from mmtune.search.promotion import Go, View, next_job
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from trainables.config import TrialConfig
     from trainables.model import ModelSize
 
-_DRAWS, _MODELS = 64, 32  # trials that are proposed, different models that are built, at most
+DRAWS, _MODELS = 64, 32  # trials that are proposed, different models that are built, at most
 _SEARCHES = 5  # that are played
 _TRIAL, _EPOCH = 80_000, 5_000  # bytes of logs: Tune's snapshot, journal and config of a trial; rows and events
 _LABEL = 40  # bytes of a row of predictions.parquet beside its logits
@@ -43,6 +43,25 @@ class Disk:
     """Just before its end, when most trials are paused and have all they need to go on."""
     over: int
     """When it is over."""
+
+
+class Drawn(NamedTuple):
+    """One of the first trials."""
+
+    config: TrialConfig
+    size: ModelSize
+
+
+@dataclass(frozen=True)
+class Game:
+    """A search that was played."""
+
+    most_bytes: int
+    """Of checkpoints that there were at once."""
+    epochs: Sequence[int]
+    """That each trial trained."""
+    jobs: Sequence[int]
+    """How often each was taken up."""
 
 
 class ModelSizes:
@@ -83,19 +102,39 @@ def predict_disk(spec: SearchSpec, data_dir: str | None, *, slots: int, sizes: M
     Raises:
         ValueError: a model that cannot be built.
     """
+    drawn = first_trials(spec, data_dir, count=spec.budget.trials or 1, sizes=sizes)
+    return disk_of(spec, data_dir, drawn, play(spec, drawn, slots=slots))
+
+
+def disk_of(spec: SearchSpec, data_dir: str | None, drawn: Sequence[Drawn], games: Sequence[Game]) -> Disk:
+    """:func:`predict_disk` of trials that were drawn and searches that were played."""
     num = spec.budget.trials or 1
-    drawn = list(_sizes(spec, data_dir, count=min(num, _DRAWS), sizes=sizes))
     other, kept = _others(spec, data_dir, num), _kept(spec, drawn, num)
-    played = fmean(_most_held(spec, drawn, slots=slots, seed=seed) for seed in range(_SEARCHES))
-    return Disk(running=round(other + played * num / len(drawn)), over=round(other + kept))
+    most = fmean(game.most_bytes for game in games)
+    return Disk(running=round(other + most * num / len(drawn)), over=round(other + kept))
 
 
-def _most_held(spec: SearchSpec, drawn: Sequence[tuple[str, ModelSize]], *, slots: int, seed: int) -> float:
-    """The most bytes of checkpoints that there are at once, in a search of these trials whose scores are random."""
+def first_trials(spec: SearchSpec, data_dir: str | None, *, count: int, sizes: ModelSizes) -> list[Drawn]:
+    """The first ``count`` trials, or fewer where they are many; those with models too many to build are left out.
+
+    Raises:
+        ValueError: a model that cannot be built.
+    """
+    configs = _configs(spec, data_dir, count=min(count, DRAWS))
+    return [Drawn(config, sizes.of(config)) for config in configs if config in sizes or len(sizes) < _MODELS]
+
+
+def play(spec: SearchSpec, drawn: Sequence[Drawn], *, slots: int) -> list[Game]:
+    """Some searches of these trials whose scores are random."""
+    return [_play(spec, drawn, slots=slots, seed=seed) for seed in range(_SEARCHES)]
+
+
+def _play(spec: SearchSpec, drawn: Sequence[Drawn], *, slots: int, seed: int) -> Game:
     rng, rules = random.Random(seed), SCHEDULERS[spec.scheduler.name].rules(spec.scheduler.options, spec.epochs)
     has_ranks_that_stay = spec.budget.trials is not None and len(spec.objectives) == 1
     members: dict[int, Member] = {}
     live: list[int] = []
+    jobs = [0] * len(drawn)
     gone: set[int] = set()
     most = 0
 
@@ -107,36 +146,35 @@ def _most_held(spec: SearchSpec, drawn: Sequence[tuple[str, ModelSize]], *, slot
         job = next_job(view(), rules) if len(live) < slots else "wait"
         if isinstance(job, Go):
             number = len(members) if job.number is None else job.number
-            member = members.get(number) or Member(number, drawn[number][0], records.RUNNING, job.until)
+            jobs[number] += 1
+            member = members.get(number) or Member(number, drawn[number].config.family, records.RUNNING, job.until)
             members[number] = replace(member, state=records.RUNNING, until=job.until)
             live.append(number)
             continue
         if not live:
-            return most
+            return Game(most, [members[number].epoch if number in members else 0 for number in range(len(drawn))], jobs)
         number = live.pop(0)
         member = members[number]
         bests = [*member.bests]
         while len(bests) < member.until:
             bests.append(bests[-1] * rng.uniform(0.9, 1.0) if bests else rng.random())
         state = records.COMPLETE if member.until == rules.rungs[-1] else records.PAUSED
-        writing = drawn[number][1].last_bytes  # beside the one that it replaces
+        writing = drawn[number].size.last_bytes  # beside the one that it replaces
         if spec.resources.checkpoint_every_seconds is not None:
-            writing += sum(drawn[one][1].last_bytes for one in [number, *live])
+            writing += sum(drawn[one].size.last_bytes for one in [number, *live])
         most = max(most, writing + sum(_held(spec.keep, members, gone, drawn)))
         members[number] = replace(member, state=state, bests=tuple(bests))
         if state == records.PAUSED and has_ranks_that_stay:
             gone.update(stranded(view(), rules, number))
 
 
-def _held(
-    keep: Keep, members: Mapping[int, Member], gone: Collection[int], drawn: Sequence[tuple[str, ModelSize]]
-) -> Iterator[int]:
+def _held(keep: Keep, members: Mapping[int, Member], gone: Collection[int], drawn: Sequence[Drawn]) -> Iterator[int]:
     """Bytes of each trial's checkpoints, by the rules of :mod:`mmtune.study.keeping`."""
     is_over = {number: member for number, member in members.items() if member.state == records.COMPLETE}
     standings = {number: Standing(str(number), m.family, (m.bests[-1],)) for number, m in is_over.items()}
     kept = places([*standings.values()], keep)
     for number, member in members.items():
-        size = drawn[number][1]
+        size = drawn[number].size
         if number in is_over:
             yield size.best_bytes if str(number) in kept else 0
         elif number not in gone:
@@ -146,16 +184,16 @@ def _held(
             yield size.best_bytes if str(number) in places([*standings.values(), own], keep) else 0
 
 
-def _kept(spec: SearchSpec, drawn: list[tuple[str, ModelSize]], num: int) -> float:
+def _kept(spec: SearchSpec, drawn: Sequence[Drawn], num: int) -> float:
     """Bytes of the weights that stay in the end."""
-    mean = fmean(size.best_bytes for _, size in drawn)
+    mean = fmean(trial.size.best_bytes for trial in drawn)
     if isinstance(spec.keep, KeepTop):
         return min(spec.keep.top, num) * mean
     if spec.keep == "all":
         return num * mean
     families: dict[str, list[int]] = {}
-    for family, size in drawn:
-        families.setdefault(family, []).append(size.best_bytes)
+    for trial in drawn:
+        families.setdefault(trial.config.family, []).append(trial.size.best_bytes)
     front = _front_size(num, len(spec.objectives))
     return sum(map(fmean, families.values())) + max(0.0, front - len(families)) * mean
 
@@ -174,13 +212,6 @@ def _others(spec: SearchSpec, data_dir: str | None, num: int) -> float:
     config = next(_configs(spec, data_dir, count=1))
     rows = len(labelled_rows(config, target)["val"])
     return num * (rows * (4 * target.task.num_outputs + _LABEL) + _TRIAL + _EPOCH * spec.epochs)
-
-
-def _sizes(spec: SearchSpec, data_dir: str | None, *, count: int, sizes: ModelSizes) -> Iterator[tuple[str, ModelSize]]:
-    """Family and size of the first trials; those whose models would be too many to build are left out."""
-    for config in _configs(spec, data_dir, count=count):
-        if config in sizes or len(sizes) < _MODELS:
-            yield config.family, sizes.of(config)
 
 
 def _model_of(config: TrialConfig) -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 from mmtune.slots.cluster import Node, workers_that_fit
 from mmtune.spec.search_spec import SearchSpec
 from mmtune.study.checks import check_data, fit_to_data, open_pictures
-from mmtune.study.disk import Disk, ModelSizes, predict_disk
+from mmtune.study.disk import DRAWS, Disk, ModelSizes, disk_of, first_trials, play, predict_disk
+from mmtune.study.forecast import Forecast, forecast, probe_corners
 from mmtune.study.learn import learn
 
 
@@ -23,13 +24,18 @@ class Plan:
     trials: int | None
     epochs: int | None  # at most, over all trials
     parameters: list[tuple[str, int, int]]  # family, parameters, trainable: the largest of its corners
-    memory_gib: float  # of one worker, roughly
     disk: Disk  # of the study's folder
+    forecast: Forecast  # what it will take
     notes: list[str]
 
 
 def make_plan(
-    spec: SearchSpec, nodes: Sequence[Node], *, data_dir: str | None = None, storage: str | Path | None = None
+    spec: SearchSpec,
+    nodes: Sequence[Node],
+    *,
+    data_dir: str | None = None,
+    storage: str | Path | None = None,
+    probes: bool = False,
 ) -> Plan:
     """What ``spec`` asks of ``nodes``.
 
@@ -38,10 +44,11 @@ def make_plan(
         nodes: of the cluster.
         data_dir: where the dataset lies; None for embedded ones.
         storage: where the study's folder will be, if that is known.
+        probes: whether the corners of the space are trained a little, to know time and memory.
 
     Raises:
-        ValueError: data that is missing or that no trial could succeed on, resources the cluster does not have, or
-            studies that nothing can be learnt from.
+        ValueError: data that is missing or that no trial could succeed on, resources the cluster does not have,
+            studies that nothing can be learnt from, or a corner that cannot be probed here.
     """
     check_data(spec, data_dir)
     spec, learnt = learn(spec, storage)
@@ -50,8 +57,15 @@ def make_plan(
     models = ModelSizes(spec.resources.workers)
     sizes = list(_model_sizes(spec, data_dir, models))
     open_pictures(spec, data_dir)
-    largest = max((4 * total + 12 * trainable for _, total, trainable in sizes), default=0)
     trials = spec.budget.trials
+    drawn = first_trials(spec, data_dir, count=trials or DRAWS, sizes=models)
+    games = play(spec, drawn, slots=slots)
+    disk = (
+        predict_disk(spec, data_dir, slots=slots, sizes=models)
+        if trials is None
+        else disk_of(spec, data_dir, drawn, games)
+    )
+    probed, start_seconds = probe_corners(spec, data_dir, models) if probes else ([], 0.0)
     notes = [*spec.warnings, *learnt, *data_notes(spec.dataset, data_dir, spec.fixed.get("target"))]
     notes += _unlabelled(spec, data_dir)
     return Plan(
@@ -61,8 +75,8 @@ def make_plan(
         trials=trials,
         epochs=None if trials is None else trials * spec.epochs,
         parameters=sizes,
-        memory_gib=1.0 + largest / 2**30,
-        disk=predict_disk(spec, data_dir, slots=slots, sizes=models),
+        disk=disk,
+        forecast=forecast(spec, drawn, games, disk, slots=slots, probed=probed, start_seconds=start_seconds),
         notes=notes,
     )
 

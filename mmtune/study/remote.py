@@ -17,7 +17,7 @@ from mmtune.storage.commits import has_study
 from mmtune.storage.mirror import mirrored
 from mmtune.storage.store import Store, join
 from mmtune.study.create import create_study
-from mmtune.study.plan import make_plan
+from mmtune.study.plan import Plan, make_plan
 from mmtune.study.run import Say, Watching, run_study
 from mmtune.study.session import Ending
 
@@ -31,6 +31,7 @@ def run_remote_studies(
     resumes: bool = False,
     say: Say | None = print,
     watching: Watching = nullcontext,
+    probes: bool = False,
 ) -> Generator[Ending]:
     """:func:`mmtune.study.run.run_studies` with a URL as ``storage``.
 
@@ -51,7 +52,7 @@ def run_remote_studies(
     with nodes_of(address) as nodes:
         with watching():
             new = [spec for spec in specs if not there[spec.study]]
-            plans = {spec.study: make_plan(spec, nodes, data_dir=data_dir) for spec in new}
+            plans = {spec.study: make_plan(spec, nodes, data_dir=data_dir, probes=probes) for spec in new}
         if not starts_local(address):
             check_nodes(data_dir=data_dir)
         if say is not None:
@@ -60,7 +61,7 @@ def run_remote_studies(
         for spec in specs:
             url, create, moved = join(store.url, spec.study), None, data_dir
             if not there[spec.study]:
-                create, moved = partial(_create, plans[spec.study].spec, data_dir), None
+                create, moved = partial(_create, plans[spec.study], data_dir), None
             elif say is not None:
                 say(f"going on with {url}, as it began")
             yield run_remote_study(url, create=create, address=address, data_dir=moved, say=say, watching=watching)
@@ -92,5 +93,5 @@ def run_remote_study(
     return ending
 
 
-def _create(spec: SearchSpec, data_dir: str | None, storage: Path) -> StudyFolder:
-    return create_study(spec, storage=storage, data_dir=data_dir)
+def _create(plan: Plan, data_dir: str | None, storage: Path) -> StudyFolder:
+    return create_study(plan.spec, storage=storage, data_dir=data_dir, forecast=plan.forecast)

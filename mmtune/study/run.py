@@ -64,6 +64,7 @@ def run_studies(
     resumes: bool = False,
     say: Say | None = print,
     watching: Watching = nullcontext,
+    probes: bool = False,
 ) -> Generator[Ending]:
     """Creates and runs the study of each spec, one after the other, once all of them can run.
 
@@ -75,6 +76,7 @@ def run_studies(
         resumes: goes on with a study that is there, as it began, but for ``data_dir``.
         say: as in :func:`run_study`; receives what should be known of the data and the settings too.
         watching: as in :func:`run_study`.
+        probes: whether time and memory are measured first (:func:`mmtune.study.plan.make_plan`).
 
     Yields:
         How each ended.
@@ -95,7 +97,9 @@ def run_studies(
     with nodes_of(address) as nodes:
         with watching():
             new = [spec for spec in specs if there[spec.study] is None]
-            plans = {spec.study: make_plan(spec, nodes, data_dir=data_dir, storage=storage) for spec in new}
+            plans = {
+                spec.study: make_plan(spec, nodes, data_dir=data_dir, storage=storage, probes=probes) for spec in new
+            }
         if not starts_local(address):
             check_nodes(data_dir=data_dir, folder=Path(storage).expanduser().resolve())
         if say is not None:
@@ -104,7 +108,8 @@ def run_studies(
         for spec in specs:
             folder, moved = there[spec.study], data_dir
             if folder is None:
-                folder, moved = create_study(plans[spec.study].spec, storage=storage, data_dir=data_dir), None
+                plan, moved = plans[spec.study], None
+                folder = create_study(plan.spec, storage=storage, data_dir=data_dir, forecast=plan.forecast)
             elif say is not None:
                 say(f"going on with {folder.root}, as it began")
             yield run_study(folder, address=address, data_dir=moved, say=say, watching=watching)

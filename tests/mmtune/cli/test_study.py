@@ -40,11 +40,14 @@ def test_check_prints_the_plan(mmtune, search):
     assert done.code == 0 and done.err == "" and mmtune.content() == before
     assert done.out.startswith("s.yaml: fine\n")
     said = {line[2:20].strip(): line[21:] for line in done.out.splitlines()[1:]}
-    assert said["trials"] == "7, 21 epochs at most"
+    about = re.fullmatch(r"7, about (\d+) epochs, 21 at most", said["trials"])
+    assert about is not None and 7 <= int(about[1]) <= 21 and said["time"] == "not known; --probe measures it"
     cpus = len(os.sched_getaffinity(0))
     assert said["at the same time"] == f"{min(cpus, 7)}, of 1 worker each; {cpus} workers can be placed"
     assert said["searched"] == "optim.lr" and said["sampler, scheduler"] == "parzen, asha"
-    assert re.fullmatch(r"about 1\.\d GiB without activations", said["memory a worker"])
+    assert re.fullmatch(
+        r"about 0\.\d\d GiB beside its empty worker \(the dearest, without activations\)", said["memory of a trial"]
+    )
     size = r"\d+\.\d MiB"
     assert re.fullmatch(f"about {size} while it runs, {size} when it is over \\(keep: best\\)", said["disk"])
     parameters, trainable = re.findall(r"[\d,]+\d", said["size of text"])
