@@ -6,7 +6,6 @@ later states of patches do not reach a head that reads the CLS token. h x w cell
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.inspect.asking import Asked, ask, repeated, unlocked
-from analysis.inspect.faithful import faithfulness
+from analysis.inspect.faithful import faithfulness, told_areas
 from analysis.inspect.subject import NotApplicable, Subject, draw_row, grid
 
 if TYPE_CHECKING:
@@ -169,15 +168,3 @@ def overlay(axes: Any, image: np.ndarray | None, cells: np.ndarray) -> None:
     spread = cells.max() - cells.min()
     shown = (cells - cells.min()) / (spread if spread > 0 else 1)
     axes.imshow(shown, cmap="inferno", alpha=0.55, interpolation="nearest", extent=(0, side, side, 0), vmin=0, vmax=1)
-
-
-def told_areas(table: pd.DataFrame, by: str) -> list[str]:
-    """A line for each kind of explanation: mean areas under its curves against random order."""
-    lines = []
-    for name, rows in table.groupby(by, sort=False):
-        mean: Callable[[str], float] = lambda column, rows=rows: float(np.mean(rows[column]))  # noqa: E731
-        lines.append(
-            f"{name}: deletion {mean('deletion'):.4f} (random {mean('random_deletion'):.4f}, lower is better), "
-            f"insertion {mean('insertion'):.4f} (random {mean('random_insertion'):.4f}, higher is better)"
-        )
-    return lines

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 
 Score = Callable[[np.ndarray], np.ndarray]  # which units are there (K, n) -> scores (K,)
+AREAS = ("deletion", "insertion", "random_deletion", "random_insertion")
 _STEPS = 49  # of a curve, at most
 _DRAWS = 10  # random orders
 
@@ -53,3 +55,15 @@ def curve(score: Score, order_n: np.ndarray, *, is_insertion: bool) -> tuple[np.
 def area(shares: np.ndarray, scores: np.ndarray) -> float:
     """Under a curve, by trapezoids."""
     return float(((scores[1:] + scores[:-1]) / 2 * np.diff(shares)).sum())
+
+
+def told_areas(table: pd.DataFrame, by: str) -> list[str]:
+    """A line for each kind of explanation in the column ``by``: mean areas against those of random orders."""
+    lines = []
+    for name, rows in table.groupby(by, sort=False):
+        means = {kind: float(np.mean(rows[kind])) for kind in AREAS}
+        lines.append(
+            f"{name}: deletion {means['deletion']:.4f} (random {means['random_deletion']:.4f}, lower is better), "
+            f"insertion {means['insertion']:.4f} (random {means['random_insertion']:.4f}, higher is better)"
+        )
+    return lines

@@ -31,6 +31,10 @@ INSPECTIONS: dict[str, Inspection] = {
         "Grad-CAM and kin: which part of a picture the class hangs on, with deletion and insertion areas",
         "analysis.inspect.cam",
     ),
+    "attributions": Inspection(
+        "integrated gradients: which words the class hangs on, with deletion and insertion areas",
+        "analysis.inspect.attributions",
+    ),
     "latents": Inspection(
         "VAE: active units, KL, correlation of each latent dimension with classes and numbers",
         "analysis.inspect.vae",

@@ -20,6 +20,7 @@ MODELS = {
     "clip": ("clip", {}),
     "fusion": ("fusion", {}),
     "vit": ("fusion", {"image_encoder": "tiny-vit"}),
+    "mmbt": ("mmbt", {}),
     "moe": ("hybrid_vae", {"posterior": "moe"}),
     "number": ("text", {}, {"target": "number", "objective": "val_rmse"}),
     "many": ("text", {}, {"target": "many", "objective": "val_ap_micro"}),
@@ -112,6 +113,17 @@ def test_maps_of_a_locked_encoder_are_measured_against_random_ones(model, tmp_pa
             assert row["explained"] == row["label"]
     with pytest.raises(ValueError, match="cam: not applicable: the model reads text, no picture"):
         inspect_model(model("many"), ["cam"], out=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["clip", "mmbt", "number"])
+def test_attributions_of_words_add_up(model, tmp_path, name):
+    """Of CLIP, whose table has another name, and a BERT that looks up the words behind [CLS] alone."""
+    inspect_model(model(name), ["attributions"], shown=2, out=tmp_path)
+    tokens, rows = pd.read_csv(tmp_path / "attributions.csv"), pd.read_csv(tmp_path / "attribution_rows.csv")
+    for row in rows.to_dict("records"):
+        mine = [value for id, value in zip(tokens["id"], tokens["attribution"], strict=True) if id == row["id"]]
+        change = row["logit"] - row["blank_logit"]
+        assert abs(change) > 1e-5 and sum(mine) == pytest.approx(change, rel=1e-2, abs=1e-4)
 
 
 def test_rows_are_picked_evenly_and_looks_at_test_are_counted(model, tmp_path):
