@@ -31,8 +31,8 @@ class Verbs(TyperGroup):
             if error.filename is None:
                 raise
             message = f"{error.filename}: {error.strerror}"
-        except KeyboardInterrupt:
-            typer.echo("stopped at once", err=True)
+        except KeyboardInterrupt as end:
+            typer.echo(str(end) or "stopped at once", err=True)
             raise typer.Exit(130) from None
         typer.echo(f"mmtune: {message}", err=True)
         raise typer.Exit(2)

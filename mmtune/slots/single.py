@@ -28,6 +28,7 @@ def train_in_slot(
     known: int,
     add: Callable[[Row], bool],
     say: Callable[[str], None],
+    is_wanted_back: Callable[[], bool] = lambda: False,
 ) -> str:
     """Trains and tests ``config`` in ``folder`` with the workers of a cluster, as a trial of a study is.
 
@@ -39,12 +40,14 @@ def train_in_slot(
         known: the last epoch that ``add`` had.
         add: receives each epoch's row.
         say: receives a line on what happens to workers.
+        is_wanted_back: asked all the while; True ends it, with a checkpoint where ``checkpoint_every_seconds`` is set.
 
     Returns:
         Why training ended.
 
     Raises:
         ValueError: no such cluster, no room for the workers, or what the workers say.
+        KeyboardInterrupt: it is wanted back.
     """
 
     def lost(what: str) -> None:
@@ -61,9 +64,9 @@ def train_in_slot(
         )  # fmt: skip
         try:
             job = TrialJob(trial=_NAME, config=config.to_dict(), folder=str(folder), known_epoch=known, is_tested=True)
-            end = _follow(pool, job, add)
+            end = _follow(pool, job, add, is_wanted_back)
         finally:
-            pool.close()
+            pool.close(timeout=20.0 if config.checkpoint_every_seconds is not None else 5.0)
             shutil.rmtree(scratch, ignore_errors=True)
             if is_new and folder.exists() and not any(folder.iterdir()):
                 folder.rmdir()
@@ -93,11 +96,12 @@ def _shape(config: TrialConfig, nodes: list[Node]) -> SlotShape:
     return SlotShape(workers=config.workers, cpus_per_worker=threads, threads=threads, gpus_per_worker=gpus)
 
 
-def _follow(pool: SlotPool, job: TrialJob, add: Callable[[Row], bool]) -> End:
+def _follow(pool: SlotPool, job: TrialJob, add: Callable[[Row], bool], is_wanted_back: Callable[[], bool]) -> End:
     """How the job ended, each of its reports handed to ``add``.
 
     Raises:
         ValueError: no slot can be started.
+        KeyboardInterrupt: it is wanted back.
     """
     import ray
     from ray.exceptions import RayError
@@ -106,7 +110,11 @@ def _follow(pool: SlotPool, job: TrialJob, add: Callable[[Row], bool]) -> End:
     try:
         ray.get(broker.submit.remote(_NAME, job))
         while pool.error is None:
-            kind, payload = cast(Event, ray.get(broker.next_event.remote(_NAME)))
+            coming = broker.next_event.remote(_NAME)
+            while not ray.wait([coming], timeout=0.5)[0]:
+                if is_wanted_back():
+                    raise KeyboardInterrupt
+            kind, payload = cast(Event, ray.get(coming))
             if kind == "wait":
                 continue
             if kind == "report":

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -17,6 +19,7 @@ import yaml
 
 from mmtune import records
 from mmtune.search.trials import TrialRecord
+from mmtune.study.signals import stop_signals
 from trainables.config import TrialConfig
 from trainables.files import write_atomic
 from trainables.metrics import metric_mode
@@ -47,6 +50,9 @@ def train_single(
     when that exists the test split is not looked at again. Nothing is written before the first epoch is over, so
     that a config which cannot be trained does not keep the folder from the next.
 
+    SIGINT and SIGTERM end it at once, or, where ``checkpoint_every_seconds`` is set, with a checkpoint of the steps so
+    far.
+
     Args:
         config: without an objective it follows the task; with several workers each is a process of its own.
         folder: made if need be; on a cluster all nodes see it.
@@ -60,6 +66,7 @@ def train_single(
     Raises:
         ValueError: bad data, training that diverged, a folder of another configuration, no cluster at ``address`` or
             none with room for the workers.
+        KeyboardInterrupt: a signal came; it says where the same call goes on.
     """
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder}: is no folder; choose another --out")
@@ -71,21 +78,52 @@ def train_single(
     if done.exists():
         say(f"{folder}: trained and tested before")
         return records.read_json(done)
-    epochs = Epochs(config, folder, say)
+    wish = _Wish()
+    try:
+        with stop_signals(waits=wish.can_wait) as wish.event:
+            _train(config, Epochs(config, folder, say), address, watching, wish)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"stopped; the same command goes on in {folder}") from None
+    return records.read_json(done)
+
+
+class _Wish:
+    """Whether a signal has asked for the end, and whether there is a checkpoint to write before."""
+
+    def __init__(self) -> None:
+        self.event, self._is_asked = threading.Event(), False
+
+    def __call__(self) -> bool:
+        """Asked between two steps."""
+        self._is_asked = True
+        return self.event.is_set()
+
+    def can_wait(self) -> bool:
+        """Whether steps were taken that a checkpoint would keep."""
+        return self._is_asked
+
+
+def _train(config: TrialConfig, epochs: Epochs, address: str | None, watching: Watching, wish: _Wish) -> None:
+    """Until the test split is done.
+
+    Raises:
+        KeyboardInterrupt: ``wish`` was granted.
+    """
     if address is not None:
         from mmtune.slots.single import train_in_slot
 
+        wish()  # workers elsewhere know what there is to write
         reason = train_in_slot(
-            config, folder=folder.resolve(), address=address, known=epochs.known, add=epochs.add, say=say
-        )
+            config, folder=epochs.folder.resolve(), address=address, known=epochs.known, add=epochs.add, say=epochs.say,
+            is_wanted_back=wish,
+        )  # fmt: skip
         epochs.end(reason)
     elif config.workers == 1:
         from trainables.ranks import Ranks, best_device
 
-        _run(config, epochs, Ranks(device=best_device(config.device)), watching)
+        _run(config, epochs, Ranks(device=best_device(config.device)), watching, wish)
     else:
-        _run_together(config, folder, watching)
-    return records.read_json(done)
+        _run_together(config, epochs.folder, watching, wish)
 
 
 def of_its_task(config: TrialConfig) -> TrialConfig:
@@ -138,11 +176,11 @@ def _text(config: TrialConfig) -> str:
     return yaml.safe_dump(config.to_dict(), sort_keys=False)
 
 
-def _run(config: TrialConfig, epochs: Epochs, ranks: Ranks, watching: Watching) -> None:
+def _run(config: TrialConfig, epochs: Epochs, ranks: Ranks, watching: Watching, wish: _Wish) -> None:
     """Trains and tests on this rank; the first writes."""
     import torch
 
-    from trainables.errors import AgreedError
+    from trainables.errors import AgreedError, PreemptedError
     from trainables.loop import train
     from trainables.testing import test_once
 
@@ -151,7 +189,12 @@ def _run(config: TrialConfig, epochs: Epochs, ranks: Ranks, watching: Watching) 
     folder = epochs.folder
     try:
         with _watched(watching if ranks.rank == 0 else unwatched) as tell:
-            outcome = train(config, folder=folder, ranks=ranks, report=epochs.add, known_epoch=epochs.known, tell=tell)
+            outcome = train(
+                config, folder=folder, ranks=ranks, report=epochs.add, known_epoch=epochs.known, tell=tell,
+                is_wanted_back=wish,
+            )  # fmt: skip
+    except PreemptedError:
+        raise KeyboardInterrupt from None
     except AgreedError as error:
         raise ValueError(f"training failed: {error}") from None
     if ranks.rank == 0:
@@ -168,18 +211,31 @@ def _watched(watching: Watching) -> Iterator[Tell]:
         yield tell
 
 
-def _run_together(config: TrialConfig, folder: Path, watching: Watching) -> None:
+def _run_together(config: TrialConfig, folder: Path, watching: Watching, wish: _Wish) -> None:
     """A process a worker, as a slot of a study has them."""
-    from torch.multiprocessing.spawn import ProcessException, spawn
+    from torch.multiprocessing.spawn import ProcessException, start_processes
 
     logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)  # what ended is said below
     with tempfile.TemporaryDirectory(prefix="mmtune-") as shared:
         args = (config, folder, shared, watching)
+        together: Any = start_processes(_worker, args=args, nprocs=config.workers, join=False)
+        is_told = False
+        wish()  # the workers know whether there is something to write
         try:
-            spawn(_worker, args=args, nprocs=config.workers)
+            while not together.join(timeout=0.5):
+                if wish() and not is_told:
+                    is_told = True
+                    for process in together.processes:
+                        process.terminate()
         except ProcessException as error:
             said = Path(shared) / "error"
-            raise ValueError(said.read_text() if said.exists() else f"training failed: {error}") from None
+            if not wish():
+                raise ValueError(said.read_text() if said.exists() else f"training failed: {error}") from None
+        finally:
+            for process in together.processes:
+                process.kill()
+    if wish() and not (folder / "test.json").exists():
+        raise KeyboardInterrupt
 
 
 def _worker(rank: int, config: TrialConfig, folder: Path, shared: str, watching: Watching) -> None:
@@ -188,6 +244,9 @@ def _worker(rank: int, config: TrialConfig, folder: Path, shared: str, watching:
 
     from trainables.ranks import Ranks, best_device
 
+    wish = _Wish()
+    for number in (signal.SIGINT, signal.SIGTERM):  # a terminal tells all, the first process its own
+        signal.signal(number, lambda number, frame: wish.event.set() if wish.can_wait() else os._exit(1))
     try:
         device = best_device(config.device, rank)
         torch.distributed.init_process_group(
@@ -196,7 +255,7 @@ def _worker(rank: int, config: TrialConfig, folder: Path, shared: str, watching:
         )  # fmt: skip
         group = torch.distributed.new_group(backend="gloo")
         ranks = Ranks(rank=rank, world=config.workers, device=device, group=group)
-        _run(config, Epochs(config, folder, _say), ranks, watching)
+        _run(config, Epochs(config, folder, _say), ranks, watching, wish)
         torch.distributed.destroy_process_group()
     except ValueError as error:
         write_atomic(Path(shared) / "error", str(error))

@@ -40,7 +40,7 @@ class RayNodes:
         client = free_port()
         head = ["--head", f"--port={self.port}", f"--dashboard-port={self.dashboard}", "--num-cpus=0"]
         try:
-            self.start(*head, f"--ray-client-server-port={client}", f"--temp-dir={folder}")
+            self.head = self.start(*head, f"--ray-client-server-port={client}", f"--temp-dir={folder}")
         except BaseException:
             self.close()
             raise

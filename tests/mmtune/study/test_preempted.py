@@ -1,4 +1,4 @@
-"""A worker and then the driver are told to end (SIGTERM) inside of an epoch: the trial goes on at its step."""
+"""Told to end (SIGTERM) or killed inside of an epoch, a study's trial and a training alone go on at their step."""
 
 import contextlib
 import csv
@@ -17,7 +17,7 @@ import yaml
 
 from mmtune import records
 from trainables import loop
-from trainables.checkpoint import load_checkpoint
+from trainables.checkpoint import BEST, load_checkpoint
 from trainables.config import TrialConfig
 from trainables.ranks import Ranks
 from trainables.resume import MIDDLE
@@ -32,6 +32,17 @@ space: {optim.lr: {type: float, low: 0.001, high: 0.002}}
 scheduler: {name: none}
 budget: {trials: 1}
 resources: {concurrent_trials: 1, checkpoint_every_seconds: 1}
+"""
+TRAINED = """\
+family: text
+dataset: openclipart
+epochs: 2
+batch_size: 2
+max_train_rows: 300
+max_text_len: 16
+checkpoint_every_seconds: 0
+threads: 1
+model: {text_encoder: tiny-bert, lock_text: false}
 """
 TIMING = {"trial", "time", *records.SUMS, *records.TRIAL_FACTS, "samples_per_second", "peak_memory_gib"}
 
@@ -116,3 +127,45 @@ def test_a_worker_and_a_driver_that_are_told_to_end_cost_no_step_and_no_digit(tm
     for row, ours in zip(rows, straight, strict=True):
         for name in row.keys() - TIMING:
             assert row[name] == records.cell(ours.get(name)), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_training_that_is_told_to_end_and_then_killed_goes_on_at_its_step_to_the_same_digits(workers, tmp_path):
+    """Of two workers their driver alone has the signals."""
+    (tmp_path / "c.yaml").write_text(f"{TRAINED}workers: {workers}\n")
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+
+    @contextlib.contextmanager
+    def train(folder):
+        command = [sys.executable, "-m", "mmtune.cli", "train", "c.yaml", "--out", folder.name]
+        with subprocess.Popen(command, cwd=tmp_path, text=True, stdout=-1, stderr=-1) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    with train(killed) as process:
+        before = wait_for(lambda: steps_in(killed), process)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "stopped; the same command goes on in killed\n")
+    told = steps_in(killed)
+    assert told[0] == 0 and before < told and not (killed / "reports.csv").exists()
+    with train(killed) as process:
+        wait_for(lambda: (now := steps_in(killed)) and now[0] == 1, process)
+        process.send_signal(signal.SIGKILL)
+        process.communicate(timeout=60)
+    assert len(records.read_rows(killed / "reports.csv")) == 1
+    for folder in (killed, whole):
+        with train(folder) as process:
+            out, err = process.communicate(timeout=600)
+        assert process.returncode == 0 and "Traceback" not in err, err
+        assert ("epoch 1/2" in out) == (folder is whole)  # reported before
+    assert sorted(path.name for path in killed.iterdir()) == sorted(path.name for path in whole.iterdir())
+    ends = [[{name: cell for name, cell in row.items() if name not in TIMING} for row in records.read_csv(path)]
+            for path in (killed / "reports.csv", whole / "reports.csv")]  # fmt: skip
+    assert ends[0] == ends[1] and len(ends[0]) == 2
+    assert (killed / "test.json").read_bytes() == (whole / "test.json").read_bytes()
+    one, other = (load_checkpoint(folder / BEST)[0] for folder in (killed, whole))
+    assert one.keys() == other.keys() and all(tensor.equal(one[name]) for name, tensor in other.items())

@@ -21,6 +21,13 @@ def test_the_second_signal_ends_at_once(number):
     assert signal.getsignal(number) == before
 
 
+def test_the_first_ends_at_once_where_there_is_nothing_to_wait_for():
+    with pytest.raises(KeyboardInterrupt), stop_signals(waits=lambda: False) as interrupted:
+        os.kill(os.getpid(), signal.SIGTERM)
+        threading.Event().wait(5)
+    assert interrupted.is_set()
+
+
 def test_outside_the_main_thread_signals_stay_as_they_are():
     before, found = signal.getsignal(signal.SIGINT), []
 
