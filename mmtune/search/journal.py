@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import warnings
-from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +217,34 @@ class Journal:
 
     def _id(self, number: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+
+
+def take_back_proposal(path: Path, trials: Sequence[FrozenTrial], is_full: Callable[[Mapping[str, Any]], bool]) -> bool:
+    """Cuts a proposal that a kill cut short off the end of the journal at ``path``: it is drawn again as a whole.
+
+    To draw the rest of it would begin the sampler's numbers anew, and give others than an undisturbed study has.
+
+    Args:
+        path: nothing was written since, as its driver wrote nothing else.
+        trials: all of the journal.
+        is_full: whether params under Optuna's names are all that a trial has.
+
+    Returns:
+        Whether it was: the journal must be opened again.
+    """
+    cut = [trial.number for trial in trials if trial.state == TrialState.RUNNING and not is_full(trial.params)]
+    lines = path.read_bytes().splitlines(keepends=True) if cut else []
+    of_study = (JournalOperation.SET_STUDY_USER_ATTR, JournalOperation.SET_STUDY_SYSTEM_ATTR)
+    for at in reversed(range(len(lines))):
+        log = json.loads(lines[at])
+        kind = JournalOperation(log["op_code"])
+        is_new = kind == JournalOperation.CREATE_TRIAL and "state" not in log and cut[-1] == len(trials) - 1
+        if is_new or (kind == JournalOperation.SET_TRIAL_STATE_VALUES and log["trial_id"] == cut[-1]):
+            write_atomic(path, b"".join(lines[:at]))
+            return True
+        if kind not in of_study and log.get("trial_id") != cut[-1]:
+            return False
+    return False
 
 
 def take_back_ends(path: Path, numbers: Collection[int]) -> None:

@@ -66,6 +66,15 @@ def from_optuna(space: Space, named: Mapping[str, Any]) -> dict[str, Any]:
     return suggest(space, _Replay(named))
 
 
+def is_full(space: Space, named: Mapping[str, Any]) -> bool:
+    """Whether :func:`from_optuna` takes ``named``: a kill may have cut it short while it was proposed."""
+    try:
+        from_optuna(space, named)
+    except KeyError:
+        return False
+    return True
+
+
 class _Replay:
     """Answers as a trial that has these params already."""
 

@@ -88,6 +88,17 @@ def mend_tables(folder: StudyFolder, spec: SearchSpec, info: Mapping[str, Any], 
         say(f"{folder.trials}: was damaged; filled in again from optuna.log: {names}")
 
 
+def clear_unwritten(folder: StudyFolder) -> None:
+    """Removes what a killed process had begun to write beside a file that it was to replace.
+
+    Args:
+        folder: the study, whose lock the caller holds.
+    """
+    for pattern in (".*.tmp", "trials/*/.*.tmp"):
+        for stale in folder.root.glob(pattern):
+            stale.unlink(missing_ok=True)
+
+
 def _read(path: Path) -> tuple[list[Cells], int]:
     """The sound rows as text, and how many lines are not."""
     try:
@@ -119,14 +130,14 @@ def _by_epoch(reports: Iterable[Cells]) -> dict[str, dict[int, Cells]]:
 
 def _asked(folder: StudyFolder, spec: SearchSpec, info: Mapping[str, Any]) -> dict[str, _Asked]:
     from mmtune.search.journal import Journal
-    from mmtune.space.optuna_names import from_optuna
+    from mmtune.space.optuna_names import from_optuna, is_full
 
     if not folder.optuna_log.is_file():
         raise ValueError(f"{folder.optuna_log}: is missing; the study cannot go on without it")
     names = [(item["metric"], item["mode"]) for item in info["objectives"]]
     asked = {}
     for trial in Journal(folder.optuna_log, name=spec.study, objectives=names).trials():
-        if trial.state.name in _STATES:
+        if trial.state.name in _STATES and is_full(spec.space, trial.params):
             state, params = _STATES[trial.state.name], from_optuna(spec.space, trial.params)
             name, values = records.trial_id(trial.number), trial.intermediate_values
             asked[name] = _Asked(state, params, values, trial.user_attrs)

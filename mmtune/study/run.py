@@ -41,7 +41,7 @@ from mmtune.study.extend import extended, write_extended
 from mmtune.study.keeping import clear_finished
 from mmtune.study.learn import with_lessons
 from mmtune.study.lock import study_lock
-from mmtune.study.mend import mend_tables
+from mmtune.study.mend import clear_unwritten, mend_tables
 from mmtune.study.place import settle_data
 from mmtune.study.plan import count_slots, make_plan
 from mmtune.study.retry import reopen_failed
@@ -153,6 +153,7 @@ def run_study(
     if mirror is None and (url := remote_of(folder.root)) is not None:
         raise ValueError(f"{folder.root}: is the working folder of another; go on with it: mmtune resume {url}")
     with study_lock(folder):
+        clear_unwritten(folder)
         info = read_info(folder.info)
         spec = load_spec(folder.spec)
         mend_tables(folder, spec, info, say or (lambda line: None))

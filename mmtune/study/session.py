@@ -15,7 +15,7 @@ from mmtune.records import StudyFolder
 from mmtune.slots.head import end_process
 from mmtune.slots.messages import Spent, TrialJob
 from mmtune.slots.requirements import requirements_of
-from mmtune.space.optuna_names import to_optuna
+from mmtune.space.optuna_names import is_full, to_optuna
 from mmtune.spec.search_spec import SearchSpec
 from mmtune.storage.store import resumed_by
 from mmtune.study.budget import Account
@@ -247,10 +247,12 @@ class Session:
         return self.slots * self.spec.resources.devices
 
     def _open_journal(self) -> Journal:
-        from mmtune.search.journal import Journal
+        from mmtune.search.journal import Journal, take_back_proposal
 
-        names = [(item.metric, item.mode) for item in self.spec.objectives]
+        space, names = self.spec.space, [(item.metric, item.mode) for item in self.spec.objectives]
         journal = Journal(self.folder.optuna_log, name=self.spec.study, objectives=names)
+        if take_back_proposal(self.folder.optuna_log, journal.trials(), lambda params: is_full(space, params)):
+            journal = Journal(self.folder.optuna_log, name=self.spec.study, objectives=names)
         if not journal.trials():
             for params in self.spec.try_first:
                 journal.enqueue(to_optuna(self.spec.space, params))

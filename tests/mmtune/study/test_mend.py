@@ -133,6 +133,12 @@ def test_trials_come_back_from_optuna(study):
     assert "t0001" in mended(study) and records.read_rows(folder.trials)[1]["state"] == "PAUSED"
 
 
+def test_a_trial_that_a_kill_cut_short_while_it_was_proposed_is_left_to_the_searcher(study):
+    journal = Journal(study[0].optuna_log, name="s", objectives=[("val_accuracy", "max")])
+    journal.ask(RandomSampler(seed=1))  # none of its parameters is drawn
+    assert mended(study) == ""
+
+
 def test_without_the_journal_a_damaged_study_is_refused(study):
     study[0].trials.unlink()
     study[0].optuna_log.unlink()
