@@ -286,7 +286,7 @@ def predictions(folder: Path, split: str) -> pd.DataFrame:
     Raises:
         ValueError: it was not written.
     """
-    path = (folder if split == "val" else folder / "tested" / split) / "predictions.parquet"
+    path = (folder if split == "val" else folder / records.TESTS / split) / "predictions.parquet"
     if not path.is_file():
         trial = f"{folder.parent.parent}/{folder.name}"
         advice = "" if split == "val" else f"; write it: mmtune test {trial} --split {split}"

@@ -18,7 +18,7 @@ from mmtune.spec.overrides import override_texts
 from mmtune.spec.search_spec import SearchSpec, load_spec
 from mmtune.spec.shipped import find_search_file
 from mmtune.storage.fetching import here
-from mmtune.storage.store import is_url, resumed_by
+from mmtune.storage.store import resumed_by
 from mmtune.study.study import Study
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def run(
         search: a search file, the name of one that comes with mmtune, a dict of what a search file says, or the
             ``spec`` of another study.
         data: where the dataset lies; None for embedded ones.
-        storage: where the study's folder goes: a folder, or s3:// or gs://.
+        storage: where the study's folder goes: a folder, or s3://, gs:// or az://.
         address: of a Ray cluster; None takes ``RAY_ADDRESS``, or a local one that ends with the study.
         overrides: of the search, by key: ``{"budget.trials": 4, "fixed.epochs": 2}``.
         name: another name for the study.
@@ -68,17 +68,12 @@ def run(
         StudyError: it ended early by itself.
         KeyboardInterrupt: Ctrl-C, or a notebook's stop button; :func:`resume` goes on from the last finished epoch.
     """
-    from mmtune.study.remote import run_remote_studies
-    from mmtune.study.run import run_studies
+    from mmtune.study.remote import start_studies
 
     spec = _spec(search, override_texts(overrides or {}), name)
     say, watching = _shown(verbose)
     where = None if data is None else str(Path(data).expanduser())
-    shared = {"data_dir": where, "address": address, "say": say, "watching": watching}
-    if is_url(storage):
-        endings = run_remote_studies([spec], storage=str(storage), **shared)
-    else:
-        endings = run_studies([spec], storage=storage, **shared)
+    endings = start_studies([spec], storage=storage, data_dir=where, address=address, say=say, watching=watching)
     with _silent_imports(), closing(endings):
         return _followed(next(endings), address=address, say=say, watching=watching)
 
@@ -108,18 +103,14 @@ def resume(
         StudyError: it ended early by itself.
         KeyboardInterrupt: as in :func:`run`.
     """
-    from mmtune.study.remote import run_remote_study
-    from mmtune.study.run import run_study
+    from mmtune.study.remote import go_on
 
-    if is_url(study):
-        go_on = partial(run_remote_study, str(study))
-    else:
-        go_on = partial(run_study, open_study(find_study(study.path if isinstance(study, Study) else study)))
     say, watching = _shown(verbose)
     texts = override_texts(overrides or {})
     where = None if data is None else str(Path(data).expanduser())
     with _silent_imports():
         ending = go_on(
+            study.path if isinstance(study, Study) else study,
             address=address,
             overrides=texts,
             data_dir=where,

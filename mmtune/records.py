@@ -75,6 +75,7 @@ TIMES = (*SUMS, ALONE, "inference_ms_per_sample", "inference_ms_single")  # that
 _ROUNDING = 1e-6  # seconds; sums of as many floats differ by less
 DEVICE = "device_kind"  # the column with the name of a trial's device
 TESTED = "tested.csv"
+TESTS = "tested"  # in a trial's folder: what `mmtune test` wrote, a folder for each split
 NULL = "null"  # a parameter whose value is null; one that a trial does not have is an empty cell
 PEAKS = ("peak_memory_gib", "reserved_memory_gib")  # so far in reports.csv, the most in trials.csv
 _NEEDED = {  # columns by the file's name

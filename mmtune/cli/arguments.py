@@ -43,11 +43,8 @@ def _fetched(study: str, *, with_weights: bool) -> str:
 
 
 def models_here(models: list[str]) -> list[str]:
-    """Folders alone: looks at a test split are counted in them."""
-    for model in models:
-        if is_url(model):
-            raise ValueError(f"{model}: is a URL; take the model away and test that: mmtune export {model} --to DIR")
-    return models
+    """The folders of models; those in object storage are fetched with their weights."""
+    return [_model_here(model) for model in models]
 
 
 Studies = Annotated[

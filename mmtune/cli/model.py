@@ -56,7 +56,7 @@ def test(
         list[str],
         typer.Argument(
             metavar="MODEL...",
-            help="STUDY/t0007, STUDY (its best trial), or a trained folder.",
+            help="STUDY/t0007, STUDY (its best trial), or a trained folder; a STUDY may be a URL.",
             autocompletion=completion.studies,
             callback=models_here,
         ),

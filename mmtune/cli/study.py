@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -124,7 +123,7 @@ def run(
     files: Files,
     data: Data = None,
     storage: Annotated[
-        str, typer.Option("--storage", metavar="DIR|URL", help="Where study folders go: a folder, s3:// or gs://.")
+        str, typer.Option("--storage", metavar="DIR|URL", help="Where study folders go: a folder, s3://, gs:// or az://.")
     ] = STORAGE,
     address: Address = None,
     overrides: Overrides = None,
@@ -142,9 +141,7 @@ def run(
     """Runs the study of each search file, one after the other."""
     from mmtune.spec.search_spec import load_spec
     from mmtune.spec.shipped import find_search_file
-    from mmtune.storage.store import is_url
-    from mmtune.study.remote import run_remote_studies
-    from mmtune.study.run import run_studies
+    from mmtune.study.remote import start_studies
 
     if name is not None and len(files) > 1:
         raise ValueError("--name names one study, but several search files were given")
@@ -152,9 +149,8 @@ def run(
         raise ValueError(f"--resume {resume}: auto or never")
     changes = [*(overrides or ()), *([] if confirm is None else [f"confirm.seeds={confirm}"])]
     specs = [load_spec(find_search_file(file), overrides=changes, name=name) for file in files]
-    start = run_remote_studies if is_url(storage) else run_studies
     with closing(
-        start(
+        start_studies(
             specs,
             storage=storage,
             data_dir=data,
@@ -184,12 +180,10 @@ def resume(
     ] = False,
 ) -> None:
     """Goes on with an interrupted study, or with a larger budget; needs nothing but its folder."""
-    from mmtune.storage.store import is_url
-    from mmtune.study.remote import run_remote_study
-    from mmtune.study.run import run_study
+    from mmtune.study.remote import go_on
 
-    go_on = partial(run_remote_study, study) if is_url(study) else partial(run_study, open_study(find_study(study)))
     ending = go_on(
+        study,
         address=address,
         overrides=overrides or (),
         data_dir=data,
@@ -211,15 +205,15 @@ def confirm(
     families: Annotated[bool, typer.Option("--families", help="The best of each family.")] = False,
     data: Data = None,
     storage: Annotated[
-        str | None, typer.Option("--storage", metavar="DIR", help="Default: beside the first study.")
+        str | None, typer.Option("--storage", metavar="DIR|URL", help="Default: beside the first study.")
     ] = None,
     name: Annotated[str | None, typer.Option("--name", help="Default: the first study's with -confirm.")] = None,
     address: Address = None,
     overrides: Changes = None,
 ) -> None:
     """Trains the best trials again on fresh seeds, tests each once, and says which is best how surely."""
-    from mmtune.models.confirm import confirming_spec
-    from mmtune.study.run import run_studies
+    from mmtune.models.confirm import confirming_spec, storage_of
+    from mmtune.study.remote import start_studies
 
     paths = [find_study(study) for study in studies]
     spec, data_dir = confirming_spec(
@@ -231,9 +225,11 @@ def confirm(
         data_dir=data,
         overrides=overrides or (),
     )
-    where = paths[0].resolve().parent if storage is None else storage
+    where = storage_of(paths[0]) if storage is None else storage
     with closing(
-        run_studies([spec], storage=where, data_dir=data_dir, address=address, say=typer.echo, watching=watching_caches)
+        start_studies(
+            [spec], storage=where, data_dir=data_dir, address=address, say=typer.echo, watching=watching_caches
+        )
     ) as endings:
         _show_end(next(endings))
 

@@ -153,7 +153,7 @@ def _test_metrics(ref: ModelRef, trained: Trained) -> str:
     from analysis.studies import study_cost
     from mmtune.models.testing import WHOLE, looks_at_test
 
-    tested, trained_and_tested = ref.folder / "tested" / "test" / "metrics.json", ref.folder / "test.json"
+    tested, trained_and_tested = ref.folder / records.TESTS / "test" / "metrics.json", ref.folder / "test.json"
     if tested.is_file():
         values = records.read_json(tested)["results"][WHOLE]
     elif trained_and_tested.is_file():

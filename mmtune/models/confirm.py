@@ -24,7 +24,11 @@ from mmtune.spec.configkeys import flat_fields
 from mmtune.spec.confirm import confirming_name
 from mmtune.spec.search_spec import SearchSpec, load_spec
 from mmtune.spec.sections import NOT_FIXED
-from mmtune.study.run import Say, Watching, run_studies, run_study
+from mmtune.storage.commits import has_study
+from mmtune.storage.fetching import here
+from mmtune.storage.store import Store, is_url, join, resumed_by
+from mmtune.study.remote import go_on, start_studies
+from mmtune.study.run import Say, Watching
 from mmtune.study.session import Ending
 from trainables.config import TrialConfig
 
@@ -111,26 +115,35 @@ def run_confirm(
         How it ended; None if the file asks for nothing.
 
     Raises:
-        ValueError: as :func:`confirming_spec` and :func:`mmtune.study.run.run_studies`.
+        ValueError: as :func:`confirming_spec` and :func:`mmtune.study.remote.start_studies`.
     """
     spec = load_spec(folder.spec)
     if spec.confirm is None:
         return None
-    wanted, is_by_family, storage = spec.confirm, spec.family is None, folder.root.parent
+    wanted, is_by_family, storage = spec.confirm, spec.family is None, storage_of(folder.root)
     new, data_dir = confirming_spec([folder.root], top=wanted.top, seeds=wanted.seeds, by_family=is_by_family)
-    there = StudyFolder(storage / new.study)
-    begun = load_spec(there.spec).finalists if there.info.exists() else {}
+    where = join(storage, new.study)
+    if is_url(where):
+        there = StudyFolder(Path(here(where))) if has_study(Store(where)) else None
+    else:
+        there = StudyFolder(Path(where)) if StudyFolder(Path(where)).info.exists() else None
+    begun = {} if there is None else load_spec(there.spec).finalists
     if begun:
         if begun.keys() != new.finalists.keys() and say is not None:
             say(
                 f"note: {new.study} repeats {', '.join(begun)}, which were the best when it began; "
-                f"for those of now: mmtune confirm {folder.root} --name NAME"
+                f"for those of now: mmtune confirm {resumed_by(folder.root)} --name NAME"
             )
-        return run_study(there, address=address, say=say, watching=watching)
+        return go_on(where, address=address, say=say, watching=watching)
     with closing(
-        run_studies([new], storage=storage, data_dir=data_dir, address=address, say=say, watching=watching)
+        start_studies([new], storage=storage, data_dir=data_dir, address=address, say=say, watching=watching)
     ) as endings:
         return next(endings)
+
+
+def storage_of(root: Path) -> str:
+    """Where what follows a study goes: beside it, in the folder or at the URL in which it is."""
+    return resumed_by(root.resolve()).rpartition("/")[0]
 
 
 def choose(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmtune import records
 from mmtune.models.reference import ModelRef
+from mmtune.storage.additions import held, upload
 from trainables.files import replacing, write_atomic
 from trainables.messages import unknown
 
@@ -80,7 +81,8 @@ def evaluate_model(
         device: 'auto', 'cpu' or 'gpu'.
 
     Raises:
-        ValueError: bad data, an unknown split, metric, modality or protocol, or a model that cannot do without it.
+        ValueError: bad data, an unknown split, metric, modality or protocol, a model that cannot do without it, or a
+            look at the test split that cannot be counted: a driver writes the study at this URL.
     """
     import torch
 
@@ -93,7 +95,7 @@ def evaluate_model(
     if trained.config.threads is not None:
         torch.set_num_threads(trained.config.threads)
     given = labelled(trained, split=split, dataset=dataset, data_dir=data_dir)
-    folder = ref.folder / "tested" / name_of_rows(given, split) if out is None else out
+    folder = ref.folder / records.TESTS / name_of_rows(given, split) if out is None else out
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--out {folder}: is no folder")
     folder.mkdir(parents=True, exist_ok=True)
@@ -111,6 +113,8 @@ def evaluate_model(
         "rows": len(given.rows), "time": records.now(), "results": results, "notes": list(given.notes),
     }  # fmt: skip
     records.write_json(folder / "metrics.json", value)
+    if ref.study is not None:
+        upload(folder, ref.study)
     shown = {
         title: {name: value for name, value in row.items() if not told or name in told}
         for title, row in results.items()
@@ -133,8 +137,9 @@ def looks_at_test(root: Path) -> int:
 def count_look(ref: ModelRef, without: Sequence[str] = ()) -> int:
     """Notes that the test split of its own data is looked at; how often it was, this time included."""
     root = ref.folder if ref.study is None else ref.study
-    rows = records.CsvAppender(root / records.TESTED)
-    rows.append({"time": records.now(), "model": ref.name, "without": "+".join(without)})
+    with held(root):
+        rows = records.CsvAppender(root / records.TESTED)
+        rows.append({"time": records.now(), "model": ref.name, "without": "+".join(without)})
     return looks_at_test(root)
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from mmtune.records import StudyFolder
+from mmtune.records import TESTS, StudyFolder
+from mmtune.storage.additions import fetch
 from mmtune.storage.commits import has_study, restore
 from mmtune.storage.store import Store, is_url, working_folder
 from mmtune.storage.trialfiles import fetch_trial
@@ -42,5 +43,8 @@ def here(study: str, *, with_weights: bool = False) -> str:
             restore(store, folder)
             for name in store.folders("trials"):
                 if trial in (None, name) and folder.trial(name).is_dir():
-                    fetch_trial(store.below(f"trials/{name}"), folder.trial(name), only=wanted)
+                    at = f"trials/{name}"
+                    fetch_trial(store.below(at), folder.trial(name), only=wanted)
+                    for split in store.folders(f"{at}/{TESTS}"):
+                        fetch(store.below(f"{at}/{TESTS}/{split}"), folder.trial(name) / TESTS / split)
     return str(folder.root if trial is None else Path(folder.root, trial))

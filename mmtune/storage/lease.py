@@ -26,6 +26,7 @@ NAME = "lease.json"
 RENEWED = 5.0  # seconds between two renewals
 EXPIRES = 30.0  # seconds without one after which an owner is dead
 _SETTLES = 3.0  # seconds in which two that begin at once see each other; a write must take less than half
+_TRIES = 10
 
 
 class Lease:
@@ -37,7 +38,7 @@ class Lease:
 
     Raises:
         StudyBusyError: another driver holds it.
-        OSError: the store does not answer.
+        OSError: the store does not answer, or each write takes too long.
     """
 
     def __init__(
@@ -48,7 +49,14 @@ class Lease:
         self._expires, self._settles, self._lock = expires, settles, threading.Lock()
         self._owner = _me()
         self._wait_until_free(say)
+        tries = 1
         while not self._settle():
+            if tries == _TRIES:
+                raise OSError(
+                    f"{store.url}: a small object takes over {settles / 2:.3g} s to write: two drivers could not see "
+                    "each other"
+                )
+            tries += 1
             self._wait_until_free(say)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._keep, args=(renewed,), name="lease", daemon=True)
@@ -74,7 +82,7 @@ class Lease:
 
     def _wait_until_free(self, say: Callable[[str], None]) -> None:
         found, since = _read(self._store), time.monotonic()
-        if found is None or _is_dead_here(found):
+        if found is None or found["token"] == self._token or _is_dead_here(found):
             return
         if _is_here(found):
             raise StudyBusyError(f"{self._store.url}: being written by {_name(found)}")
@@ -82,7 +90,7 @@ class Lease:
         while time.monotonic() - since < self._expires:
             time.sleep(min(1.0, self._expires / 10))
             other = _read(self._store)
-            if other is None:
+            if other is None or other["token"] == self._token:
                 return
             if other != found:
                 raise StudyBusyError(f"{self._store.url}: being written by {_name(other)}")

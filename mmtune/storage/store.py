@@ -1,27 +1,25 @@
-"""Whole objects below a URL of an object store, through pyarrow: an object is there whole, or it is not there.
+"""Whole objects below a URL of an object store: an object is there whole, or it is not there.
 
-S3 and Google Cloud Storage put an object in place when its upload is complete. Azure and HDFS through pyarrow show one
-that is half written, so they are refused.
+HDFS is refused: a file there is seen while it is written, and libhdfs renames none onto another that is there.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from mmtune.storage.objects import objects
 from trainables.files import replacing
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
-SCHEMES = ("s3", "gs")
+SCHEMES = ("s3", "gs", "az")
 MARK = ".remote"  # in a working folder: the URL of its study
-_CHUNK = 8 * 2**20  # bytes
 
 
 def is_url(text: object) -> bool:
@@ -58,7 +56,8 @@ class Store:
     """Objects below ``url``.
 
     Args:
-        url: s3://bucket/... or gs://bucket/...; credentials and endpoint as their own tools take them (AWS_*).
+        url: s3://bucket/..., gs://bucket/... or az://container/...; credentials and endpoint as their own tools take
+            them (AWS_*, GOOGLE_*, AZURE_STORAGE_*).
 
     Raises:
         ValueError: another scheme, no bucket, or one that does not answer or let us in.
@@ -69,16 +68,20 @@ class Store:
         scheme, _, path = url.partition("://")
         path = path.rstrip("/")
         if scheme not in SCHEMES:
-            raise ValueError(f"{url}: {scheme}:// is not supported; s3:// or gs://, or a folder")
+            raise ValueError(f"{url}: {scheme}:// is not supported; s3://, gs:// or az://, or a folder")
         if not re.fullmatch(r"[\w.-]+(/[^?#]+)?", path):
             raise ValueError(f"{url}: write {scheme}://bucket/folder")
         self._base = path
-        self._fs = _file_system(scheme, path.split("/")[0], url)
+        try:
+            with _told(self.url):
+                self._objects = objects(scheme, path.split("/")[0])
+        except OSError as error:
+            raise ValueError(str(error)) from None
 
     def below(self, name: str) -> Store:
         """The store of a folder in this one."""
         other = object.__new__(Store)
-        other.url, other._base, other._fs = join(self.url, name), f"{self._base}/{name}", self._fs
+        other.url, other._base, other._objects = join(self.url, name), f"{self._base}/{name}", self._objects
         return other
 
     def check(self) -> None:
@@ -99,7 +102,7 @@ class Store:
 
         where = f"{self._base}/{folder}".rstrip("/")
         with _told(join(self.url, folder)):
-            found = self._fs.get_file_info(FileSelector(where, allow_not_found=True))
+            found = self._objects.fs.get_file_info(FileSelector(where, allow_not_found=True))
         return sorted(info.base_name for info in found if info.type == FileType.File)
 
     def folders(self, folder: str) -> list[str]:
@@ -107,57 +110,53 @@ class Store:
         from pyarrow.fs import FileSelector, FileType
 
         with _told(join(self.url, folder)):
-            found = self._fs.get_file_info(FileSelector(f"{self._base}/{folder}", allow_not_found=True))
+            found = self._objects.fs.get_file_info(FileSelector(f"{self._base}/{folder}", allow_not_found=True))
         return sorted(info.base_name for info in found if info.type == FileType.Directory)
 
     def get(self, name: str) -> bytes | None:
         """An object's bytes; None if it is not there."""
         try:
-            with _told(join(self.url, name)), self._fs.open_input_stream(f"{self._base}/{name}") as file:
-                return file.read()
+            with _told(join(self.url, name)):
+                return self._objects.read(f"{self._base}/{name}")
         except FileNotFoundError:
             return None
 
     def put(self, name: str, data: bytes) -> None:
         """Replaces an object as a whole."""
-        with _told(join(self.url, name)), self._fs.open_output_stream(f"{self._base}/{name}") as out:
-            out.write(data)
+        with _told(join(self.url, name)):
+            self._objects.write(f"{self._base}/{name}", data)
 
     def download(self, name: str, path: Path) -> bool:
         """Replaces a file as a whole by an object; False if it is not there."""
         try:
-            with _told(join(self.url, name)), self._fs.open_input_stream(f"{self._base}/{name}") as source:
-                with replacing(path) as temporary, temporary.open("wb") as out:
-                    while data := source.read(_CHUNK):
-                        out.write(data)
+            with _told(join(self.url, name)), replacing(path) as temporary:
+                self._objects.fetch(f"{self._base}/{name}", temporary)
         except FileNotFoundError:
             return False
         return True
 
     def upload(self, name: str, path: Path) -> None:
         """Replaces an object as a whole by a file."""
-        with path.open("rb") as source, _told(join(self.url, name)):
-            with self._fs.open_output_stream(f"{self._base}/{name}") as out:
-                while data := source.read(_CHUNK):
-                    out.write(data)
+        with _told(join(self.url, name)):
+            self._objects.send(f"{self._base}/{name}", path)
 
     def delete_folder(self, name: str) -> None:
         """Removes every object below ``name``."""
         try:
             with _told(join(self.url, name)):
-                self._fs.delete_dir(f"{self._base}/{name}")
+                self._objects.fs.delete_dir(f"{self._base}/{name}")
         except FileNotFoundError:
             pass
 
     def place(self, name: str) -> tuple[str, FileSystem]:
         """A folder as pyarrow's file system has it, and that."""
-        return f"{self._base}/{name}", self._fs
+        return f"{self._base}/{name}", self._objects.fs
 
     def delete(self, name: str) -> None:
         """Removes an object, if it is there."""
         try:
             with _told(join(self.url, name)):
-                self._fs.delete_file(f"{self._base}/{name}")
+                self._objects.fs.delete_file(f"{self._base}/{name}")
         except FileNotFoundError:
             pass
 
@@ -167,8 +166,9 @@ def _told(url: str) -> Iterator[None]:
     """Has an error name the URL, in a line, as an OSError: a fault of storage."""
     try:
         yield
-    except OSError as error:
-        if isinstance(error, FileNotFoundError) or error.filename is not None:
+    except Exception as error:
+        is_files = isinstance(error, OSError) and (isinstance(error, FileNotFoundError) or error.filename is not None)
+        if is_files or not (isinstance(error, OSError) or type(error).__module__.startswith("azure.")):
             raise
         raise OSError(f"{url}: {_why(error)}") from error
 
@@ -177,20 +177,3 @@ def _why(error: BaseException) -> str:
     text = re.sub(r" \(Request ID:.*?\)", "", str(error)).splitlines()[0]
     found = re.search(r"AWS Error .*", text)
     return found[0] if found else text
-
-
-def _file_system(scheme: str, bucket: str, url: str) -> FileSystem:
-    from pyarrow import fs
-
-    if scheme == "gs":
-        return fs.GcsFileSystem()
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    settings: dict[str, Any] = {"connect_timeout": 10, "request_timeout": 60}
-    settings["retry_strategy"] = fs.AwsStandardS3RetryStrategy(max_attempts=5)
-    try:
-        if region is None:
-            region = "us-east-1" if endpoint else fs.resolve_s3_region(bucket)
-        return fs.S3FileSystem(endpoint_override=endpoint, region=region, **settings)
-    except OSError as error:
-        raise ValueError(f"{url}: {_why(error)}") from None

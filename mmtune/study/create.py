@@ -15,7 +15,6 @@ from mmtune import records
 from mmtune.info import FORMAT
 from mmtune.records import StudyFolder
 from mmtune.spec.search_spec import SearchSpec
-from mmtune.storage.store import is_url
 from mmtune.study.forecast import Forecast
 from mmtune.study.learn import write_lessons
 from trainables.files import write_atomic
@@ -29,8 +28,6 @@ def new_folder(spec: SearchSpec, storage: str | Path) -> StudyFolder:
     Raises:
         ValueError: something is there already, or ``storage`` can be no folder.
     """
-    if is_url(storage):
-        raise ValueError(f"--storage {storage}: is a URL; give a folder")
     folder = StudyFolder(Path(storage).expanduser().resolve() / spec.study)
     there = next(path for path in folder.root.parents if path.exists())
     if not there.is_dir():

@@ -9,20 +9,36 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mmtune import records
 from mmtune.records import StudyFolder
 from mmtune.slots.cluster import nodes_of, starts_local
 from mmtune.slots.nodes import check_nodes
+from mmtune.spec.confirm import confirming_name
 from mmtune.spec.search_spec import SearchSpec
 from mmtune.storage.commits import has_study
 from mmtune.storage.mirror import mirrored
-from mmtune.storage.store import Store, join
+from mmtune.storage.store import Store, is_url, join
 from mmtune.study.create import create_study
 from mmtune.study.plan import Plan, make_plan
-from mmtune.study.run import Say, Watching, run_study
+from mmtune.study.run import Say, Watching, run_studies, run_study
 from mmtune.study.session import Ending
 
 
-def run_remote_studies(
+def start_studies(specs: Sequence[SearchSpec], *, storage: str | Path, **settings: Any) -> Generator[Ending]:
+    """:func:`mmtune.study.run.run_studies`, in a folder or at a URL."""
+    if is_url(storage):
+        return _run_remote_studies(specs, storage=str(storage), **settings)
+    return run_studies(specs, storage=storage, **settings)
+
+
+def go_on(study: str | Path, **settings: Any) -> Ending:
+    """:func:`mmtune.study.run.run_study` of a study by its folder, its name in ./studies, or its URL."""
+    if is_url(study):
+        return run_remote_study(str(study), **settings)
+    return run_study(records.open_study(records.find_study(study)), **settings)
+
+
+def _run_remote_studies(
     specs: Sequence[SearchSpec],
     *,
     storage: str,
@@ -36,17 +52,18 @@ def run_remote_studies(
     """:func:`mmtune.study.run.run_studies` with a URL as ``storage``.
 
     Raises:
-        ValueError: what that refuses, ``confirm:``, or a store that does not answer or let us in.
+        ValueError: what that refuses, or a store that does not answer or let us in.
     """
     store = Store(storage)
     store.check()
     there = {spec.study: has_study(store.below(spec.study)) for spec in specs}
     for spec in specs:
         url = join(store.url, spec.study)
-        if spec.confirm is not None:
-            raise ValueError(f"confirm: not with --storage {storage}; afterwards: mmtune confirm {url} --storage DIR")
         if there[spec.study] and not resumes:
             raise ValueError(f"study '{spec.study}' exists; go on with it: mmtune resume {url}")
+        after = None if spec.confirm is None or there[spec.study] else confirming_name(spec.study)
+        if after is not None and has_study(store.below(after)):
+            raise ValueError(f"study '{after}' exists; go on with it: mmtune resume {join(store.url, after)}")
     if len(there) < len(specs):
         raise ValueError("two search files name the same study")
     with nodes_of(address) as nodes:

@@ -1,10 +1,15 @@
-"""Studies in object storage, against a real S3 server on loopback: moto in server mode, a process of its own."""
+"""Studies in object storage, against real servers on loopback: moto for S3, Azurite for Azure where it is installed."""
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import itertools
 import json
 import os
 import random
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,7 +17,9 @@ import sys
 import threading
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -43,35 +50,87 @@ resources: {cpus_per_worker: 1, concurrent_trials: 1}
 """
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """Settings for the environment of whoever uses the server, and its address."""
+class Server(NamedTuple):
+    """Where studies go, and what the environment of whoever goes there says."""
+
+    base: str
+    env: dict[str, str]
+
+
+def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    log = (tmp_path_factory.mktemp("moto") / "log").open("wb")
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", url.rpartition(":")[2]]
-    with log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+        return listener.getsockname()[1]
+
+
+@contextlib.contextmanager
+def running(command: list[object], log: Path, port: int, **env: str) -> Iterator[None]:
+    """A server in a process of its own, from when it answers."""
+    with log.open("wb") as out:
+        process = subprocess.Popen([*map(str, command)], stdout=out, stderr=out, env=os.environ | env)
+    try:
         for _ in range(300):
-            try:
-                urllib.request.urlopen(f"{url}/moto-api/").close()
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
                 break
-            except OSError:
-                time.sleep(0.2)
+            time.sleep(0.2)
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def moto(tmp_path_factory):
+    port = free_port()
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", port]
+    with running(command, tmp_path_factory.mktemp("moto") / "log", port):
+        url = f"http://127.0.0.1:{port}"
         urllib.request.urlopen(urllib.request.Request(f"{url}/bucket", method="PUT")).close()
-        yield {
+        env = {
             "AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y",
             "AWS_EC2_METADATA_DISABLED": "true",
         }  # fmt: skip
-        process.kill()
+        yield Server("s3://bucket", env)
+
+
+@pytest.fixture(scope="module")
+def azurite(tmp_path_factory):
+    program = shutil.which("azurite-blob")
+    if program is None:
+        pytest.skip("no azurite-blob on the PATH: npm install azurite")
+    port, folder, key = free_port(), tmp_path_factory.mktemp("azurite"), base64.b64encode(b"key").decode()
+    command = [program, "--blobPort", port, "--location", folder, "--skipApiVersionCheck"]
+    with running(command, folder / "log", port, AZURITE_ACCOUNTS=f"tests:{key}"):
+        told = (
+            f"DefaultEndpointsProtocol=http;AccountName=tests;AccountKey={key};"
+            f"BlobEndpoint=http://127.0.0.1:{port}/tests;"
+        )
+        from azure.storage.blob import BlobServiceClient
+
+        BlobServiceClient.from_connection_string(told).create_container("bucket").close()
+        yield Server("az://bucket", {"AZURE_STORAGE_CONNECTION_STRING": told})
+
+
+@pytest.fixture(params=["moto", "azurite"])
+def server(request):
+    return request.getfixturevalue(request.param)
+
+
+def set_up(server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Store:
+    for name, value in server.env.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MMTUNE_CACHE", str(tmp_path / "cache"))
+    return Store(f"{server.base}/{tmp_path.name}/s")
 
 
 @pytest.fixture
 def store(server, monkeypatch, tmp_path):
-    for key, value in server.items():
-        monkeypatch.setenv(key, value)
-    monkeypatch.setenv("MMTUNE_CACHE", str(tmp_path / "cache"))
-    return Store(f"s3://bucket/{tmp_path.name}/s")
+    return set_up(server, monkeypatch, tmp_path)
+
+
+@pytest.fixture
+def s3(moto, monkeypatch, tmp_path):
+    return set_up(moto, monkeypatch, tmp_path)
 
 
 def content(root: Path) -> dict[str, bytes]:
@@ -149,6 +208,20 @@ def test_the_second_driver_is_refused_and_a_dead_ones_lease_is_taken_over(store,
     assert store.get(NAME) is None
 
 
+def test_a_write_that_takes_long_is_made_again_and_no_store_that_is_always_slow_is_used(s3, monkeypatch):
+    put, delays = Store.put, iter([0.4, 0.4])
+
+    def slowly(store: Store, name: str, data: bytes) -> None:
+        put(store, name, data)
+        time.sleep(next(delays, 0))
+
+    monkeypatch.setattr(Store, "put", slowly)
+    Lease(s3, lambda line: None, **QUICK).release()
+    delays = itertools.repeat(0.4)
+    with pytest.raises(OSError, match=f"{s3.url}: a small object takes over 0.3 s to write"):
+        Lease(s3, lambda line: None, **QUICK)
+
+
 def test_of_drivers_that_begin_at_once_one_holds_the_study(store, monkeypatch):
     monkeypatch.setattr("mmtune.storage.lease._is_here", lambda found: False)
     held, refused = [], []
@@ -203,12 +276,11 @@ def mmtune(*args: object, cwd: Path, env: dict[str, str]) -> subprocess.Popen[st
     [
         ("s3://nothing/x", {}, "s3://nothing/x: AWS Error NO_SUCH_BUCKET"),
         ("s3://bucket/x", {"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}, "s3://bucket/x: AWS Error NETWORK_CONNECTION"),
-        ("az://bucket/x", {}, "az://bucket/x: az:// is not supported; s3:// or gs://, or a folder"),
-        ("hdfs://host:9000/x", {}, "hdfs://host:9000/x: hdfs:// is not supported; s3:// or gs://, or a folder"),
+        ("hdfs://host:9000/x", {}, "hdfs://host:9000/x: hdfs:// is not supported; s3://, gs:// or az://, or a folder"),
         ("s3://", {}, "s3://: write s3://bucket/folder"),
     ],
 )
-def test_what_no_store_is(store, monkeypatch, url, env, message):
+def test_what_no_store_is(s3, monkeypatch, url, env, message):
     for key, value in env.items():
         monkeypatch.setenv(key, value)
     with pytest.raises(ValueError) as error:
@@ -216,9 +288,9 @@ def test_what_no_store_is(store, monkeypatch, url, env, message):
     assert str(error.value).startswith(message) and "\n" not in str(error.value)
 
 
-def test_a_store_that_lets_nobody_in(server, store, monkeypatch):
+def test_a_store_that_lets_nobody_in(moto, s3):
     """moto asks for no key until it is told to."""
-    where = f"{server['AWS_ENDPOINT_URL']}/moto-api/reset-auth"
+    where = f"{moto.env['AWS_ENDPOINT_URL']}/moto-api/reset-auth"
 
     def ask_for_keys_after(calls: bytes) -> None:
         question = urllib.request.Request(where, data=calls, method="POST", headers={"Content-Type": "text/plain"})
@@ -226,8 +298,8 @@ def test_a_store_that_lets_nobody_in(server, store, monkeypatch):
 
     ask_for_keys_after(b"0")
     try:
-        with pytest.raises(ValueError, match=f"{store.url}: AWS Error \\w+") as error:
-            store.check()
+        with pytest.raises(ValueError, match=f"{s3.url}: AWS Error \\w+") as error:
+            s3.check()
         assert "\n" not in str(error.value)
     finally:
         ask_for_keys_after(b"1000000")
@@ -254,25 +326,53 @@ def test_readers_fetch_a_study_from_its_url(store, tmp_path):
         opened(store.url + "x")
 
 
-def test_a_url_that_is_refused_makes_nothing(server, tmp_path):
+@pytest.mark.parametrize(
+    "url, told, message",
+    [
+        ("az://nothing/x", "", "az://nothing/x: The specified container does not exist"),
+        (
+            "az://bucket/x",
+            "AccountName=tests;AccountKey=YQ==",
+            "az://bucket/x: Server failed to authenticate the request",
+        ),
+        ("az://bucket/x", "AccountName=", "az://bucket/x: "),
+    ],
+)
+def test_what_no_store_of_azure_is(azurite, monkeypatch, url, told, message):
+    (name, value), *_ = azurite.env.items()
+    right = re.search("AccountName=.*?;AccountKey=[^;]*", value)
+    assert right is not None
+    monkeypatch.setenv(name, value.replace(right[0], told) if told else value)
+    with pytest.raises(ValueError) as error:
+        Store(url).check()
+    assert str(error.value).startswith(message) and "\n" not in str(error.value)
+
+
+def test_a_url_that_is_refused_makes_nothing(moto, tmp_path):
     (tmp_path / "s.yaml").write_text(SEARCH)
-    process = mmtune("run", "s.yaml", "--storage", "s3://nothing/x", cwd=tmp_path, env=server)
+    process = mmtune("run", "s.yaml", "--storage", "s3://nothing/x", cwd=tmp_path, env=moto.env)
     out, err = process.communicate()
     assert process.returncode == 2 and out == "" and err.startswith("mmtune: s3://nothing/x: AWS Error NO_SUCH_BUCKET")
     assert err.count("\n") == 1 and [path.name for path in tmp_path.iterdir()] == ["s.yaml"]
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_a_killed_driver_goes_on_from_the_url_on_an_empty_folder_with_equal_results(store, server, tmp_path):
     (tmp_path / "s.yaml").write_text(SEARCH)
-    url, env = store.url.removesuffix("/s"), server | {"MMTUNE_CACHE": str(tmp_path / "one")}
-    process = mmtune("run", "s.yaml", "--storage", f"{url}/whole", cwd=tmp_path, env=env)
+    url, env = store.url.removesuffix("/s"), server.env | {"MMTUNE_CACHE": str(tmp_path / "one")}
+    process = mmtune("run", "s.yaml", "--storage", f"{url}/whole", "--confirm", 2, cwd=tmp_path, env=env)
     out, err = process.communicate(timeout=500)
     assert process.returncode == 0 and f"mmtune report {url}/whole/s" in out, err
+    restore(Store(f"{url}/whole/s-confirm"), StudyFolder(tmp_path / "confirm"))
+    confirmed = records.read_rows(tmp_path / "confirm" / "trials.csv")
+    assert [row["state"] for row in confirmed] == ["COMPLETE"] * 2
+    assert all(0 < float(row["test_accuracy"]) < 1 for row in confirmed)
     process = mmtune("run", "s.yaml", "--storage", url, cwd=tmp_path, env=env)
     deadline, folder = time.monotonic() + 300, StudyFolder(tmp_path / "seen")
     while True:
-        assert process.poll() is None and time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
         try:
             restore(store, folder)
         except ValueError:  # not yet
@@ -281,11 +381,11 @@ def test_a_killed_driver_goes_on_from_the_url_on_an_empty_folder_with_equal_resu
         if len(records.read_rows(folder.reports)) >= 3:
             break
         time.sleep(0.1)
-    refused = mmtune("resume", f"{url}/s", cwd=tmp_path, env=server | {"MMTUNE_CACHE": str(tmp_path / "two")})
+    refused = mmtune("resume", f"{url}/s", cwd=tmp_path, env=server.env | {"MMTUNE_CACHE": str(tmp_path / "two")})
     assert f"s: being written by process {process.pid} on " in refused.communicate()[1] and refused.returncode == 2
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    two = server | {"MMTUNE_CACHE": str(tmp_path / "two")}
+    two = server.env | {"MMTUNE_CACHE": str(tmp_path / "two")}
     resumed = mmtune("resume", f"{url}/s", cwd=tmp_path, env=two)
     out, err = resumed.communicate(timeout=500)
     assert resumed.returncode == 0 and "recovered" in out, err
@@ -301,6 +401,18 @@ def test_a_killed_driver_goes_on_from_the_url_on_an_empty_folder_with_equal_resu
     kinds = {name for trial in store.folders("trials") for name in store.names(f"trials/{trial}")}
     assert not store.folders("tune") and store.get(NAME) is None
     assert "best.safetensors" in kinds and "last.safetensors" not in kinds  # nothing useless is left
+    for looks, cache in ((1, "three"), (2, "four")):  # each with nothing of the study
+        three = server.env | {"MMTUNE_CACHE": str(tmp_path / cache)}
+        out, err = mmtune("test", f"{url}/s", cwd=tmp_path, env=three).communicate(timeout=300)
+        restore(store, StudyFolder(tmp_path / "tested"))
+        assert len(records.read_csv(tmp_path / "tested" / records.TESTED)) == looks, err
+    (written,) = {name for trial in store.folders("trials") for name in store.folders(f"trials/{trial}/tested")}
+    there = Path(here(f"{url}/s"))
+    assert written == "test" and [*there.glob("trials/*/tested/test/metrics.json")]
+    lease = Lease(store, lambda line: None, **QUICK)
+    refused = mmtune("test", f"{url}/s", cwd=tmp_path, env=three)
+    assert f"s: being written by process {os.getpid()}" in refused.communicate()[1] and refused.returncode == 2
+    lease.release()
 
 
 def test_a_working_folder_is_gone_on_with_by_its_url(tmp_path):

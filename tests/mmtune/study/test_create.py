@@ -31,14 +31,6 @@ def test_what_is_there_stays(tmp_path):
         new_folder(SPEC, tmp_path)
 
 
-def test_a_url_makes_no_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for url in ("s3://bucket/x", "gs://bucket", "az://bucket/x", "hdfs://host:9000/x"):
-        with pytest.raises(ValueError, match=f"--storage {url}: is a URL; give a folder"):
-            new_folder(SPEC, url)
-    assert not list(tmp_path.iterdir())
-
-
 def test_storage_that_cannot_be_written_to(tmp_path, monkeypatch):
     monkeypatch.setattr("os.access", lambda path, mode: False)  # root may write anywhere
     with pytest.raises(ValueError, match=f"--storage {tmp_path}/x/y: nothing can be made in {tmp_path}"):
