@@ -31,16 +31,17 @@ def faithfulness(score: Score, values_n: np.ndarray, *, seed: int, draws: int = 
     orders = [np.argsort(-values_n, kind="stable"), *(rng.permutation(len(values_n)) for _ in range(draws))]
     found = {}
     for name, is_insertion in (("deletion", False), ("insertion", True)):
-        areas = [area(*curve(score, order, is_insertion=is_insertion)) for order in orders]
+        curves = [steps(order, is_insertion=is_insertion) for order in orders]
+        scores = np.split(score(np.concatenate([there for _, there in curves])), len(orders))
+        areas = [area(shares, values) for (shares, _), values in zip(curves, scores, strict=True)]
         found[name], found[f"random_{name}"] = areas[0], float(np.mean(areas[1:]))
     return found
 
 
-def curve(score: Score, order_n: np.ndarray, *, is_insertion: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Shares of units that were changed, from 0 to 1, and the scores there; all units at once are at most 50 points.
+def steps(order_n: np.ndarray, *, is_insertion: bool) -> tuple[np.ndarray, np.ndarray]:
+    """K points of a curve, 50 at most: shares of units that were changed (K,), from 0 to 1; which are there (K, n).
 
     Args:
-        score: of the sample with some of its units.
         order_n: the units, first those that are changed first.
         is_insertion: put in, not taken away.
     """
@@ -49,7 +50,7 @@ def curve(score: Score, order_n: np.ndarray, *, is_insertion: bool) -> tuple[np.
     there = np.full((len(changed), num), not is_insertion)
     for row, count in zip(there, changed, strict=True):
         row[order_n[:count]] = is_insertion
-    return changed / num, score(there)
+    return changed / num, there
 
 
 def area(shares: np.ndarray, scores: np.ndarray) -> float:

@@ -31,6 +31,14 @@ INSPECTIONS: dict[str, Inspection] = {
         "Grad-CAM and kin: which part of a picture the class hangs on, with deletion and insertion areas",
         "analysis.inspect.cam",
     ),
+    "attention": Inspection(
+        "attention of the last layers and rollout, with deletion and insertion areas",
+        "analysis.inspect.attention",
+        "attention",
+    ),
+    "co-attention": Inspection(
+        "which part of the picture each word looks at", "analysis.inspect.attention", "co_attention"
+    ),
     "attributions": Inspection(
         "integrated gradients: which words the class hangs on, with deletion and insertion areas",
         "analysis.inspect.attributions",

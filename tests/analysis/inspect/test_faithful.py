@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from analysis.inspect.faithful import area, curve, faithfulness
+from analysis.inspect.faithful import area, faithfulness, steps
 
 
 def test_of_an_additive_score_the_areas_are_known():
@@ -33,13 +33,8 @@ def test_the_wrong_way_round_is_the_worst():
 
 @pytest.mark.parametrize("num", [1, 7, 49, 200])
 def test_curves_begin_and_end_at_the_whole_and_at_nothing(num):
-    seen = []
-
-    def score(there):
-        seen.append(there)
-        return there.mean(axis=1)
-
-    shares, scores = curve(score, np.arange(num), is_insertion=False)
-    assert scores == pytest.approx(1 - shares) and len(shares) == min(num, 49) + 1
-    assert area(shares, scores) == pytest.approx(0.5)
-    assert (seen[0][0]).all() and not (seen[0][-1]).any()
+    shares, there = steps(np.arange(num), is_insertion=False)
+    assert len(shares) == min(num, 49) + 1 and there.shape == (len(shares), num)
+    assert there.mean(axis=1) == pytest.approx(1 - shares) and there[0].all() and not there[-1].any()
+    assert area(shares, there.mean(axis=1)) == pytest.approx(0.5)
+    assert (steps(np.arange(num), is_insertion=True)[1] == ~there).all()

@@ -1,15 +1,21 @@
 """`mmtune inspect` on small models of the toy dataset: what is written, what is not applicable, what is refused."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cases
+import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.inspect.asking import ask
+from analysis.inspect.looking import stacks
+from analysis.inspect.subject import Subject
 from mmtune import records
 from mmtune.models.inspecting import inspect_model
 from mmtune.models.inspections import INSPECTIONS
 from mmtune.models.reference import ModelRef
+from trainables.answers import labelled
 from trainables.config import TrialConfig
 from trainables.data.formats import DATASETS
 from trainables.loop import train
@@ -20,6 +26,11 @@ MODELS = {
     "clip": ("clip", {}),
     "fusion": ("fusion", {}),
     "vit": ("fusion", {"image_encoder": "tiny-vit"}),
+    "vilt": ("vilt", {}),
+    "lit_tirg": ("lit_tirg", {}),
+    "mmbv": ("mmbv", {}),
+    "vilbert": ("vilbert", {}),
+    "joint": ("fusion", {"kind": "intermediate", "hidden": 32, "image_encoder": "tiny-vit"}),
     "mmbt": ("mmbt", {}),
     "moe": ("hybrid_vae", {"posterior": "moe"}),
     "number": ("text", {}, {"target": "number", "objective": "val_rmse"}),
@@ -124,6 +135,44 @@ def test_attributions_of_words_add_up(model, tmp_path, name):
         mine = [value for id, value in zip(tokens["id"], tokens["attribution"], strict=True) if id == row["id"]]
         change = row["logit"] - row["blank_logit"]
         assert abs(change) > 1e-5 and sum(mine) == pytest.approx(change, rel=1e-2, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["vilt", "mmbt", "lit_tirg", "mmbv", "vilbert"])
+def test_words_are_where_layers_have_them(model, name):
+    """A word that is changed changes its own column alone in the first layer, seen from a token before all mixing:
+    of the weights of the others the ratios stay."""
+    trained = load_trained(model(name).folder)
+    given = labelled(trained, split="val")
+    subject = Subject(trained, given, given.rows[:3], Path("nowhere"))
+    asked = ask(subject, 1)
+    changed = asked.batch.input_ids.clone()
+    place = int(asked.words[0][-1])
+    changed[0, place] = changed[0, place] % 7 + 8
+    before, after = (
+        next(stack for stack in stacks(trained, batch) if stack.words)
+        for batch in (asked.batch, replace(asked.batch, input_ids=changed))
+    )
+    ratio = np.log(after.layers[0].mean(axis=0)[0] / before.layers[0].mean(axis=0)[0])
+    off = np.abs(ratio - np.median(ratio))
+    assert before.words[int(off.argmax())] == place
+    assert np.sort(off)[-2] < 0.2 * off.max()
+
+
+@pytest.mark.parametrize("name", ["vilt", "vilbert", "joint", "mmbv"])
+def test_attention_of_tokens_and_words_that_look_at_pictures(model, tmp_path, name):
+    found = inspect_model(model(name), ["attention", "co-attention"], shown=1, out=tmp_path)
+    tokens, rows = pd.read_csv(tmp_path / "attention.csv"), pd.read_csv(tmp_path / "attention_rows.csv")
+    for _, part in tokens.groupby(["id", "stack"]):
+        assert 0 < sum(part["last_layer"]) <= 1 + 1e-6 and 0 < sum(part["rollout"]) <= 1 + 1e-6
+    assert set(rows["kind"]) == {"last layer", "rollout"} and "text" in set(rows["modality"])
+    if name == "mmbv":
+        assert found.refused["co-attention"].startswith("family mmbv: the streams exchange their CLS states alone")
+        return
+    looks = pd.read_csv(tmp_path / "co_attention.csv")
+    for _, part in looks.groupby(["id", "position"]):
+        assert 0 < sum(part["weight"]) <= 1 + 1e-6 and len(part) == 4  # 2 x 2 patches of 8 pixels
+    with pytest.raises(ValueError, match="co-attention: not applicable: family text: it reads no picture"):
+        inspect_model(model("number"), ["co-attention"], out=tmp_path)
 
 
 def test_rows_are_picked_evenly_and_looks_at_test_are_counted(model, tmp_path):
