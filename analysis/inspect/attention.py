@@ -53,7 +53,8 @@ def attention(subject: Subject) -> list[str]:
     if not tokens:
         raise NotApplicable(f"family {subject.trained.config.family} as it is set here has no layers that attend")
     table = pd.concat(tokens)
-    subject.write_table("attention", table[["id", "stack", "position", "what", "token", "last_layer", "rollout"]])
+    columns = ["id", "stack", "position", "what", "token", "last_layer", "rollout"]
+    subject.write_table("attention", table.loc[:, columns])
     areas = pd.DataFrame(rows)
     subject.write_table("attention_rows", areas)
     for name, samples in drawn.items():

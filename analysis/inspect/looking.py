@@ -165,8 +165,8 @@ def recording(model: nn.Module) -> Iterator[list[Weights]]:
         elif isinstance(module, nn.MultiheadAttention):
             hooks.append(module.register_forward_pre_hook(_ask_for_weights, with_kwargs=True))
             hooks.append(module.register_forward_hook(partial(_keep_second, found, path)))
-        elif hasattr(module, "query") and isinstance(getattr(module, "dropout", None), nn.Module):
-            hooks.append(module.dropout.register_forward_hook(partial(_keep, found, path)))
+        elif hasattr(module, "query") and isinstance(drop := getattr(module, "dropout", None), nn.Module):
+            hooks.append(drop.register_forward_hook(partial(_keep, found, path)))
             hooks.append(module.register_forward_hook(partial(_keep_second, found, path)))
         elif type(module).__name__.endswith("Attention"):
             hooks.append(module.register_forward_hook(partial(_keep_second, found, path)))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pyarrow
     from PIL import Image
 
+    from mmtune.models.inspecting import Inspected
     from mmtune.models.testing import Tested
     from trainables.answering import Answered
     from trainables.trained import Trained
@@ -145,6 +146,51 @@ class Model:
             without=without,
             protocol=protocol,
             metrics=metrics,
+            out=None if out is None else Path(out).expanduser(),
+            device="cpu" if self._trained.device.type == "cpu" else "gpu",
+        )
+
+    def inspect(
+        self,
+        what: str | Sequence[str],
+        *,
+        split: str = "val",
+        data: str | Path | None = None,
+        dataset: str | None = None,
+        rows: int = 1000,
+        shown: int = 8,
+        seed: int = 0,
+        kind: str = "png",
+        out: str | Path | None = None,
+    ) -> Inspected:
+        """What ``mmtune inspect`` finds, and writes, of labelled rows (docs/inspect.md).
+
+        Args:
+            what: a name, or several: 'latent', 'errors', ...
+            split: 'train', 'val', 'test' or 'all'.
+            data: folder of other data; None is what it was trained on.
+            dataset: the format of other data; None is that of the training data.
+            rows: at most so many of the split, evenly picked.
+            shown: so many of them are shown one by one.
+            seed: of what is drawn at random.
+            kind: of pictures: 'png' or 'svg'.
+            out: folder for the files; None: below ``inspected/`` in the model's folder.
+
+        Raises:
+            ValueError: an unknown name, bad data, a package that is missing, or nothing of it is applicable.
+        """
+        from mmtune.models.inspecting import inspect_model
+
+        return inspect_model(
+            self._ref,
+            [what] if isinstance(what, str) else list(what),
+            split=split,
+            dataset=dataset,
+            data_dir=None if data is None else str(Path(data).expanduser()),
+            rows=rows,
+            shown=shown,
+            seed=seed,
+            kind=kind,
             out=None if out is None else Path(out).expanduser(),
             device="cpu" if self._trained.device.type == "cpu" else "gpu",
         )

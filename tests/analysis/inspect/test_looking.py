@@ -1,5 +1,7 @@
 """Rollout by matrix product; attention weights by hand, and against what a forward without them says."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,13 @@ from transformers import BertConfig, BertModel, ViTConfig, ViTModel
 from analysis.inspect.looking import recording, rollout
 from trainables.layers.co_attention import CoAttention
 
-SMALL = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
+SMALL: dict[str, Any] = {
+    "attn_implementation": "sdpa",
+    "hidden_size": 8,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+}
 
 
 def rows(rng, *shape):
@@ -41,7 +49,7 @@ def by_hand(query, key):
 
 def test_weights_of_bert_by_hand_and_its_output_as_before():
     torch.manual_seed(0)
-    model = BertModel(BertConfig(**SMALL, vocab_size=20, attn_implementation="sdpa")).eval()
+    model: Any = BertModel(BertConfig(**SMALL, vocab_size=20)).eval()
     ids = torch.tensor([[1, 5, 7, 2]])
     with torch.inference_mode():
         before = model(ids).last_hidden_state
@@ -58,7 +66,7 @@ def test_weights_of_bert_by_hand_and_its_output_as_before():
 
 
 def test_weights_of_a_vit_sum_to_one():
-    model = ViTModel(ViTConfig(**SMALL, image_size=16, patch_size=8, attn_implementation="sdpa")).eval()
+    model = ViTModel(ViTConfig(**SMALL, image_size=16, patch_size=8)).eval()
     with torch.inference_mode(), recording(model) as found:
         model(torch.zeros(1, 3, 16, 16))
     assert len(found) == 2 and all(one.maps_HNM.shape == (2, 5, 5) for one in found)
@@ -75,7 +83,7 @@ def test_weights_of_torchs_own_layers():
         before = model(states)
         with recording(model) as found:
             after = model(states)
-        own = model.layers[0]
+        own: Any = model.layers[0]
         query, key, _ = nn.functional.linear(own.norm1(states[0]), own.self_attn.in_proj_weight).chunk(3, dim=-1)
         wanted = by_hand(query, key)
     torch.testing.assert_close(after, before, atol=1e-5, rtol=1e-5)
