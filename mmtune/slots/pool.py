@@ -217,7 +217,9 @@ class SlotPool:
                 time.sleep(1)
 
     def _trainer(self, slot: str) -> TorchTrainer:
-        from ray.train.torch import TorchConfig, TorchTrainer
+        from ray.train.torch import TorchConfig
+
+        from mmtune.slots.trainer import SlotTrainer
 
         shape = self.shape
         resources: dict[str, float] = {"CPU": shape.cpus_per_worker}
@@ -233,7 +235,7 @@ class SlotPool:
             "is_interruptible": self._is_interruptible,
         }
         backend = "nccl" if shape.gpus_per_worker else "gloo"
-        return TorchTrainer(
+        return SlotTrainer(
             serve,
             train_loop_config=settings,
             torch_config=torch_config(backend) if self._is_interruptible else TorchConfig(backend=backend),

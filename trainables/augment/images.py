@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torchvision.transforms import v2
 
 from trainables.seeds import derive_seed
 
@@ -37,6 +36,8 @@ def augment_images(
     assert images.dtype == torch.uint8 and images.ndim == 4
     if not 0 <= magnitude <= 30:
         raise ValueError(f"magnitude: {magnitude} is not in 0 .. 30")
+    from torchvision.transforms import v2  # a second or two, which only who augments has to wait for
+
     augment = v2.RandAugment(num_ops=ops, magnitude=magnitude, num_magnitude_bins=31, fill=fill)
     augmented = torch.empty_like(images)
     with torch.random.fork_rng(devices=[]):  # torchvision draws from the CPU's generator, whatever the device
