@@ -6,11 +6,31 @@ is the one place where they become this object. Nothing after it reads a dict of
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from trainables.imagefit import ImageFit
+from trainables.messages import show
+
+
+class Only:
+    """Marks a field that is read only where other fields of its section have certain values.
+
+    Args:
+        settings: field -> its value, or a tuple of values.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = {key: value if isinstance(value, tuple) else (value,) for key, value in settings.items()}
+
+    def problem(self, name: str, section: BaseModel) -> str | None:
+        """What is wrong with a value of ``name`` that is not its default."""
+        for key, allowed in self.settings.items():
+            found = getattr(section, key)
+            if found not in allowed:
+                return f"{name}: belongs to {key}: {' or '.join(map(show, allowed))}, and {key} is {show(found)} here"
+        return None
 
 
 class Section(BaseModel):
@@ -27,6 +47,19 @@ class Section(BaseModel):
         allow_inf_nan=False,
         use_attribute_docstrings=True,
     )
+
+    @model_validator(mode="after")
+    def _ignores_nothing(self) -> Self:
+        found = [
+            mark.problem(name, self)
+            for name, field in type(self).model_fields.items()
+            for mark in field.metadata
+            if isinstance(mark, Only) and getattr(self, name) != field.default
+        ]
+        problems = [problem for problem in found if problem is not None]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
 
 
 class OptimConfig(Section):

@@ -15,16 +15,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import BatchEncoding
 
 from trainables.batch import Batch, ModelOutput
-from trainables.config import Section
+from trainables.config import Only, Section
 from trainables.encoders.inputs import Input
 from trainables.encoders.port import Port
 from trainables.encoders.text import load_text_encoder
@@ -45,27 +45,20 @@ class Config(Section):
     mode: Literal["zero_shot", "linear", "mlp", "finetune", "contrastive"] = "linear"
     """zero_shot: prompts of the classes; linear, mlp: a head on locked towers; finetune: mlp on towers that train;
     contrastive: towers that learn which text is which image's, and prompts."""
-    contrastive_weight: float = Field(0.0, ge=0)
+    contrastive_weight: Annotated[float, Only(mode="finetune")] = Field(0.0, ge=0)
     """mode: finetune: weight of the InfoNCE loss between images and texts beside the classification's."""
-    lock_image: bool = False
+    lock_image: Annotated[bool, Only(mode=("finetune", "contrastive"))] = False
     """modes finetune and contrastive: the image tower never changes (LiT); what it gives is computed once."""
-    interaction: Literal["concat", "concat+mul+absdiff"] = "concat"
+    interaction: Annotated[Literal["concat", "concat+mul+absdiff"], Only(mode=("linear", "mlp", "finetune"))] = "concat"
     """What the head sees of image v and text t: [v; t], or [v; t; v * t; |v - t|]; modes with a head."""
-    prompt: str = "a photo of {}."
+    prompt: Annotated[str, Only(mode=("zero_shot", "contrastive"))] = "a photo of {}."
     """modes zero_shot and contrastive compare images with this text, {} being the class's name."""
-    hidden: int = Field(512, ge=1)
+    hidden: Annotated[int, Only(mode=("mlp", "finetune"))] = Field(512, ge=1)
     """modes mlp and finetune: width of the head's hidden layers."""
-    depth: int = Field(1, ge=0, le=8)
+    depth: Annotated[int, Only(mode=("mlp", "finetune"))] = Field(1, ge=0, le=8)
     """modes mlp and finetune: number of the head's hidden layers."""
-    dropout: float = Field(0.1, ge=0, lt=1)
+    dropout: Annotated[float, Only(mode=("linear", "mlp", "finetune"))] = Field(0.1, ge=0, lt=1)
     """Share of the head's hidden features dropped in training."""
-
-    @model_validator(mode="after")
-    def _mode_fits(self) -> Config:
-        if self.contrastive_weight > 0 and self.mode != "finetune":
-            why = "trains by that loss alone" if self.mode == "contrastive" else "trains no tower"
-            raise ValueError(f"contrastive_weight: belongs to mode: finetune; mode: {self.mode} {why}")
-        return self
 
 
 def inputs(config: Config) -> dict[str, Input]:

@@ -15,14 +15,14 @@ Letters: B samples, L text tokens, P image states, T = 1 + P + L, D width.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from trainables.batch import Batch, ModelOutput
-from trainables.config import Section
+from trainables.config import Only, Section
 from trainables.encoders.image import PixelNorm
 from trainables.encoders.inputs import Input
 from trainables.encoders.joint import load_joint, pixels, token_ids
@@ -50,7 +50,7 @@ class Config(Section):
     """Share of the head's hidden features dropped in training."""
     unimodal_heads: bool = False
     """Heads on each tower's own CLS, trained along: with them either modality may be missing."""
-    unimodal_weight: float = Field(0.5, gt=0)
+    unimodal_weight: Annotated[float, Only(unimodal_heads=True)] = Field(0.5, gt=0)
     """unimodal_heads: weight of the mean of their two losses, which `loss.*` does not reach."""
 
 

@@ -13,7 +13,7 @@ Tensor letters: B batch, C classes, M modalities, D width, T tokens of all modal
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainables.batch import Batch, ModelOutput
-from trainables.config import Section
+from trainables.config import Only, Section
 from trainables.encoders.inputs import ImagePool, Input, Modalities, TextPool
 from trainables.encoders.port import Port
 from trainables.layers.gmu import Gmu
@@ -39,7 +39,9 @@ class Config(Section):
     """early: concatenated features; late: a head each; intermediate: joint layers over tokens; gmu: a gated mixture."""
     modalities: Modalities = "text+image"
     """Any of text, image, numeric, categorical and graph, joined by +; gmu takes text+image."""
-    merge: Literal["logit_mean", "prob_mean", "logit_weighted", "prob_weighted", "concat"] = "logit_mean"
+    merge: Annotated[
+        Literal["logit_mean", "prob_mean", "logit_weighted", "prob_weighted", "concat"], Only(kind="late")
+    ] = "logit_mean"
     """kind: late: mean of logits or of probabilities, plain or with learnt weights; concat: over hidden features."""
     norm: bool = True
     """LayerNorm on the features of each modality that has many; numbers are z-scores and keep their scale."""
@@ -51,15 +53,15 @@ class Config(Section):
     """The text encoder never changes; what it gives is computed once."""
     lock_image: bool = True
     """The image encoder never changes; what it gives is computed once."""
-    text_pool: TextPool = "default"
+    text_pool: Annotated[TextPool, Only(kind=("early", "late", "gmu"))] = "default"
     """What pools the text: default is the mean of the tokens, of CLIP the last; not of kind intermediate."""
-    image_pool: ImagePool = "default"
+    image_pool: Annotated[ImagePool, Only(kind=("early", "late", "gmu"))] = "default"
     """What pools the image: default is CLS of a ViT or CLIP, the mean of a CNN; not of kind intermediate."""
-    fuse_layer: int | None = Field(None, ge=1)
+    fuse_layer: Annotated[int | None, Only(kind="intermediate")] = Field(None, ge=1)
     """kind: intermediate: the text encoder's layers below the joint ones; null: all of them."""
-    joint_layers: int = Field(2, ge=1, le=24)
+    joint_layers: Annotated[int, Only(kind="intermediate")] = Field(2, ge=1, le=24)
     """kind: intermediate: layers over the tokens of all modalities."""
-    joint_heads: int = Field(4, ge=1, le=64)
+    joint_heads: Annotated[int, Only(kind="intermediate")] = Field(4, ge=1, le=64)
     """kind: intermediate: attention heads of the joint layers, a divisor of hidden."""
     hidden: int = Field(256, ge=1)
     """Width of the heads' hidden layers, of the joint layers and of the GMU."""

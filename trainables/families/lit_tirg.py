@@ -15,14 +15,14 @@ See docs/methods.md#lit_tirg.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from trainables.batch import Batch, ModelOutput
-from trainables.config import Section
+from trainables.config import Only, Section
 from trainables.encoders.inputs import Input
 from trainables.encoders.port import Port
 from trainables.encoders.text import pool_text
@@ -51,15 +51,15 @@ class Config(Section):
     """P: pool the image's grid to so many tokens; null keeps it."""
     fusion: Literal["tirg", "none", "concat", "gmu"] = "tirg"
     """Of the text's f and the image's g before the head; none: of f alone."""
-    tirg_w_g: float = Field(1.0, ge=0)
+    tirg_w_g: Annotated[float, Only(fusion="tirg")] = Field(1.0, ge=0)
     """fusion: tirg: initial weight w_g of the gated image feature; learnt."""
-    tirg_w_r: float = Field(10.0, ge=0)
+    tirg_w_r: Annotated[float, Only(fusion="tirg")] = Field(10.0, ge=0)
     """fusion: tirg: initial weight w_r of the residual; learnt."""
-    tirg_lr_mult: float = Field(1.0, gt=0, le=10_000)
+    tirg_lr_mult: Annotated[float, Only(fusion="tirg")] = Field(1.0, gt=0, le=10_000)
     """fusion: tirg: w_g and w_r learn at so many times the head's rate; at 1 AdamW hardly moves them."""
-    tirg_norm: Literal["batch", "layer", "none"] = "batch"
+    tirg_norm: Annotated[Literal["batch", "layer", "none"], Only(fusion="tirg")] = "batch"
     """fusion: tirg: what normalises the input of gate and residual; batch as published."""
-    tirg_gate_layers: Literal[1, 2] = 1
+    tirg_gate_layers: Annotated[Literal[1, 2], Only(fusion="tirg")] = 1
     """fusion: tirg: Linear layers of the gate: 1 as in its authors' code, 2 as in their paper."""
     modal_type: Literal["segments", "own"] = "segments"
     """What tells the two blocks apart: BERT's pretrained segment vectors, or new ones in their place."""

@@ -20,14 +20,14 @@ Letters: B samples, L text tokens, P cells, R regions, G image features, D text 
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from trainables.batch import Batch, ModelOutput
-from trainables.config import Section
+from trainables.config import Only, Section
 from trainables.encoders.inputs import Input
 from trainables.encoders.joint import joint_config, load_joint, token_ids
 from trainables.encoders.port import Port
@@ -55,19 +55,19 @@ class Config(Section):
     """P: pool the image's grid to so many cells, a square number; null keeps it."""
     freeze_text_layers: int = Field(0, ge=0)
     """Lowest text layers that are locked for good; above 0 the embeddings, too."""
-    connections: int | None = Field(None, ge=1)
+    connections: Annotated[int | None, Only(architecture="vilbert")] = Field(None, ge=1)
     """architecture: vilbert: co-attention layers; null is half of the text layers."""
-    image_layers: int | None = Field(None, ge=1)
+    image_layers: Annotated[int | None, Only(architecture="vilbert")] = Field(None, ge=1)
     """architecture: vilbert: layers of the image stream, at least as many as connections; null is as many."""
-    image_width: int | None = Field(None, ge=1)
+    image_width: Annotated[int | None, Only(architecture="vilbert")] = Field(None, ge=1)
     """V, architecture: vilbert: width of the image stream and its feed-forward layers; null is 4/3 of the text's."""
-    image_heads: int = Field(8, ge=1)
+    image_heads: Annotated[int, Only(architecture="vilbert")] = Field(8, ge=1)
     """architecture: vilbert: attention heads of the image stream, a divisor of image_width."""
-    co_width: int | None = Field(None, ge=1)
+    co_width: Annotated[int | None, Only(architecture="vilbert")] = Field(None, ge=1)
     """E, architecture: vilbert: width of co-attention and of the pooled streams; null is 4/3 of the text's."""
-    co_heads: int = Field(8, ge=1)
+    co_heads: Annotated[int, Only(architecture="vilbert")] = Field(8, ge=1)
     """H, architecture: vilbert: attention heads of co-attention, a divisor of co_width."""
-    joint: Literal["mul", "sum", "concat"] = "mul"
+    joint: Annotated[Literal["mul", "sum", "concat"], Only(architecture="vilbert")] = "mul"
     """architecture: vilbert: how the pooled streams are joined for the head."""
     hidden: int | None = Field(None, ge=1)
     """Width of the head's hidden layer; null is twice what comes in."""

@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -10,9 +11,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from trainables.checkpoint import load_checkpoint, load_model, model_tensors, save_checkpoint
-from trainables.config import OptimConfig, TrialConfig
+from trainables.config import Only, OptimConfig, TrialConfig
 from trainables.families import FAMILIES, family_config, family_inputs, family_module
 from trainables.losses import supervised_loss
+from trainables.messages import show
 from trainables.optim import build_optimizer, part_of
 
 ALL = cases.variants()
@@ -41,6 +43,38 @@ def test_a_family_exports_the_same_names(family):
 def test_every_field_says_what_it_is(family):
     for name, field in family_config(family).model_fields.items():
         assert field.description is not None and field.description.endswith("."), name
+
+
+MARKED = [
+    pytest.param(family, name, mark.settings, id=f"{family}.{name}")
+    for family in FAMILIES
+    for name, field in family_config(family).model_fields.items()
+    for mark in field.metadata
+    if isinstance(mark, Only)
+]
+
+
+@pytest.mark.parametrize(("family", "name", "settings"), MARKED)
+def test_a_setting_that_would_be_ignored_is_refused(family, name, settings):
+    """Its default is not, whoever wrote it: a config that was read back has every field."""
+    config = family_config(family)
+    fields = config.model_json_schema()["properties"]
+    default = config.model_fields[name].default
+    kinds = [fields[name], *fields[name].get("anyOf", [])]
+    other = next((v for kind in kinds for v in kind.get("enum", []) if v != default), None)
+    if isinstance(default, str) and other is None:
+        other = "{} there"
+    elif other is None:
+        other = not default if isinstance(default, bool) else 0.25 if isinstance(default, float) else 2 * (default or 1)
+    for key, allowed in settings.items():
+        choices = fields[key].get("enum", [False, True])
+        refusing = next(choice for choice in choices if choice not in allowed)
+        message = f"{name}: belongs to {key}: {' or '.join(map(show, allowed))}, and {key} is {show(refusing)} here"
+        with pytest.raises(ValueError, match=re.escape(message)):
+            config(**{key: refusing, name: other})
+        assert getattr(config(**{key: refusing, name: default}), name) == default
+        for choice in allowed:
+            assert getattr(config(**{key: choice, name: other}), name) == other
 
 
 @pytest.mark.slow
