@@ -40,7 +40,7 @@ class Evaluation:
         supervised: the same with the weights of training, L^V of dynamic lambda.
         metrics: each of the task's by its name without prefix.
         left_out: of those that are means over classes, how many classes they leave out.
-        reported: what the family tells of the split, e.g. active_units.
+        reported: what the family tells of the split, e.g. active_units, and of its weights.
         logits: (N, C) float32; of a regression float64, in the unit of its labels.
         rows: (N,), which row of the dataset each is, ascending.
     """
@@ -70,6 +70,7 @@ def evaluate(state: State, split: str) -> Evaluation:
         NonFiniteError: a logit is nan or infinite; on all ranks at once.
     """
     logits, rows, reported = outputs(state, state.data.rows[split], what=split)
+    reported |= state.model.weights() if hasattr(state.model, "weights") else {}  # pyright: ignore (of no nn.Module)
     loss, supervised = mean_losses(state, logits, rows)
     logits, labels = state.data.in_own_units(logits), state.data.labels[rows]
     metrics, left_out = compute_metrics(logits, labels, state.task), classes_left_out(logits, labels, state.task)

@@ -66,6 +66,18 @@ def test_the_vaes_count_their_active_units(family, toy, tmp_path):
     assert evaluate(setup(toy("image"), folder=tmp_path / "i", ranks=Ranks()), "val").reported == {}
 
 
+def test_learnt_weights_are_told(toy, tmp_path):
+    late: Any = setup(toy("fusion", model={"kind": "late", "merge": "prob_weighted"}), folder=tmp_path, ranks=Ranks())
+    with torch.no_grad():
+        late.model.weights_M.copy_(torch.tensor([0.0, np.log(3.0)]))
+    told = evaluate(late, "val").named("val")
+    assert (told["val_weight_text"], told["val_weight_image"]) == pytest.approx((0.25, 0.75))
+    tirg = setup(toy("lit_tirg", model={"tirg_w_g": 2.0, "tirg_w_r": 3.0}), folder=tmp_path / "t", ranks=Ranks())
+    told = evaluate(tirg, "val").named("val")
+    assert (told["val_weight_gate"], told["val_weight_residual"]) == (2.0, 3.0)
+    assert evaluate(setup(toy("fusion"), folder=tmp_path / "e", ranks=Ranks()), "val").reported == {}
+
+
 def test_bad_validation_logits_end_the_trial(toy, tmp_path, monkeypatch):
     state = setup(toy("image"), folder=tmp_path, ranks=Ranks())
     state.model.register_forward_hook(lambda module, inputs, out: ModelOutput(logits=out.logits * math.inf))

@@ -207,6 +207,15 @@ class _Late(_Fusion):
             logits_BC = self._mean_probability(logits_MBC.float(), log_w)
         return ModelOutput(logits=logits_BC, features=features)
 
+    def weights(self) -> dict[str, float]:
+        """What each modality's head counts, where that is learnt."""
+        if not self.merge.endswith("weighted"):
+            return {}
+        return {
+            f"weight_{name}": weight
+            for name, weight in zip(self.modalities, self.weights_M.softmax(0).tolist(), strict=True)
+        }
+
     def _log_weights(self, names: list[str]) -> Tensor:
         """Learnt, of the heads of these modalities, (M, 1, 1)."""
         present = [self.modalities.index(name) for name in names]

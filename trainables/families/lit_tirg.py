@@ -151,6 +151,13 @@ class _LitTirg(nn.Module):
         """What sees the rows of a batch together, and only in :meth:`decide`: TIRG's BatchNorms."""
         return (self.fuse,) if self.config.fusion == "tirg" else ()
 
+    def weights(self) -> dict[str, float]:
+        """TIRG's w_g and w_r as they are now."""
+        if self.config.fusion != "tirg":
+            return {}
+        fuse: Any = self.fuse
+        return {"weight_gate": fuse.w_g.item(), "weight_residual": fuse.w_r.item()}
+
     def forward(self, batch: Batch) -> ModelOutput:
         return self.decide(self.encode(batch))
 
