@@ -45,7 +45,8 @@ def attention(subject: Subject) -> list[str]:
             part = _tokens(asked, stack)
             for kind, values_T in kinds.items():
                 part[kind.replace(" ", "_")] = values_T[part["position"]]
-                for modality, areas in _areas(asked, stack, values_T, seed=subject.seed).items():
+            for modality, measured in _areas(asked, stack, kinds, seed=subject.seed).items():
+                for kind, areas in measured.items():
                     rows.append({"id": subject.ids[at], "stack": stack.name, "kind": kind, "modality": modality,
                                  "explained": asked.name, "score": asked.score, **areas})  # fmt: skip
             tokens.append(part.assign(id=subject.ids[at], stack=stack.name))
@@ -150,17 +151,21 @@ def _tokens(asked: Asked, stack: Stack) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=pd.Index(["position", "what", "token"]))
 
 
-def _areas(asked: Asked, stack: Stack, values_T: np.ndarray, *, seed: int) -> dict[str, dict[str, float]]:
-    """Areas under deletion and insertion by modality of the stack."""
+def _areas(
+    asked: Asked, stack: Stack, kinds: dict[str, np.ndarray], *, seed: int
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Areas under deletion and insertion by modality of the stack and kind."""
     found = {}
     if len(stack.cells):
         shape = grid_shape(len(stack.cells))
-        found["image"] = faithfulness(lambda there: asked.without_cells(there, shape), values_T[stack.cells], seed=seed)
+        cells = {kind: values_T[stack.cells] for kind, values_T in kinds.items()}
+        found["image"] = faithfulness(lambda there: asked.without_cells(there, shape), cells, seed=seed)
     places = asked.words[0] if stack.words else np.zeros(0, np.int64)
     if len(places):
         position = {token: at for at, token in stack.words.items()}
-        values = values_T[[position[token] for token in places.tolist()]]
-        found["text"] = faithfulness(lambda there: asked.without_tokens(there, places), values, seed=seed)
+        at = [position[token] for token in places.tolist()]
+        words = {kind: values_T[at] for kind, values_T in kinds.items()}
+        found["text"] = faithfulness(lambda there: asked.without_tokens(there, places), words, seed=seed)
     return found
 
 

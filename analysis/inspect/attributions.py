@@ -61,12 +61,14 @@ def inspect(subject: Subject) -> list[str]:
             continue
         found = integrated_gradients(asked)
         values = found.values_L[places]
-        areas = faithfulness(lambda there, a=asked, p=places: a.without_tokens(there, p), values, seed=subject.seed)
+        given = {"own": values}
+        measured = faithfulness(lambda there, a=asked, p=places: a.without_tokens(there, p), given, seed=subject.seed)
         id = subject.ids[at]
         tokens.append(pd.DataFrame({"id": id, "position": places, "token": words, "attribution": values}))
         gap = float(values.sum()) - (found.logit - found.blank_logit)
         rows.append({"id": id, "label": subject.label(int(at)), "explained": asked.name, "score": asked.score,
-                     "logit": found.logit, "blank_logit": found.blank_logit, "gap": gap, **areas})  # fmt: skip
+                     "logit": found.logit, "blank_logit": found.blank_logit, "gap": gap,
+                     **measured["own"]})  # fmt: skip
         bars.append((f"{id}: {subject.label(int(at))}; said {asked.name} {asked.score:.2f}", words, values))
     if not rows:
         raise NotApplicable("none of the rows that are shown has a word")

@@ -62,13 +62,14 @@ def inspect(subject: Subject) -> list[str]:
         asked = ask(subject, int(at))
         image, said = subject.picture(int(at)), f"{subject.label(at)}; said {asked.name} {asked.score:.2f}"
         draw_row(axes[0], subject, int(at), title=said, modality="image")
-        for panel, (name, kind) in zip(axes[1:], METHODS.items(), strict=True):
-            map_SS, shape = cam(asked, seen, kind)
-            cells_n = by_cell(map_SS, shape)
-            areas = faithfulness(lambda there, a=asked, s=shape: a.without_cells(there, s), cells_n, seed=subject.seed)
+        maps = {name: cam(asked, seen, kind) for name, kind in METHODS.items()}
+        shape = next(iter(maps.values()))[1]
+        cells = {name: by_cell(map_SS, shape) for name, (map_SS, _) in maps.items()}
+        found = faithfulness(lambda there, a=asked, s=shape: a.without_cells(there, s), cells, seed=subject.seed)
+        for panel, (name, areas) in zip(axes[1:], found.items(), strict=True):
             rows.append({"id": subject.ids[at], "label": subject.label(at), "explained": asked.name, "method": name,
                          "score": asked.score, **areas})  # fmt: skip
-            overlay(panel, image, cells_n.reshape(shape))
+            overlay(panel, image, cells[name].reshape(shape))
             panel.set_title(f"{name}\ndel {areas['deletion']:.2f}, ins {areas['insertion']:.2f}", fontsize=7)
     subject.write_figure("cam", figure)
     table = pd.DataFrame(rows)

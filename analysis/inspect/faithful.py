@@ -14,32 +14,37 @@ import pandas as pd
 
 Score = Callable[[np.ndarray], np.ndarray]  # which units are there (K, n) -> scores (K,)
 AREAS = ("deletion", "insertion", "random_deletion", "random_insertion")
-_STEPS = 49  # of a curve, at most
+_STEPS = 24  # of a curve, at most
 _DRAWS = 10  # random orders
 
 
-def faithfulness(score: Score, values_n: np.ndarray, *, seed: int, draws: int = _DRAWS) -> dict[str, float]:
-    """Areas under the curves: deletion, insertion, and the means of both over random orders.
+def faithfulness(
+    score: Score, explanations: dict[str, np.ndarray], *, seed: int, draws: int = _DRAWS
+) -> dict[str, dict[str, float]]:
+    """Areas under the curves of explanations of a sample: AREAS by name; random orders are the same for all.
 
     Args:
         score: of the sample with some of its units.
-        values_n: importance of each unit.
+        explanations: importance of each unit (n,), by name.
         seed: of the random orders.
         draws: their number.
     """
     rng = np.random.default_rng(seed)
-    orders = [np.argsort(-values_n, kind="stable"), *(rng.permutation(len(values_n)) for _ in range(draws))]
-    found = {}
-    for name, is_insertion in (("deletion", False), ("insertion", True)):
+    num = len(next(iter(explanations.values())))
+    orders = [np.argsort(-values_n, kind="stable") for values_n in explanations.values()]
+    orders += [rng.permutation(num) for _ in range(draws)]
+    found: dict[str, dict[str, float]] = {name: {} for name in explanations}
+    for kind, is_insertion in (("deletion", False), ("insertion", True)):
         curves = [steps(order, is_insertion=is_insertion) for order in orders]
         scores = np.split(score(np.concatenate([there for _, there in curves])), len(orders))
         areas = [area(shares, values) for (shares, _), values in zip(curves, scores, strict=True)]
-        found[name], found[f"random_{name}"] = areas[0], float(np.mean(areas[1:]))
+        for name, value in zip(found, areas, strict=False):
+            found[name] |= {kind: value, f"random_{kind}": float(np.mean(areas[len(found) :]))}
     return found
 
 
 def steps(order_n: np.ndarray, *, is_insertion: bool) -> tuple[np.ndarray, np.ndarray]:
-    """K points of a curve, 50 at most: shares of units that were changed (K,), from 0 to 1; which are there (K, n).
+    """K points of a curve, 25 at most: shares of units that were changed (K,), from 0 to 1; which are there (K, n).
 
     Args:
         order_n: the units, first those that are changed first.
