@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from trainables.model import ModelSize
 
 _PROBE_SECONDS = 10.0  # a corner trains at most
-_RAY_SECONDS = 5.0  # that Ray takes to start, on 2 cores; a worker's own start is measured
+_STARTS = 5.0  # times as long as a worker's process starts: Ray, the actors of a slot, its worker, and their end
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def forecast(
     if seconds is not None:
         loading = slots * max(0.0, probed[0].first_seconds - probed[0].setup_seconds)  # of a slot's first trial
         held = seconds * times + loading
-        wall = held / min(slots, max(1, len(drawn) * times)) + start_seconds + _RAY_SECONDS
+        wall = held / min(slots, max(1, len(drawn) * times)) + _STARTS * start_seconds
         hours = {"device_hours": held * spec.resources.devices / 3600, "wall_hours": wall / 3600}
     folder = disk.over / 2**30 * (len(drawn) * times if spec.budget.trials is None else 1)
     return Forecast(bool(probed), len(drawn) * times, epochs * times, most, folder, **hours)

@@ -64,7 +64,7 @@ def test_trials_between_the_corners_cost_what_lies_between_and_budgets_buy_what_
     seconds = (first + second) / 2 + 2 * 6  # two slots load their libraries
     assert (found.trials, found.epochs, found.peak_memory_gib, found.disk_gib) == (4, 20, 2.0, 1.0)
     assert found.device_hours == pytest.approx(seconds / 3600)
-    assert found.wall_hours == pytest.approx((seconds / 2 + 10 + 5) / 3600)
+    assert found.wall_hours == pytest.approx((seconds / 2 + 5 * 10) / 3600)
     half = spec_of("budget={device_hours: 0.01}")
     bought = forecast(half, drawn, games, DISK, slots=2, probed=corners, start_seconds=10.0)
     assert bought.trials == pytest.approx(4 * 36 / ((first + second) / 2))
