@@ -116,7 +116,10 @@ def ray_session(address: str | None) -> Iterator[None]:
         try:
             ray.init(**settings)
         except (ConnectionError, RaySystemError, RuntimeError) as error:
-            raise ValueError(f"no Ray cluster answers at '{address}': {str(error).splitlines()[0]}") from None
+            reason = str(error).splitlines()[0]
+            if address is None:
+                raise ValueError(f"Ray does not start here: {reason}") from None
+            raise ValueError(f"no Ray cluster answers at '{address}': {reason}") from None
         quiet()
         _hide_token()
         with reaping() if address is None else contextlib.nullcontext():

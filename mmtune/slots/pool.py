@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import pickle
+import re
 import threading
 import time
 import uuid
@@ -199,7 +200,7 @@ class SlotPool:
             try:
                 self._trainer(slot).fit()
             except Exception as error:  # whatever Ray Train raises: the slot must come up again or say why not
-                why = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+                why = _why(error)
             if self._closing.is_set():
                 return
             try:
@@ -249,3 +250,9 @@ class SlotPool:
                 failure_config=ray.train.FailureConfig(max_failures=1),  # then _keep_up, which counts
             ),
         )
+
+
+def _why(error: Exception) -> str:
+    """What ended a worker group, in a line: of a dead process Ray says in a hundred words what it may have been."""
+    line = (str(error).strip() or type(error).__name__).splitlines()[-1]
+    return "its worker died" if re.search("The actor (is dead|died)", line) else line
