@@ -89,8 +89,10 @@ def start_beating(broker: ActorHandle, slot: str, rank: int) -> None:
     threading.Thread(target=beat, name="heartbeat", daemon=True).start()
 
 
-def kill_worker(pid: int) -> None:
-    """Ends a frozen worker of this node."""
-    with contextlib.suppress(OSError):  # gone by itself meanwhile
+def kill_worker(pid: int) -> bool:
+    """Ends a frozen worker of this node; False if it is gone by itself."""
+    with contextlib.suppress(OSError):
         if b"RayTrainWorker" in Path(f"/proc/{pid}/cmdline").read_bytes():
             os.kill(pid, signal.SIGKILL)
+            return True
+    return False

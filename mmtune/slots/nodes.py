@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 _SECONDS = 120.0  # for a node to start a process and to look
+_MOST_ENTRIES = 1000  # of the data folder that are looked for: there may be a million pictures in it
 _NEEDED = ("mmtune", "trainables", "torch", "transformers")  # packages
 
 
@@ -19,7 +20,7 @@ def check_nodes(*, data_dir: str | None = None, folder: Path | None = None) -> N
     """Returns if every other node of the joined cluster that workers can be placed on could train.
 
     Args:
-        data_dir: that all have to see; None for embedded data.
+        data_dir: that all have to see, with the files and folders that are in it here; None for embedded data.
         folder: that all have to see, made or not; None if there is none yet.
 
     Raises:
@@ -28,12 +29,13 @@ def check_nodes(*, data_dir: str | None = None, folder: Path | None = None) -> N
     import ray
 
     data_dir = None if data_dir is None else str(Path(data_dir).expanduser().resolve())
+    entries = [] if data_dir is None else sorted(str(path) for path in Path(data_dir).glob("[!.]*"))
     here = ray.get_runtime_context().get_node_id()
     nodes = [node for node in ray.nodes() if node["Alive"] and node["NodeID"] != here and _has_room(node["Resources"])]
     if not nodes:
         return
     with _marked(folder) as marker:
-        found = _ask(nodes, data_dir, None if marker is None else str(marker))
+        found = _ask(nodes, tuple(entries[:_MOST_ENTRIES]), None if marker is None else str(marker))
     there = {node["NodeID"] for node in ray.nodes() if node["Alive"]}  # others have left meanwhile
     nodes = [node for node in nodes if node["NodeID"] in there]
     problems = [problem for node in nodes for problem in _problems(node, found, data_dir, folder)]
@@ -78,13 +80,13 @@ def _marked(folder: Path | None) -> Iterator[Path | None]:
         marker.unlink(missing_ok=True)
 
 
-def _ask(nodes: list[dict[str, Any]], data_dir: str | None, marker: str | None) -> dict[str, dict[str, Any] | str]:
+def _ask(nodes: list[dict[str, Any]], files: tuple[str, ...], marker: str | None) -> dict[str, dict[str, Any] | str]:
     """What each node has by its id, or why it did not say."""
     import ray
     from ray.exceptions import RayError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    def look(needed: tuple[str, ...], data_dir: str | None, marker: str | None) -> dict[str, Any]:
+    def look(needed: tuple[str, ...], files: tuple[str, ...], marker: str | None) -> dict[str, Any]:
         """Travels as code: the node may not have this module."""
         import importlib.util
         import os
@@ -101,7 +103,7 @@ def _ask(nodes: list[dict[str, Any]], data_dir: str | None, marker: str | None) 
             "version": number,
             "code": code,
             "python": sys.executable,
-            "has_data": data_dir is None or os.path.isdir(data_dir),
+            "has_data": all(map(os.path.exists, files)),  # the folder alone may be where nothing is mounted
             "has_folder": marker is None or os.path.exists(marker),
         }
 
@@ -109,7 +111,7 @@ def _ask(nodes: list[dict[str, Any]], data_dir: str | None, marker: str | None) 
     for node in nodes:
         strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         task = ray.remote(look).options(num_cpus=0, max_retries=0, scheduling_strategy=strategy)
-        asked[node["NodeID"]] = task.remote(_NEEDED, data_dir, marker)
+        asked[node["NodeID"]] = task.remote(_NEEDED, files, marker)
     ray.wait(list(asked.values()), num_returns=len(asked), timeout=_SECONDS)
     found: dict[str, dict[str, Any] | str] = {}
     for node, answer in asked.items():

@@ -178,8 +178,10 @@ class SlotPool:
         places: list[Place] = ray.get(self.broker.to_replace.remote())  # pyright: ignore[reportAssignmentType]
         for place in places:
             node = NodeAffinitySchedulingStrategy(place.node, soft=False)
-            ray.remote(kill_worker).options(num_cpus=0, scheduling_strategy=node).remote(place.pid)
-            self._say(f"killed a frozen worker ({place})")
+            killed = ray.remote(kill_worker).options(num_cpus=0, scheduling_strategy=node).remote(place.pid)
+            with contextlib.suppress(RayError):  # its node is gone
+                if ray.get(killed, timeout=30):
+                    self._say(f"killed a frozen worker ({place})")
 
     def _watch(self) -> None:
         """Notices that the broker is gone (killed for memory, say): without it nothing moves."""

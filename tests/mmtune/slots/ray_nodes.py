@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -46,9 +47,11 @@ class RayNodes:
             raise
         self.address = (folder / "ray_current_cluster").read_text().strip()
 
-    def start(self, *args: str, env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
+    def start(
+        self, *args: str, env: dict[str, str] | None = None, within: Sequence[str] = ()
+    ) -> subprocess.Popen[bytes]:
         """A node, once it is up."""
-        command = [RAY, "start", "--block", "--disable-usage-stats", "--object-store-memory=100000000", *args]
+        command = [*within, RAY, "start", "--block", "--disable-usage-stats", "--object-store-memory=100000000", *args]
         command.append(f"--dashboard-agent-listen-port={free_port()}")  # a second cluster here has taken the usual one
         log = self.folder / f"node-{len(self._started)}.log"
         with log.open("wb") as out:
@@ -60,10 +63,15 @@ class RayNodes:
             time.sleep(0.2)
         return process
 
-    def add(self, *, cpus: int = 1, env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
+    def add(
+        self, *, cpus: int = 1, env: dict[str, str] | None = None, within: Sequence[str] = ()
+    ) -> subprocess.Popen[bytes]:
+        """A worker; ``within`` is a command that runs another in surroundings of its own."""
         own = self.folder / f"w{len(self._started)}"  # nodes of one folder would delete each other's files of jobs
         own.mkdir()
-        return self.start(f"--address={self.address}", f"--num-cpus={cpus}", f"--temp-dir={own}", env=env)
+        return self.start(
+            f"--address={self.address}", f"--num-cpus={cpus}", f"--temp-dir={own}", env=env, within=within
+        )
 
     def leave(self, node: subprocess.Popen[bytes]) -> None:
         """As a machine that is switched off: nothing of it is told to end, all of it is gone."""

@@ -51,12 +51,12 @@ def test_a_frozen_worker_is_killed_and_nobody_else():
             while not Path(f"/proc/{frozen.pid}/cmdline").read_bytes():  # it is not yet what it will be
                 time.sleep(0.01)
             os.kill(frozen.pid, signal.SIGSTOP)
-            kill_worker(frozen.pid)
+            assert kill_worker(frozen.pid)
             assert frozen.wait(timeout=10) == -signal.SIGKILL
         finally:
             frozen.kill()
     with subprocess.Popen([sys.executable, "-c", code]) as other:
-        kill_worker(other.pid)
+        assert not kill_worker(other.pid)
         assert other.poll() is None
         other.kill()
-    kill_worker(frozen.pid)
+    assert not kill_worker(frozen.pid)

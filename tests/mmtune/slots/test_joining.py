@@ -104,6 +104,29 @@ def test_a_cluster_with_a_token_and_nodes_that_lack_something(cluster, tmp_path)
 
 
 @pytest.mark.slow
+def test_a_node_where_the_data_are_not_mounted(cluster, tmp_path):
+    """A real node in a mount namespace of its own: the folder is there, and empty."""
+    unshare = ["unshare", "--mount", *(["--map-root-user"] if os.getuid() else [])]
+    if subprocess.run([*unshare, "mount", "-t", "tmpfs", "none", str(tmp_path)], check=False).returncode:
+        pytest.skip("no mount namespaces here")
+    data = tmp_path / "data"
+    data.mkdir()
+    rows = [f"word{row},{'ab'[row % 2]},{('train', 'val')[row // 8]}" for row in range(16)]
+    (data / "rows.csv").write_text("\n".join(["text,y,part", *rows]) + "\n")
+    labels = "{y: {column: y, kind: multiclass}}"
+    (data / "table.yaml").write_text(f"files: rows.csv\ntext: text\nsplit: part\nlabels: {labels}\n")
+    (tmp_path / "s.yaml").write_text(SEARCH.replace("openclipart", "table"))
+    hiding = [*unshare, "sh", "-c", f'mount -t tmpfs none "{data}" && exec "$@"', "sh"]
+    blind = cluster.add(within=hiding)
+    token = {"RAY_AUTH_TOKEN_PATH": str(cluster.token)}
+    for verb in ("check", "run"):
+        lacks = mmtune(verb, "s.yaml", "--address", cluster.address, "--data", "data", cwd=tmp_path, **token)
+        assert lacks.returncode == 2 and lacks.stderr.count("\n") == 1 and not (tmp_path / "studies").exists(), lacks
+        assert f"does not see the data in {data}; copy or mount them there on every node" in lacks.stderr
+    cluster.leave(blind)
+
+
+@pytest.mark.slow
 def test_nodes_that_join_are_used_and_nodes_that_leave_cost_an_epoch(cluster, tmp_path):
     (tmp_path / "s.yaml").write_text(SEARCH)
     first = cluster.add()
