@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -117,8 +118,10 @@ class _EventFile:
     def __init__(self, folder: Path) -> None:
         from tensorboardX.event_file_writer import EventsWriter
 
-        folder.mkdir(parents=True, exist_ok=True)
-        self._events, self._flushed = EventsWriter(str(folder / "events")), time.monotonic()
+        self._folder, self._flushed, self._is_closed = folder, time.monotonic(), True
+        with self._named():
+            folder.mkdir(parents=True, exist_ok=True)
+            self._events = EventsWriter(str(folder / "events"))
         self._is_closed = False
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
@@ -130,17 +133,28 @@ class _EventFile:
     def add(self, summary: object, step: int | None = None) -> None:
         from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
 
-        self._events.write_event(Event(summary=summary, wall_time=time.time(), step=step))
+        with self._named():
+            self._events.write_event(Event(summary=summary, wall_time=time.time(), step=step))
 
     def flush_sometimes(self) -> None:
         if time.monotonic() - self._flushed > _FLUSH_SECONDS:
-            self._events.flush()
+            with self._named():
+                self._events.flush()
             self._flushed = time.monotonic()
 
     def close(self) -> None:
         if not self._is_closed:
             self._is_closed = True
-            self._events.close()
+            with self._named():
+                self._events.close()
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        """An error of a write does not name its file."""
+        try:
+            yield
+        except OSError as error:
+            raise OSError(error.errno, os.strerror(error.errno or 0), error.filename or str(self._folder)) from None
 
     def __del__(self) -> None:
         with contextlib.suppress(OSError):  # which has been said

@@ -1,4 +1,4 @@
-"""The driver is killed inside of its writes, each kind of them: the next one goes on as if nothing had happened.
+"""The driver is killed inside of its writes, or its disk is full: the next one goes on as if nothing had happened.
 
 Everything that a driver writes is real here (a `Session` with its ledger, journal, collector and info); trials are
 scripted, and no Ray. A life is a fork, which SIGKILL ends before its n-th change of the folder, or in the middle of it.
@@ -6,11 +6,15 @@ scripted, and no Ray. A life is a fork, which SIGKILL ends before its n-th chang
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import os
 import random
+import re
 import runpy
+import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -55,8 +59,8 @@ FILES = {  # and how many of its changes a life has before it is killed, at most
 compare = runpy.run_path(str(Path(__file__).parents[3] / "scripts" / "soak"))["compare"]
 
 
-def live(storage: Path) -> None:
-    """A driver: makes the study or goes on with it, to its end."""
+def live(storage: Path) -> str | None:
+    """A driver: makes the study or goes on with it, to its end, or to why it could not."""
     folder = StudyFolder(storage / "s")
     if not folder.info.exists():
         create_study(load_spec(SPEC), storage=storage)
@@ -69,7 +73,8 @@ def live(storage: Path) -> None:
             folder, spec, info, slots=1, interrupted=threading.Event(), began=time.monotonic(), say=None
         )  # fmt: skip
         ending = session.run(play)
-        assert ending.is_complete, ending
+    assert ending.is_complete == (ending.error is None), ending
+    return ending.error
 
 
 def play(session: Session, journal: Any) -> None:
@@ -163,8 +168,7 @@ def killed_at(storage: Path, name: str, change: int) -> str | None:
     if (pid := os.fork()) == 0:
         try:
             arrange_kill(storage, name, change)
-            live(storage)
-            os._exit(0)
+            os._exit(0 if live(storage) is None else 1)
         except BaseException:
             traceback.print_exc()
             os._exit(1)
@@ -192,3 +196,46 @@ def test_killed_inside_of_its_writes_a_study_ends_as_if_nothing_had_happened(tmp
     assert names[0] == names[1]  # what a kill cut short is gone
     assert killed.keys() == set(FILES), killed
     assert {"open", "write", "rename"} <= {what for kinds in killed.values() for what in kinds}, killed
+
+
+def on_a_disk_that_grows(storage: Path, kept: Path) -> None:
+    """Lives on a tmpfs that grows each time, until one comes to its end; ``kept`` gets the study and what was said."""
+    storage.mkdir()
+    mount, said = ["mount", "-t", "tmpfs", "none", str(storage), "-o"], []
+    subprocess.run([*mount, "size=24k"], check=True)
+    for size in itertools.count(36, 12):
+        try:
+            error = live(storage)
+        except OSError as failure:
+            error = f"{failure.filename}: {failure.strerror}"
+        if error is None:
+            break
+        assert re.search(f"{storage}/\\S+: No space left on device$", error), error
+        said.append(error)
+        subprocess.run(["mount", "-o", f"remount,size={size}k", str(storage)], check=True)
+    shutil.copytree(storage / "s", kept / "s")
+    (kept / "said").write_text("\n".join(said))
+
+
+@pytest.mark.slow
+def test_on_a_full_disk_a_study_pauses_and_goes_on_when_there_is_room(tmp_path):
+    if os.getuid() or subprocess.run(["unshare", "--mount", "mount", "-t", "tmpfs", "none", str(tmp_path)]).returncode:
+        pytest.skip("no mount namespaces here")
+    whole, kept = tmp_path / "whole", tmp_path / "kept"
+    whole.mkdir()
+    kept.mkdir()
+    live(whole)
+    if (pid := os.fork()) == 0:
+        try:
+            if ctypes.CDLL(None).unshare(0x00020000):  # CLONE_NEWNS: mounts of its own
+                os._exit(2)
+            subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+            on_a_disk_that_grows(tmp_path / "disk", kept)
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert compare(whole / "s", kept / "s") == []
+    said = (kept / "said").read_text().splitlines()
+    assert len(said) > 5 and len(set(said)) > 2, said

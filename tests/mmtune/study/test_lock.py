@@ -72,3 +72,22 @@ def test_a_file_system_without_locks_is_named_and_takes_no_writer(tmp_path, monk
             pass
     assert not isinstance(caught.value, StudyBusyError) and str(caught.value).startswith(f"{tmp_path}: ")
     assert lock_owner(folder) is None
+
+
+def test_on_a_read_only_disk_nobody_writes_and_everybody_can_ask(tmp_path):
+    with study_lock(StudyFolder(tmp_path)):
+        pass
+    code = (
+        "import sys; from pathlib import Path; from mmtune.records import StudyFolder\n"
+        "from mmtune.study.lock import lock_owner, study_lock\n"
+        "print(lock_owner(StudyFolder(Path(sys.argv[1]))))\n"
+        "with study_lock(StudyFolder(Path(sys.argv[1]))): pass\n"
+    )
+    unshare = ["unshare", "--mount", *(["--map-root-user"] if os.getuid() else [])]
+    mount = 'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && exec "$2" -c "$3" "$1" || exit 9'
+    command = [*unshare, "sh", "-c", mount, "sh", str(tmp_path), sys.executable, code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode == 9 or done.stderr.startswith("unshare"):
+        pytest.skip("no mount namespaces here")
+    assert done.stdout == "None\n"
+    assert done.stderr.endswith(f"OSError: [Errno 30] Read-only file system: '{tmp_path / '.lock'}'\n")
