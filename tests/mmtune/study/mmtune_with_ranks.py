@@ -21,8 +21,10 @@ def keep_ranks(path: Path) -> None:
         if ray is None or not hasattr(ray, "is_initialized") or not ray.is_initialized():
             continue
         with contextlib.suppress(Exception):  # the broker is new, or gone
-            for name in ray.util.list_named_actors(all_namespaces=True):
-                broker = ray.get_actor(name["name"], name["namespace"])
+            for actor in ray.util.list_named_actors(all_namespaces=True):
+                if not actor["name"].startswith("mmtune-broker"):
+                    continue
+                broker = ray.get_actor(actor["name"], actor["namespace"])
                 places = ray.get(broker.__ray_call__.remote(lambda self: list(self._beats._heard.items())), timeout=5)
                 write_atomic(path, json.dumps({rank: place.pid for (_, rank), (place, _) in places}))
 

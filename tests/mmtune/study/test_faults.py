@@ -33,7 +33,7 @@ resources: {{workers: {workers}, cpus_per_worker: {cpus}, concurrent_trials: 1, 
             frozen_seconds: 12}}
 keep: all
 """
-TITLES = {"actor": "ray::ImplicitFunc", "broker": "ray::mmtune-broker", "raylet": "/raylet/raylet", "gcs": "gcs_server"}
+TITLES = {"actor": "ray::ImplicitFunc", "broker": "Broker", "raylet": "/raylet/raylet", "gcs": "gcs_server"}
 ENDING = ("raylet", "gcs", "driver")  # with which a session ends
 FAULTS = {  # one worker: what ends a session; the rest is in test_session.py
     1: ("raylet", "gcs"),
