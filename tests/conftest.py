@@ -26,6 +26,7 @@ def cache(tmp_path_factory):
 LONGEST = (  # files that take more than half a minute, the longest first: at the end one process would wait for them
     "tests/test_readme.py",
     "tests/mmtune/study/test_session.py",
+    "tests/mmtune/study/test_faults.py",
     "tests/test_notebook.py",
     "tests/test_python_page.py",
     "tests/trainables/families/test_families_on_ranks.py",
