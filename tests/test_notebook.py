@@ -15,7 +15,7 @@ RUN = """
 import sys, nbformat
 from nbclient import NotebookClient
 notebook = nbformat.read(sys.argv[1], 4)
-NotebookClient(notebook, timeout=500, kernel_name="python3", resources={"metadata": {"path": "."}}).execute()
+NotebookClient(notebook, timeout=1500, kernel_name="python3", resources={"metadata": {"path": "."}}).execute()
 nbformat.write(notebook, "run.ipynb")
 """
 

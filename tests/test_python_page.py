@@ -22,7 +22,7 @@ def test_the_page_runs_as_written(tmp_path):
     assert len(blocks) >= 5
     (tmp_path / "blocks").write_text("\0".join(blocks))
     done = subprocess.run(
-        [sys.executable, "-c", RUN, "blocks"], cwd=tmp_path, capture_output=True, text=True, timeout=500, check=False
+        [sys.executable, "-c", RUN, "blocks"], cwd=tmp_path, capture_output=True, text=True, timeout=1500, check=False
     )
     assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
     assert done.stderr == "" and "did you mean 'trials'?" in done.stdout

@@ -107,7 +107,7 @@ def start(cwd: Path, code: str) -> subprocess.Popen[str]:
 
 
 def wait_for_reports(path: Path, count: int, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 1200
     while len(records.read_csv(path)) < count:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
@@ -121,7 +121,7 @@ def test_interrupted_killed_and_resumed_in_silence(tmp_path):
     first = start(tmp_path, "mmtune.run(search)")
     wait_for_reports(folder.reports, 2, first)
     os.kill(first.pid, signal.SIGINT)
-    out, err = first.communicate(timeout=60)
+    out, err = first.communicate(timeout=300)
     assert first.returncode == -signal.SIGINT and out == ""
     assert err.endswith(f"KeyboardInterrupt: study s was stopped; go on with it: mmtune.resume('{folder.root}')\n")
     before = folder.reports.read_bytes()
@@ -150,7 +150,7 @@ def test_interrupted_killed_and_resumed_in_silence(tmp_path):
             raise AssertionError
         """,
     )
-    out, err = third.communicate(timeout=400)
+    out, err = third.communicate(timeout=1500)
     assert (third.returncode, out, err) == (0, "", "")
     reports = mmtune.open(folder.root).reports
     assert reports.groupby("trial")["epoch"].agg(list).to_dict() == {f"t000{at}": [*range(1, 9)] for at in range(2)}

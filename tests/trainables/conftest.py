@@ -73,7 +73,7 @@ def in_new_processes(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., 
         processes = [subprocess.Popen([*command, str(rank), str(world)], env=env) for rank in range(world)]
         try:
             for process in processes:
-                process.wait(timeout=300)
+                process.wait(timeout=1500)
         finally:
             for process in processes:
                 process.kill()

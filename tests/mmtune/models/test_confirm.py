@@ -159,7 +159,7 @@ def mmtune(tmp_path, *arguments):
 
 
 def finish(process):
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=1500)
     assert process.returncode == 0, err
     return out
 
@@ -185,7 +185,7 @@ def test_search_then_confirm_killed_and_resumed_equals_an_undisturbed_one(tmp_pa
     whole, killed = tmp_path / "studies" / "s-confirm", tmp_path / "other" / "s-confirm"
     shutil.copytree(tmp_path / "studies" / "s", tmp_path / "other" / "s")
     process = mmtune(tmp_path, "resume", "other/s")
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 1200
     while len(records.read_csv(killed / "reports.csv")) < 5:
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
         time.sleep(0.02)

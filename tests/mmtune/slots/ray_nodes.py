@@ -57,7 +57,7 @@ class RayNodes:
         with log.open("wb") as out:
             process = subprocess.Popen(command, stdout=out, stderr=out, env=self.environment | (env or {}))
         self._started.append(process)
-        deadline = time.monotonic() + 200
+        deadline = time.monotonic() + 1200
         while b"Ray runtime started" not in log.read_bytes():
             assert process.poll() is None and time.monotonic() < deadline, log.read_text()
             time.sleep(0.2)

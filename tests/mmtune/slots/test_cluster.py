@@ -109,5 +109,5 @@ def test_a_study_sets_what_ray_reads_before_ray_is_imported(tmp_path):
     file = Path(__file__).parents[3] / "search_spaces" / "smoke" / "text.yaml"
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     command = [sys.executable, "-c", SETTINGS, str(file), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=1500)
     assert done.stdout == ".\n", done.stderr

@@ -184,7 +184,7 @@ def test_a_study_handed_in_as_a_job_is_killed_and_goes_on(cluster, tmp_path):
     refused, _ = (client := submit(*verb, RAY_AUTH_TOKEN="0" * 64)).communicate()
     assert client.returncode == 2 and f"submit: {url}: wants the cluster's token" in refused, refused
     client = submit("--id", "first", *verb)
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 1200
     while len(records.read_rows(folder.reports)) < 4:
         assert client.poll() is None and time.monotonic() < deadline, client.communicate()
         time.sleep(0.2)

@@ -118,7 +118,7 @@ def test_mistakes_are_one_line(data):
 def test_two_nodes_with_caches_of_their_own_both_get_everything(tmp_path):
     caches = [tmp_path / "a", tmp_path / "b"]
     command = [sys.executable, str(HERE / "prepare_on_two_nodes.py"), *map(str, caches)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1500)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
     assert result["found"] == [[True, True, 0]] * 2  # both features, no shard left over

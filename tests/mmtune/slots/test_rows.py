@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 @pytest.mark.slow
 def test_two_workers_write_what_one_process_writes(tmp_path):
     command = [sys.executable, str(HERE / "rows_on_two_workers.py"), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=400)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1500)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr and "WARNING" not in done.stderr
     result = json.loads(done.stdout.splitlines()[-1])

@@ -362,14 +362,14 @@ def test_a_killed_driver_goes_on_from_the_url_on_an_empty_folder_with_equal_resu
     (tmp_path / "s.yaml").write_text(SEARCH)
     url, env = store.url.removesuffix("/s"), server.env | {"MMTUNE_CACHE": str(tmp_path / "one")}
     process = mmtune("run", "s.yaml", "--storage", f"{url}/whole", "--confirm", 2, cwd=tmp_path, env=env)
-    out, err = process.communicate(timeout=500)
+    out, err = process.communicate(timeout=1500)
     assert process.returncode == 0 and f"mmtune report {url}/whole/s" in out, err
     restore(Store(f"{url}/whole/s-confirm"), StudyFolder(tmp_path / "confirm"))
     confirmed = records.read_rows(tmp_path / "confirm" / "trials.csv")
     assert [row["state"] for row in confirmed] == ["COMPLETE"] * 2
     assert all(0 < float(row["test_accuracy"]) < 1 for row in confirmed)
     process = mmtune("run", "s.yaml", "--storage", url, cwd=tmp_path, env=env)
-    deadline, folder = time.monotonic() + 300, StudyFolder(tmp_path / "seen")
+    deadline, folder = time.monotonic() + 1200, StudyFolder(tmp_path / "seen")
     while True:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
@@ -387,7 +387,7 @@ def test_a_killed_driver_goes_on_from_the_url_on_an_empty_folder_with_equal_resu
     process.communicate()
     two = server.env | {"MMTUNE_CACHE": str(tmp_path / "two")}
     resumed = mmtune("resume", f"{url}/s", cwd=tmp_path, env=two)
-    out, err = resumed.communicate(timeout=500)
+    out, err = resumed.communicate(timeout=1500)
     assert resumed.returncode == 0 and "recovered" in out, err
     wanted = Store(f"{url}/whole/s")
     rows = {}
@@ -403,7 +403,7 @@ def test_a_killed_driver_goes_on_from_the_url_on_an_empty_folder_with_equal_resu
     assert "best.safetensors" in kinds and "last.safetensors" not in kinds  # nothing useless is left
     for looks, cache in ((1, "three"), (2, "four")):  # each with nothing of the study
         three = server.env | {"MMTUNE_CACHE": str(tmp_path / cache)}
-        out, err = mmtune("test", f"{url}/s", cwd=tmp_path, env=three).communicate(timeout=300)
+        out, err = mmtune("test", f"{url}/s", cwd=tmp_path, env=three).communicate(timeout=1500)
         restore(store, StudyFolder(tmp_path / "tested"))
         assert len(records.read_csv(tmp_path / "tested" / records.TESTED)) == looks, err
     (written,) = {name for trial in store.folders("trials") for name in store.folders(f"trials/{trial}/tested")}

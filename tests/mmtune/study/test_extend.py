@@ -76,7 +76,7 @@ def test_a_finished_study_goes_on(tmp_path):
 
     def mmtune(*arguments):
         command = [sys.executable, "-m", "mmtune.cli", *arguments]
-        return subprocess.run(command, cwd=tmp_path, text=True, capture_output=True, timeout=300)
+        return subprocess.run(command, cwd=tmp_path, text=True, capture_output=True, timeout=1500)
 
     def trials():
         with (tmp_path / "studies/s/trials.csv").open() as file:

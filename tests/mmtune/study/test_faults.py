@@ -30,7 +30,7 @@ try_first: [{{optim.lr: 0.001}}, {{optim.lr: 0.001}}]
 scheduler: {{name: none}}
 budget: {{trials: 2}}
 resources: {{workers: {workers}, cpus_per_worker: {cpus}, concurrent_trials: 1, max_trial_retries: 5,
-            frozen_seconds: 12}}
+            frozen_seconds: 30}}
 keep: all
 """
 EPOCHS = 40  # enough for what an idle machine trains until it is noticed that the head is gone
@@ -71,7 +71,7 @@ class Running:
     def num_epochs(self) -> int:
         return len(records.read_csv(self.folder.reports))
 
-    def wait_for(self, what, seconds=400.0):
+    def wait_for(self, what, seconds=1200.0):
         deadline = time.monotonic() + seconds
         while not (found := what()):
             assert self.process.poll() is None and time.monotonic() < deadline, self.said()
@@ -97,7 +97,7 @@ class Running:
         victim, before = self.wait_for(lambda: self.part(what)), len(self.said())
         victim.send_signal(signal.SIGSTOP if what.startswith("frozen") else signal.SIGKILL)
         if what in ENDING:
-            assert self.process.wait(60) == (-signal.SIGKILL if what == "driver" else 1), self.said()
+            assert self.process.wait(300) == (-signal.SIGKILL if what == "driver" else 1), self.said()
             assert SAID[what] in self.said()[before:]
             assert what == "driver" or re.search(r"Go on with: mmtune resume \S+/studies/s\n", self.said()[before:])
             return
@@ -116,7 +116,7 @@ def test_whatever_is_killed_the_trial_ends_as_an_undisturbed_one(workers, tmp_pa
             if what in ENDING:
                 running = Running(tmp_path)
         assert running.num_epochs() < EPOCHS, "all of it was of the first trial"
-        assert running.process.wait(400) == 0, running.said()
+        assert running.process.wait(1500) == 0, running.said()
     finally:
         running.process.kill()
     assert "Traceback" not in running.said()

@@ -116,7 +116,7 @@ def test_a_worker_and_a_driver_that_are_told_to_end_cost_no_step_and_no_digit(tm
     assert len(reported) == epoch < 2 and (epoch, step) > kept
 
     with mmtune("resume", "preempted") as process:
-        out, err = process.communicate(timeout=900)
+        out, err = process.communicate(timeout=1500)
     assert process.returncode == 0, err
     assert not (folder / MIDDLE).exists()
     config = TrialConfig(**yaml.safe_load((folder / "config.yaml").read_text()))
@@ -161,12 +161,12 @@ def test_a_training_that_is_told_to_end_or_killed_goes_on_at_its_step_to_the_sam
             process.communicate(timeout=60)
         assert len(records.read_rows(killed / "reports.csv")) == 1
     with train(killed) as process:
-        out, err = process.communicate(timeout=600)
+        out, err = process.communicate(timeout=1500)
     assert process.returncode == 0 and "Traceback" not in err, err
     assert ("epoch 1/2" in out) == (workers > 1)  # reported before
     if workers > 1:
         with train(whole) as process:
-            process.communicate(timeout=600)
+            process.communicate(timeout=1500)
     else:
         torch.set_num_threads(1)
         train_single(load_config(tmp_path / "c.yaml"), folder=whole, say=str)

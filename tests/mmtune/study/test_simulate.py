@@ -118,7 +118,7 @@ def test_names_that_there_are_not():
 
 def mmtune(*arguments, cwd):
     command = [sys.executable, "-m", "mmtune.cli", *arguments]
-    return subprocess.run(command, cwd=cwd, text=True, stdout=subprocess.PIPE, check=True, timeout=300).stdout
+    return subprocess.run(command, cwd=cwd, text=True, stdout=subprocess.PIPE, check=True, timeout=1500).stdout
 
 
 @pytest.mark.slow
