@@ -115,7 +115,9 @@ def ray_session(address: str | None) -> Iterator[None]:
     try:
         try:
             ray.init(**settings)
-        except (ConnectionError, RaySystemError, RuntimeError) as error:
+        except Exception as error:  # Ray raises that very class where its processes are too slow to start
+            if type(error) is not Exception and not isinstance(error, ConnectionError | RaySystemError | RuntimeError):
+                raise
             reason = str(error).splitlines()[0]
             if address is None:
                 raise ValueError(f"Ray does not start here: {reason}") from None

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mmtune.slots.cluster import Node, local_node, local_nodes, workers_that_fit
+from mmtune.slots.cluster import Node, local_node, local_nodes, ray_session, workers_that_fit
 
 
 def placed_one_by_one(nodes: list[Node], cpus: str, gpus: str) -> int:
@@ -105,6 +105,18 @@ run.run_study(create_study(spec, storage=sys.argv[2]), say=None)
 
 
 @pytest.mark.slow
+def test_a_machine_too_busy_for_ray_is_told_in_a_line(monkeypatch):
+    import ray
+
+    def init(**settings: object) -> None:
+        raise Exception("The current node timed out during startup. This could\nhappen")  # as Ray's node.py does
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(ValueError, match=r"^Ray does not start here: The current node timed out during startup\."):
+        with ray_session(None):
+            pass
+
+
 def test_a_study_sets_what_ray_reads_before_ray_is_imported(tmp_path):
     file = Path(__file__).parents[3] / "search_spaces" / "smoke" / "text.yaml"
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
