@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from analysis.studies import Paths, load_studies, study_cost, study_folders
@@ -59,7 +60,7 @@ def _came(folder: StudyFolder) -> dict[str, float]:
         "epochs": float(table["epochs"].to_numpy().sum()),
         "device_hours": cost.device_hours - cost.cache_hours,
         "wall_hours": math.fsum(session.get("seconds", 0.0) for session in sessions) / 3600,
-        "peak_memory_gib": float(peaks.max()),
+        "peak_memory_gib": float(np.fmax.reduce(peaks.to_numpy(float), initial=math.nan)),
         "disk_gib": _bytes(folder) / 2**30,
     }
 

@@ -72,8 +72,9 @@ def at_import(name: str) -> set[str]:
     """What a module imports when it is imported itself."""
     tree = ast.parse(SOURCES[name].read_text(encoding="utf-8"))
     for node in ast.walk(tree):
-        is_for_types = isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
-        if is_for_types or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [ast.Pass()]
+        elif isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
             node.body = [ast.Pass()]
     return imports(tree, name.rpartition(".")[0])
 

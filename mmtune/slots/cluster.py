@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mmtune.slots.joining import check_cluster
-from mmtune.slots.reaper import reaping
+from mmtune.slots.reaper import ending_on_error, reaping
 
 # Settings that Ray reads from the environment of the driver and of every worker.
 ENVIRONMENT = {
@@ -43,6 +43,7 @@ NO_METRICS = {
     "AUTOSCALER_METRIC_PORT": "-1",  # no port at all: Ray has no other way to leave it out
     "DASHBOARD_METRIC_PORT": "-1",
 }
+_TOO_SLOW = "timed out during startup"  # what Ray says where its processes take over 30 s; on a busy machine once more
 _LONGEST_SOCKET = 107  # bytes of its path, by the kernel; on macOS 103
 _SOCKET_OF_RAY = "ray/session_2026-01-31_00-00-00_000000_1234567/sockets/plasma_store"  # the longest below its folder
 _HANDED_ON = ("MMTUNE_CACHE", "MMTUNE_LINKS", "HF_HUB_OFFLINE")
@@ -114,7 +115,14 @@ def ray_session(address: str | None) -> Iterator[None]:
         settings |= {"address": address, "runtime_env": {"env_vars": ENVIRONMENT}}
     try:
         try:
-            ray.init(**settings)
+            for is_last in (False, True):
+                try:
+                    with ending_on_error():
+                        ray.init(**settings)
+                    break
+                except Exception as error:
+                    if is_last or _TOO_SLOW not in str(error):
+                        raise
         except Exception as error:  # Ray raises that very class where its processes are too slow to start
             if type(error) is not Exception and not isinstance(error, ConnectionError | RaySystemError | RuntimeError):
                 raise

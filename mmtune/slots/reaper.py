@@ -44,6 +44,19 @@ def main(driver: int) -> None:
                 os.kill(pid, signal.SIGKILL)
 
 
+@contextlib.contextmanager
+def ending_on_error() -> Iterator[None]:
+    """An error in the block ends what Ray has started below this process since it began."""
+    before = _ray_below(os.getpid())
+    try:
+        yield
+    except BaseException:
+        for pid in _ray_below(os.getpid()).keys() - before.keys():
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        raise
+
+
 def _ray_below(driver: int) -> dict[int, str]:
     """Ray's processes below the driver, with when they began: a number may be another process's later."""
     children: dict[int, list[tuple[int, str]]] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from fractions import Fraction
@@ -106,15 +107,21 @@ run.run_study(create_study(spec, storage=sys.argv[2]), say=None)
 
 @pytest.mark.slow
 def test_a_machine_too_busy_for_ray_is_told_in_a_line(monkeypatch):
+    """After a second try; what the first has started is gone by then."""
     import ray
 
+    left = []
+
     def init(**settings: object) -> None:
+        assert all(process.wait(timeout=30) == -signal.SIGKILL for process in left)
+        left.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", "/ray/raylet"]))
         raise Exception("The current node timed out during startup. This could\nhappen")  # as Ray's node.py does
 
     monkeypatch.setattr(ray, "init", init)
     with pytest.raises(ValueError, match=r"^Ray does not start here: The current node timed out during startup\."):
         with ray_session(None):
             pass
+    assert len(left) == 2 and all(process.wait(timeout=30) == -signal.SIGKILL for process in left)
 
 
 def test_a_study_sets_what_ray_reads_before_ray_is_imported(tmp_path):
