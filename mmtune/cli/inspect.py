@@ -48,6 +48,7 @@ def inspect(
     """Looks into a model; the help has what there is to look at."""
     from mmtune.models.inspecting import inspect_model, lines_of
     from mmtune.models.reference import find_model
+    from mmtune.models.testing import told_times
 
     names = list(dict.fromkeys(name.strip() for name in what.split(",") if name.strip()))
     ref = find_model(model)
@@ -64,5 +65,4 @@ def inspect(
         typer.echo(line)
     typer.echo(f"{ref.name}: {found.num_rows:,} rows; written: {found.folder}: {', '.join(found.files)}")
     if found.looks is not None:
-        times = "once" if found.looks == 1 else f"{found.looks} times"
-        typer.echo(f"{ref.name}: this test split was looked at {times}")
+        typer.echo(f"{ref.name}: this test split was looked at {told_times(found.looks)}")

@@ -104,6 +104,7 @@ def test(
 
 
 def _print_tests(found: list[Tested]) -> None:
+    from mmtune.models.testing import told_times
     from trainables.metrics import METRICS
 
     names = dict.fromkeys(name for test in found for row in test.results.values() for name in row)
@@ -123,5 +124,4 @@ def _print_tests(found: list[Tested]) -> None:
             typer.echo(f"note: {test.model}: {note}")
         typer.echo(f"{test.model}: {test.num_rows:,} rows of {test.dataset} ({test.split}); written: {test.folder}")
         if test.looks is not None:
-            times = "once" if test.looks == 1 else f"{test.looks} times"
-            typer.echo(f"{test.model}: `mmtune test` has looked at this test split {times}")
+            typer.echo(f"{test.model}: `mmtune test` has looked at this test split {told_times(test.looks)}")

@@ -151,7 +151,7 @@ def _intervals(folder: Path, trained: Trained) -> tuple[dict[str, tuple[float, f
 def _test_metrics(ref: ModelRef, trained: Trained) -> str:
     """Those of `mmtune test`, else of `mmtune train`; and how often the test split was looked at."""
     from analysis.studies import study_cost
-    from mmtune.models.testing import WHOLE, looks_at_test
+    from mmtune.models.testing import WHOLE, looks_at_test, told_times
 
     tested, trained_and_tested = ref.folder / records.TESTS / "test" / "metrics.json", ref.folder / "test.json"
     if tested.is_file():
@@ -162,10 +162,9 @@ def _test_metrics(ref: ModelRef, trained: Trained) -> str:
         return "Its test split was not looked at."
     alone = looks_at_test(ref.folder) + trained_and_tested.is_file()
     looks = alone if ref.study is None else study_cost(ref.study).test_looks
-    times = "once" if looks == 1 else f"{looks} times"
     of = "" if ref.study is None else " by the models of its study"
     rows = [(name, f"{values[name]:.4f}") for name in _values(trained) if name in values]
-    return f"The test split was looked at {times}{of}:\n\n" + _table(("metric", "test"), rows)
+    return f"The test split was looked at {told_times(looks)}{of}:\n\n" + _table(("metric", "test"), rows)
 
 
 def _cost(ref: ModelRef, trained: Trained) -> str:

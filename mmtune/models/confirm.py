@@ -123,11 +123,8 @@ def run_confirm(
     wanted, is_by_family, storage = spec.confirm, spec.family is None, storage_of(folder.root)
     new, data_dir = confirming_spec([folder.root], top=wanted.top, seeds=wanted.seeds, by_family=is_by_family)
     where = join(storage, new.study)
-    if is_url(where):
-        there = StudyFolder(Path(here(where))) if has_study(Store(where)) else None
-    else:
-        there = StudyFolder(Path(where)) if StudyFolder(Path(where)).info.exists() else None
-    begun = {} if there is None else load_spec(there.spec).finalists
+    is_there = has_study(Store(where)) if is_url(where) else StudyFolder(Path(where)).info.exists()
+    begun = load_spec(StudyFolder(Path(here(where))).spec).finalists if is_there else {}
     if begun:
         if begun.keys() != new.finalists.keys() and say is not None:
             say(

@@ -142,12 +142,10 @@ class Model:
             self._ref,
             split=split,
             dataset=dataset,
-            data_dir=None if data is None else str(Path(data).expanduser()),
             without=without,
             protocol=protocol,
             metrics=metrics,
-            out=None if out is None else Path(out).expanduser(),
-            device="cpu" if self._trained.device.type == "cpu" else "gpu",
+            **self._places(data, out),
         )
 
     def inspect(
@@ -186,14 +184,20 @@ class Model:
             [what] if isinstance(what, str) else list(what),
             split=split,
             dataset=dataset,
-            data_dir=None if data is None else str(Path(data).expanduser()),
             rows=rows,
             shown=shown,
             seed=seed,
             kind=kind,
-            out=None if out is None else Path(out).expanduser(),
-            device="cpu" if self._trained.device.type == "cpu" else "gpu",
+            **self._places(data, out),
         )
+
+    def _places(self, data: str | Path | None, out: str | Path | None) -> dict[str, Any]:
+        """Where rows are read and files written, and the device that the model is on, as verbs' functions take them."""
+        return {
+            "data_dir": None if data is None else str(Path(data).expanduser()),
+            "out": None if out is None else Path(out).expanduser(),
+            "device": "cpu" if self._trained.device.type == "cpu" else "gpu",
+        }
 
     def _answers(self, rows: Rows, answer: Answer, make: Make) -> pd.DataFrame:
         import pandas as pd

@@ -134,6 +134,11 @@ def looks_at_test(root: Path) -> int:
     return len(records.read_csv(root / records.TESTED))
 
 
+def told_times(looks: int) -> str:
+    """'once', '2 times', ..."""
+    return "once" if looks == 1 else f"{looks} times"
+
+
 def count_look(ref: ModelRef, without: Sequence[str] = ()) -> int:
     """Notes that the test split of its own data is looked at; how often it was, this time included."""
     root = ref.folder if ref.study is None else ref.study

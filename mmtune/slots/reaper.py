@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 _EVERY = 2.0  # seconds between looks at which processes there are
@@ -38,10 +38,7 @@ def main(driver: int) -> None:
     while not select.select([sys.stdin], [], [], _EVERY)[0]:
         known |= _ray_below(driver)
     time.sleep(_GRACE)
-    for pid, began in known.items():
-        if _facts(pid)[1] == began:
-            with contextlib.suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
+    _kill(pid for pid, began in known.items() if _facts(pid)[1] == began)
 
 
 @contextlib.contextmanager
@@ -51,10 +48,14 @@ def ending_on_error() -> Iterator[None]:
     try:
         yield
     except BaseException:
-        for pid in _ray_below(os.getpid()).keys() - before.keys():
-            with contextlib.suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
+        _kill(_ray_below(os.getpid()).keys() - before.keys())
         raise
+
+
+def _kill(pids: Iterable[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _ray_below(driver: int) -> dict[int, str]:

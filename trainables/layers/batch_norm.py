@@ -34,7 +34,7 @@ class BatchNorm(nn.BatchNorm1d):
             return super().forward(input)
         if self.is_fixed:
             return self._by_running_statistics(input)
-        if _num_ranks() > 1:
+        if num_ranks() > 1:
             return self._over_ranks(input)  # pyright: ignore (loses the signature in torch.compiler.disable)
         return self._by_running_statistics(input) if input.numel() == input.shape[1] else super().forward(input)
 
@@ -58,7 +58,8 @@ class BatchNorm(nn.BatchNorm1d):
         return normed
 
 
-def _num_ranks() -> int:
+def num_ranks() -> int:
+    """How many processes train together; 1 outside of torch.distributed."""
     is_alone = not (torch.distributed.is_available() and torch.distributed.is_initialized())
     return 1 if is_alone else torch.distributed.get_world_size()
 

@@ -16,6 +16,8 @@ import torch.distributed
 from torch import Tensor
 from torch.nn import functional as F
 
+from trainables.layers.batch_norm import num_ranks
+
 
 def sample_keys(ids: list[str]) -> Tensor:
     """(B,) int64: the same for the same sample, clean or augmented, on every rank."""
@@ -60,19 +62,15 @@ def _info_nce(image_BD: Tensor, text_BD: Tensor, scale: Tensor, key_B: Tensor) -
 
 
 def _rank() -> int:
-    return torch.distributed.get_rank() if _has_ranks() else 0
-
-
-def _has_ranks() -> bool:
-    return torch.distributed.is_available() and torch.distributed.is_initialized()
+    return torch.distributed.get_rank() if num_ranks() > 1 else 0
 
 
 def _counts(rows: Tensor) -> list[int]:
     """How many rows each rank has."""
-    if not _has_ranks():
+    if num_ranks() == 1:
         return [len(rows)]
     mine = torch.tensor([len(rows)], device=rows.device)
-    every = [torch.empty_like(mine) for _ in range(torch.distributed.get_world_size())]
+    every = [torch.empty_like(mine) for _ in range(num_ranks())]
     torch.distributed.all_gather(every, mine)
     return [int(count) for count in every]
 

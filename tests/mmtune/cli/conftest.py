@@ -23,6 +23,19 @@ budget: {trials: 5}
 
 
 @pytest.fixture
+def tiny() -> str:
+    """The config of one trial that trains in a moment."""
+    return """\
+family: text
+dataset: openclipart
+epochs: 1
+max_train_rows: 64
+max_text_len: 8
+model: {text_encoder: tiny-bert, lock_text: false}
+"""
+
+
+@pytest.fixture
 def search() -> str:
     """The text of a search file of five trials."""
     return SEARCH

@@ -5,19 +5,10 @@ from __future__ import annotations
 import pyarrow.parquet
 import pytest
 
-CONFIG = """\
-family: text
-dataset: openclipart
-epochs: 1
-max_train_rows: 64
-max_text_len: 8
-model: {text_encoder: tiny-bert, lock_text: false}
-"""
-
 
 @pytest.mark.slow
-def test_a_file_a_split_a_single_row_and_features(mmtune):
-    (mmtune.cwd / "tiny.yaml").write_text(CONFIG)
+def test_a_file_a_split_a_single_row_and_features(mmtune, tiny):
+    (mmtune.cwd / "tiny.yaml").write_text(tiny)
     assert mmtune("train", "tiny.yaml").code == 0
     (mmtune.cwd / "new.csv").write_text('id,text\na,a red rose\nb,"a dog, a cat"\nc,"one, two",three\n')
     done = mmtune("predict", "trained/tiny", "--data", "new.csv", "--out", "said/new.parquet")

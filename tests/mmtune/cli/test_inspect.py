@@ -6,19 +6,10 @@ import pytest
 
 from mmtune.models.inspections import INSPECTIONS
 
-CONFIG = """\
-family: text
-dataset: openclipart
-epochs: 1
-max_train_rows: 64
-max_text_len: 8
-model: {text_encoder: tiny-bert, lock_text: false}
-"""
-
 
 @pytest.mark.slow
-def test_what_it_finds_is_told_and_written(mmtune):
-    (mmtune.cwd / "tiny.yaml").write_text(CONFIG)
+def test_what_it_finds_is_told_and_written(mmtune, tiny):
+    (mmtune.cwd / "tiny.yaml").write_text(tiny)
     assert mmtune("train", "tiny.yaml").code == 0
     given = ("trained/tiny", "--rows", 40, "--shown", 2)
     done = mmtune("inspect", *given, "--what", "calibration, cam,attributions", "--to", "seen")
