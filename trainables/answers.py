@@ -156,7 +156,7 @@ def _of_own_rows(trained: Trained, given: Labelled, change: Change | None) -> tu
     data = given.data
     assert data is not None
     try:
-        logits, _, reported = collect(
+        found = collect(
             lambda batch: trained.changed(batch, change),
             lambda part: data.batch(part, data.clean),
             list(eval_batches(data, given.rows, batch_size=trained.config.eval_batch_size)),
@@ -164,7 +164,7 @@ def _of_own_rows(trained: Trained, given: Labelled, change: Change | None) -> tu
         )  # fmt: skip
     except NonFiniteError as error:
         raise ValueError(f"dataset {given.dataset.name}: {error}") from None
-    return logits, reported
+    return found.logits, found.reported
 
 
 def _of_new_rows(trained: Trained, given: Labelled, change: Change | None) -> tuple[np.ndarray, Row]:

@@ -116,13 +116,17 @@ class ModelOutput:
         features: by name, e.g. text, image, joint; each (B, D).
         losses: named, weighted, what a family adds to the supervised loss; each (B,), a value a sample: the step
             takes the mean over the samples that are trained on, and leaves the augmented copies of UDA out.
-        supervised_weight: what the supervised loss is multiplied by before these are added.
+        supervised_weight: what the supervised loss is multiplied by before these are added; a number or a scalar.
+        heads: logits (B, C) of further heads, by modality; each adds a supervised loss of its own.
+        head_weights: what those losses are multiplied by, scalars by modality.
     """
 
     logits: Tensor
     features: dict[str, Tensor] = field(default_factory=dict)
     losses: dict[str, Tensor] = field(default_factory=dict)
-    supervised_weight: float = 1.0
+    supervised_weight: float | Tensor = 1.0
+    heads: dict[str, Tensor] = field(default_factory=dict)
+    head_weights: dict[str, Tensor] = field(default_factory=dict)
 
 
 def _pad_tokens(tokens: Tensor, length: int) -> Tensor:

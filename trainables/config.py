@@ -205,6 +205,8 @@ class TrialConfig(Section):
     """Train on so many random rows, the same for every seed; null: on all."""
     train_eval_rows: int | None = Field(None, ge=1)
     """Training rows to evaluate after an epoch for the training metric, M^T of dynamic lambda; null: as they train."""
+    modality_dropout: float = Field(0.0, ge=0, lt=1)
+    """Share of the training rows that lose one of their modalities, another each epoch: a blank stands for it."""
     compile: bool = False
     """torch.compile the model: pays off in long trainings only."""
     gradient_checkpointing: bool = False

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow
@@ -60,6 +61,22 @@ class Evaluation:
         return {f"{split}_{name}": value for name, value in named.items()}
 
 
+class Outputs(NamedTuple):
+    """Of some rows, the same on every rank.
+
+    Attributes:
+        logits: (N, C) float32.
+        rows: (N,), which row of the dataset each is, ascending.
+        reported: what the family tells of them.
+        heads: logits (N, C) of further heads, by modality.
+    """
+
+    logits: np.ndarray
+    rows: np.ndarray
+    reported: Row
+    heads: dict[str, np.ndarray]
+
+
 @torch.inference_mode()
 def evaluate(state: State, split: str) -> Evaluation:
     """The model as it is now on a split, its clean view.
@@ -69,8 +86,10 @@ def evaluate(state: State, split: str) -> Evaluation:
     Raises:
         NonFiniteError: a logit is nan or infinite; on all ranks at once.
     """
-    logits, rows, reported = outputs(state, state.data.rows[split], what=split)
+    logits, rows, reported, heads = outputs(state, state.data.rows[split], what=split)
     reported |= state.model.weights() if hasattr(state.model, "weights") else {}  # pyright: ignore (of no nn.Module)
+    for name, values in heads.items():
+        reported[f"supervised_{name}"] = mean_losses(state, values, rows)[1]
     loss, supervised = mean_losses(state, logits, rows)
     logits, labels = state.data.in_own_units(logits), state.data.labels[rows]
     metrics, left_out = compute_metrics(logits, labels, state.task), classes_left_out(logits, labels, state.task)
@@ -78,9 +97,9 @@ def evaluate(state: State, split: str) -> Evaluation:
 
 
 @torch.inference_mode()
-def outputs(state: State, rows: np.ndarray, *, what: str) -> tuple[np.ndarray, np.ndarray, Row]:
-    """Of the clean view of rows the logits (N, C), a regression's as it learns them, the rows in their order (N,), and
-    what the family tells of them: a module with ``report(joint_ND)`` is asked with the joint features of all.
+def outputs(state: State, rows: np.ndarray, *, what: str) -> Outputs:
+    """Of the clean view of rows the logits, a regression's as it learns them, and what the family tells of them: a
+    module with ``report(joint_ND)`` is asked with the joint features of all.
 
     Raises:
         NonFiniteError: a logit is nan or infinite, and ``what`` it is of; on all ranks at once.
@@ -108,7 +127,7 @@ def collect(
     what: str,
     depth: int = 0,
     report: Callable[[Tensor], Row] | None = None,
-) -> tuple[np.ndarray, np.ndarray, Row]:
+) -> Outputs:
     """Runs a model over batches of rows; see :func:`outputs`.
 
     Args:
@@ -123,16 +142,20 @@ def collect(
     Raises:
         NonFiniteError: a logit is nan or infinite; on all ranks at once.
     """
-    logits, joint = [], []
+    logits, joint, heads = [], [], {}
     for batch in ahead(load, parts, depth=depth):
         out = forward(batch)
         logits.append(out.logits)
         joint += [] if report is None else [out.features["joint"]]
+        for name, values in out.heads.items():
+            heads.setdefault(name, []).append(values)
     all_logits, all_rows = gather_rows(logits, parts, ranks=ranks)
     if not np.isfinite(all_logits).all():
         raise NonFiniteError(f"{what} logits became nan or infinite")
     reported = {} if report is None else report(torch.from_numpy(gather_rows(joint, parts, ranks=ranks)[0]))
-    return all_logits, all_rows, reported
+    names = max(ranks.gather(list(heads)), key=len)  # a rank without rows has seen none
+    of_heads = {name: gather_rows(heads.get(name, []), parts, ranks=ranks)[0] for name in names}
+    return Outputs(all_logits, all_rows, reported, of_heads)
 
 
 def mean_losses(state: State, logits: np.ndarray, rows: np.ndarray) -> tuple[float, float]:

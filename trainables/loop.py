@@ -245,6 +245,8 @@ def fit_epoch(state: State) -> Row:
     if epoch == 1:
         row |= size_facts(state) | inference(state) | {"cache_seconds": state.cache_seconds}
     state.uda.update(val.supervised, tuning)
+    if hasattr(state.model, "end_epoch"):
+        state.model.end_epoch(row)  # pyright: ignore (of no nn.Module)
     state.progress.advance(row, state.config)
     with state.clock.part("checkpoint_seconds"):
         save(state, row, val)

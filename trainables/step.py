@@ -73,10 +73,11 @@ def load(state: State, rows: np.ndarray, epoch: int) -> Loaded:
         clean = clean_rows
     elif mode != "none":
         copied_rows = clean
-    parts = [data.batch(clean, data.clean)] if len(clean) else []
+    parts = [_dropped(data, data.batch(clean, data.clean), clean, epoch)] if len(clean) else []
     if len(copied_rows):
         assert data.augmented is not None
-        parts.append(data.batch(copied_rows, data.augmented, epoch=epoch))
+        numbers = copied_rows + len(data.ids) if mode == "aug" else copied_rows  # else a row and its copy lose the same
+        parts.append(_dropped(data, data.batch(copied_rows, data.augmented, epoch=epoch), numbers, epoch))
     if len(joining):
         for part in parts:
             part.labels[len(rows) :] = 0  # one that every loss can be computed with
@@ -89,8 +90,8 @@ def forward(state: State, loaded: Loaded, uda: LambdaState) -> tuple[dict[str, T
 
     Both views go through the model as one batch. Of the copies UDA takes the consistency loss alone, neither the
     supervised one nor the family's own; of rows without a label consistency and what needs none. ``train_loss`` is
-    the weighted sum that is minimised; ``train_supervised`` and ``train_consistency`` come without their weights, the
-    family's own terms with them.
+    the weighted sum that is minimised; ``train_supervised``, of further heads ``train_supervised_text``, ..., and
+    ``train_consistency`` come without their weights, the family's own terms with them.
     """
     config, mode, num_labelled = state.config, state.config.uda.mode, len(loaded.clean_rows)
     num_clean, label_free = num_labelled + loaded.num_unlabelled, unlabelled_terms(config.family)
@@ -100,6 +101,9 @@ def forward(state: State, loaded: Loaded, uda: LambdaState) -> tuple[dict[str, T
     judged = num_labelled if mode != "aug" else batch.size
     terms = {"train_supervised": state.supervised(out.logits[:judged].float(), batch.labels[:judged])}
     total = out.supervised_weight * terms["train_supervised"]
+    for name, logits in out.heads.items():
+        terms[f"train_supervised_{name}"] = state.supervised(logits[:judged].float(), batch.labels[:judged])
+        total = total + out.head_weights[name] * terms[f"train_supervised_{name}"]
     if mode in ("fixed", "dynamic"):
         terms["train_consistency"] = consistency_loss(
             out.logits[:num_clean], out.logits[num_clean:], task=state.task, divergence=config.uda.divergence,
@@ -159,6 +163,10 @@ def check_gradients(state: State, num_bad: Tensor, where: str) -> None:
     scaler = state.precision.scaler
     if scaler is not None and scaler.get_scale() < SMALLEST_SCALE:
         raise NonFiniteError(f"the gradient stays nan or infinite however small fp16 scales the loss, {where}")
+
+
+def _dropped(data: Data, batch: Batch, rows: np.ndarray, epoch: int) -> Batch:
+    return batch if data.dropout is None else data.dropout(batch, rows, epoch=epoch)
 
 
 def _pinned(state: State, batch: Batch) -> Batch:

@@ -84,7 +84,7 @@ def measure_training(state: State, trained: Trained) -> tuple[Row, float]:
     """
     name, data = training_metric(state.config.objective, state.task), state.data
     if trained.clean is None:
-        logits, rows, _ = outputs(state, some_rows(data.rows["train"], state.config.train_eval_rows), what="training")
+        logits, rows, *_ = outputs(state, some_rows(data.rows["train"], state.config.train_eval_rows), what="training")
     else:
         logits, rows = trained.clean
     tuning = metric = tuning_metric(name, logits, data.learnt_labels(rows), state.task)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from trainables.batch import Batch, ModelOutput, modality_fields
 from trainables.checkpoint import BEST, load_checkpoint, load_locked, load_model
 from trainables.config import TrialConfig
+from trainables.data.blank import blank_fields
 from trainables.data.cache.tokens import tokens_of
 from trainables.data.padding import pad_rows
 from trainables.data.reading.scale import LabelScale
@@ -40,7 +41,6 @@ from trainables.task import Task
 
 DEVICES = ("auto", "cpu", "gpu")
 _CHUNK = 64  # rows that a locked encoder sees at once, as when its features are cached
-_GREY = 128  # what stands for no picture
 
 
 Change = Callable[[Batch], Batch]
@@ -184,19 +184,14 @@ class Trained:
 
     def blank(self, batch: Batch, modality: str) -> Batch:
         """The same samples with an empty text, a grey picture, or no known value."""
-        size, side, found = batch.size, self.config.image_size, {}
-        if modality == "image":
-            found["pixel_values"] = torch.full((1, 3, side, side), _GREY, dtype=torch.uint8)
-        elif modality == "text":
-            tokens = tokens_of(self.tokenizer, [""])
-            found["input_ids"], found["attention_mask"] = tokens.padded(np.arange(1), self.config.max_text_len)
-        elif modality == "numeric":
-            found["numeric"] = torch.full((1, len(self.facts.numeric)), torch.nan, dtype=torch.float64)
-        elif modality == "categorical":
-            found["categories"] = torch.zeros((1, len(self.facts.categorical)), dtype=torch.int64)
-        else:
-            found["neighbours"] = torch.zeros((1, 1), dtype=torch.int64)
-        one = self.with_features(Batch(**found, labels=torch.zeros(1), ids=[""]).to(self.device))
+        size, facts = batch.size, self.facts
+        found = blank_fields(
+            modality, tokenizer=self.tokenizer if modality == "text" else None,
+            max_text_len=self.config.max_text_len, image_size=self.config.image_size,
+            num_columns=len(facts.numeric if modality == "numeric" else facts.categorical),
+        )  # fmt: skip
+        one = Batch(**found, labels=torch.zeros(1), ids=[""])  # pyright: ignore[reportArgumentType]
+        one = self.with_features(one.to(self.device))
         names = modality_fields(modality)
         values = {name: getattr(one, name) for name in names}
         return replace(

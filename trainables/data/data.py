@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from trainables.batch import Batch
+from trainables.data.blank import Dropout
 from trainables.data.padding import pad_rows
 from trainables.data.reading.scale import LabelScale
 from trainables.data.reading.tabular import Tabular
@@ -31,6 +32,7 @@ class Data:
         lengths: tokens of each row, None where all rows are alike.
         unlabelled: training rows without a label that take part in what needs none.
         tabular: what the family reads of it.
+        dropout: takes modalities away from rows that train; None takes none.
         dataset: its name, for messages.
         fingerprint: changes with the files behind it.
         scale: of a regression's labels, as they are learnt; None of classes.
@@ -46,6 +48,7 @@ class Data:
     lengths: np.ndarray | None = None
     unlabelled: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     tabular: Tabular = Tabular()
+    dropout: Dropout | None = None
     dataset: str = ""
     fingerprint: str = ""
     scale: LabelScale | None = None

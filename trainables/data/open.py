@@ -8,6 +8,7 @@ import numpy as np
 
 from trainables.augment.views import ImageView
 from trainables.config import TrialConfig
+from trainables.data.blank import modality_dropout
 from trainables.data.cache.identity import dataset_fingerprint
 from trainables.data.cache.tokenizer import dataset_tokenizer
 from trainables.data.cache.words import word_neighbours
@@ -35,11 +36,12 @@ def open_data(config: TrialConfig) -> Data:
     table, target = load_table(dataset), load_target(dataset, config.target)
     task, rows = target.task.with_positive(config.positive_class), labelled_rows(config, target)
     clean, augmented = _views(config, inputs)
+    tabular = load_tabular(dataset).only(inputs)
     return Data(
         task=task, ids=table.ids, labels=target.labels, rows=rows, clean=clean,
         augmented=augmented, unlabelled=unlabelled_rows(config, table, target), max_text_len=config.max_text_len,
         lengths=clean.lengths(config.max_text_len),
-        tabular=load_tabular(dataset).only(inputs), dataset=dataset.name,
+        tabular=tabular, dropout=modality_dropout(config, tabular), dataset=dataset.name,
         fingerprint=dataset_fingerprint(dataset),
         scale=LabelScale.of(target.labels[rows["train"]]) if target.task.kind == "regression" else None,
     )  # fmt: skip

@@ -92,10 +92,14 @@ def requirements(config: TrialConfig) -> list[Requirement]:
     """What ``config`` needs prepared: the clean data first, then static augmented views.
 
     Raises:
-        ValueError: UDA views that the family does not have, or more tokens than the text encoder takes.
+        ValueError: UDA views that the family does not have, more tokens than the text encoder takes, or modality
+            dropout of one modality.
     """
     dataset, inputs = DatasetRef.of(config), family_inputs(config)
     copies = augmentations(config, inputs)
+    if config.modality_dropout and len(inputs) < 2:
+        only = " and ".join(inputs)
+        raise ValueError(f"modality_dropout: family '{config.family}' reads {only} alone here, which it cannot lose")
     if "text" in inputs:
         _check_text_length(config, inputs["text"])
 

@@ -3,11 +3,12 @@
 Early: the pooled features are concatenated and go through one MLP. Late: a head for each modality, merged as the
 mean of their logits or of their probabilities, plain or with learnt weights, or by a linear layer over their
 concatenated hidden features. Intermediate: tokens of all modalities meet in new transformer layers.
-GMU: a learnt, feature-wise mixture of two (Arevalo et al. 2017).
+GMU: a learnt, feature-wise mixture of two (Arevalo et al. 2017). Multilevel: the mean of early and late fusion.
+``blend`` adds a loss on each modality alone (gradient blending, Wang et al. 2020).
 Features can be scaled to unit variance first (``norm``), since encoders differ in scale.
 See docs/methods.md#fusion.
 
-Tensor letters: B batch, C classes, M modalities, D width, T tokens of all modalities.
+Tensor letters: B batch, C classes, M modalities, D width, E widths of all, T tokens of all modalities.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from trainables.batch import Batch, ModelOutput
 from trainables.config import Only, Section
 from trainables.encoders.inputs import ImagePool, Input, Modalities, TextPool
 from trainables.encoders.port import Port
+from trainables.layers.blending import Blend, Blending
 from trainables.layers.gmu import Gmu
 from trainables.layers.mlp import mlp
 from trainables.task import Task
@@ -35,8 +37,9 @@ _NARROW = 8  # features; below, the mean and deviation of one row are much of wh
 
 
 class Config(Section):
-    kind: Literal["early", "late", "intermediate", "gmu"] = "early"
-    """early: concatenated features; late: a head each; intermediate: joint layers over tokens; gmu: a gated mixture."""
+    kind: Literal["early", "late", "intermediate", "gmu", "multilevel"] = "early"
+    """early: one head over all features; late: a head each; multilevel: the mean of both; intermediate: joint layers
+    over tokens; gmu: a gated mixture."""
     modalities: Modalities = "text+image"
     """Any of text, image, numeric, categorical and graph, joined by +; gmu takes text+image."""
     merge: Annotated[
@@ -53,9 +56,9 @@ class Config(Section):
     """The text encoder never changes; what it gives is computed once."""
     lock_image: bool = True
     """The image encoder never changes; what it gives is computed once."""
-    text_pool: Annotated[TextPool, Only(kind=("early", "late", "gmu"))] = "default"
+    text_pool: Annotated[TextPool, Only(kind=("early", "late", "gmu", "multilevel"))] = "default"
     """What pools the text: default is the mean of the tokens, of CLIP the last; not of kind intermediate."""
-    image_pool: Annotated[ImagePool, Only(kind=("early", "late", "gmu"))] = "default"
+    image_pool: Annotated[ImagePool, Only(kind=("early", "late", "gmu", "multilevel"))] = "default"
     """What pools the image: default is CLS of a ViT or CLIP, the mean of a CNN; not of kind intermediate."""
     fuse_layer: Annotated[int | None, Only(kind="intermediate")] = Field(None, ge=1)
     """kind: intermediate: the text encoder's layers below the joint ones; null: all of them."""
@@ -69,6 +72,10 @@ class Config(Section):
     """Number of the heads' hidden layers; 0 is a linear head."""
     dropout: float = Field(0.1, ge=0, lt=1)
     """Share dropped in training: of the heads' hidden features, and in the joint layers."""
+    blend: Blend = "none"
+    """Losses of a head on each modality beside the fused one: none, equal, or ogr: weighed by gradient blending."""
+    blend_epochs: Annotated[int, Only(blend="ogr")] = Field(1, ge=1)
+    """blend: ogr: epochs between two estimates of the weights, which are equal before the first."""
 
     @model_validator(mode="after")
     def _kind_fits(self) -> Config:
@@ -76,6 +83,9 @@ class Config(Section):
             raise ValueError(f"kind: gmu mixes text and image, modalities is '{self.modalities}'")
         if self.kind == "intermediate" and self.hidden % self.joint_heads != 0:
             raise ValueError(f"hidden: {self.hidden} is no multiple of joint_heads ({self.joint_heads})")
+        if "+" not in self.modalities and (self.blend != "none" or self.kind == "multilevel"):
+            name = "kind: multilevel" if self.kind == "multilevel" else f"blend: {self.blend}"
+            raise ValueError(f"{name} needs several modalities, modalities is '{self.modalities}'")
         return self
 
 
@@ -117,21 +127,61 @@ def build(config: Config, task: Task, ports: dict[str, Port]) -> nn.Module:
     Raises:
         ValueError: a mean of probabilities in a regression.
     """
-    kinds = {"early": _Early, "late": _Late, "intermediate": _Intermediate, "gmu": _Gmu}
+    kinds = {"early": _Early, "late": _Late, "intermediate": _Intermediate, "gmu": _Gmu, "multilevel": _Multilevel}
     return kinds[config.kind](config, task, ports)
 
 
 class _Fusion(nn.Module):
-    """Ports as attributes of their own names, which decide their learning rates."""
+    """Ports as attributes of their own names, which decide their learning rates.
 
-    def __init__(self, config: Config, ports: dict[str, Port]) -> None:
+    Args:
+        config: of the family.
+        task: what is predicted.
+        ports: where each modality enters.
+        has_heads: on each modality; others get them where there is something to blend.
+    """
+
+    def __init__(self, config: Config, task: Task, ports: dict[str, Port], *, has_heads: bool = False) -> None:
         super().__init__()
         self.modalities = tuple(ports)
+        self.blending = None
+        if config.blend != "none":
+            self.blending = Blending(self.modalities, epochs=config.blend_epochs if config.blend == "ogr" else None)
         for name, port in ports.items():
             self.add_module(name, port)
         self.norms = nn.ModuleDict(
             {name: _norm(port) if config.norm else nn.Identity() for name, port in ports.items()}
         )
+        self.heads = None
+        if has_heads or self.blending is not None:
+            self.heads = _heads(config, ports, task.num_outputs, depth=config.depth)
+
+    def out(
+        self, logits_BC: Tensor, features: dict[str, Tensor], alone: dict[str, Tensor] | None = None
+    ) -> ModelOutput:
+        """The fused logits, and those of each modality ``alone`` where their losses are blended in."""
+        if self.blending is None:
+            return ModelOutput(logits=logits_BC, features=features)
+        if alone is None:
+            assert self.heads is not None
+            alone = {name: self.heads[name](features[name]) for name in self.modalities if name in features}
+        joint, *others = self.blending.weights_K
+        return ModelOutput(
+            logits=logits_BC, features=features, supervised_weight=joint, heads=alone,
+            head_weights=dict(zip(self.modalities, others, strict=True)),
+        )  # fmt: skip
+
+    def weights(self) -> dict[str, float]:
+        """What the losses of the joint head and of each modality's count, where they are blended."""
+        if self.blending is None:
+            return {}
+        names = [f"weight_loss_{name}" for name in ("joint", *self.modalities)]
+        return dict(zip(names, self.blending.weights_K.tolist(), strict=True))
+
+    def end_epoch(self, row: dict[str, float]) -> None:
+        """Weighs the losses anew by what the epoch's row says of them."""
+        if self.blending is not None:
+            self.blending.end_epoch(row)
 
     def feature(self, name: str, batch: Batch) -> Tensor:
         return self.norms[name](getattr(self, name)(batch))
@@ -146,58 +196,78 @@ def _norm(port: Port) -> nn.Module:
     return nn.Identity() if is_narrow else nn.LayerNorm(port.width)
 
 
+def _heads(config: Config, ports: dict[str, Port], outputs: int, *, depth: int) -> nn.ModuleDict:
+    return nn.ModuleDict(
+        {
+            name: mlp(port.width, config.hidden, outputs, depth=depth, dropout=config.dropout)
+            for name, port in ports.items()
+        }
+    )
+
+
 class _Early(_Fusion):
     def __init__(self, config: Config, task: Task, ports: dict[str, Port]) -> None:
-        super().__init__(config, ports)
+        super().__init__(config, task, ports)
         width = sum(port.width for port in ports.values())
         self.head = mlp(width, config.hidden, task.num_outputs, depth=config.depth, dropout=config.dropout)
 
     def forward(self, batch: Batch) -> ModelOutput:
         features = self.features(batch)
         joint_BE = torch.cat(list(features.values()), dim=1)
-        return ModelOutput(logits=self.head(joint_BE), features={**features, "joint": joint_BE})
+        return self.out(self.head(joint_BE), {**features, "joint": joint_BE})
+
+
+class _Multilevel(_Fusion):
+    """Half of early fusion's head, half of the mean of a head on each modality."""
+
+    def __init__(self, config: Config, task: Task, ports: dict[str, Port]) -> None:
+        super().__init__(config, task, ports, has_heads=True)
+        width = sum(port.width for port in ports.values())
+        self.head = mlp(width, config.hidden, task.num_outputs, depth=config.depth, dropout=config.dropout)
+
+    def forward(self, batch: Batch) -> ModelOutput:
+        assert self.heads is not None
+        features = self.features(batch)
+        joint_BE = torch.cat(list(features.values()), dim=1)
+        alone = {name: self.heads[name](feature) for name, feature in features.items()}
+        logits_BC = (self.head(joint_BE) + torch.stack(list(alone.values())).mean(dim=0)) / 2
+        return self.out(logits_BC, {**features, "joint": joint_BE}, alone)
 
 
 class _Gmu(_Fusion):
     def __init__(self, config: Config, task: Task, ports: dict[str, Port]) -> None:
-        super().__init__(config, ports)
+        super().__init__(config, task, ports)
         self.fuse = Gmu(image_dim=ports["image"].width, text_dim=ports["text"].width, dim=config.hidden)
         self.head = mlp(config.hidden, config.hidden, task.num_outputs, depth=config.depth, dropout=config.dropout)
 
     def forward(self, batch: Batch) -> ModelOutput:
         features = self.features(batch)
         joint_BD = self.fuse(features["image"], features["text"])
-        return ModelOutput(logits=self.head(joint_BD), features={**features, "joint": joint_BD})
+        return self.out(self.head(joint_BD), {**features, "joint": joint_BD})
 
 
 class _Late(_Fusion):
     def __init__(self, config: Config, task: Task, ports: dict[str, Port]) -> None:
-        super().__init__(config, ports)
+        is_concat = config.merge == "concat"
+        super().__init__(config, task, ports, has_heads=not is_concat)
         self.merge, self.is_multiclass = config.merge, task.kind == "multiclass"
         if config.merge.startswith("prob") and task.kind == "regression":
             raise ValueError(f"model.merge: '{config.merge}' needs class probabilities, this task is a regression")
-        is_concat = config.merge == "concat"
-        outputs = config.hidden if is_concat else task.num_outputs
-        depth = max(0, config.depth - 1) if is_concat else config.depth
-        self.heads = nn.ModuleDict(
-            {
-                name: mlp(port.width, config.hidden, outputs, depth=depth, dropout=config.dropout)
-                for name, port in ports.items()
-            }
-        )
         if config.merge.endswith("weighted"):
             self.weights_M = nn.Parameter(torch.zeros(len(ports)))  # softmax of it, over what is there
         if is_concat:
+            self.hidden = _heads(config, ports, config.hidden, depth=max(0, config.depth - 1))
             self.joint_head = mlp(config.hidden * len(ports), 1, task.num_outputs, depth=0, dropout=config.dropout)
 
     def forward(self, batch: Batch) -> ModelOutput:
         names = [name for name in self.modalities if self.merge == "concat" or batch.has(name)]
         features = {name: self.feature(name, batch) for name in names}
-        outs = [self.heads[name](features[name]) for name in names]
         if self.merge == "concat":
-            joint_BE = torch.cat([F.gelu(out) for out in outs], dim=1)
-            return ModelOutput(logits=self.joint_head(joint_BE), features={**features, "joint": joint_BE})
-        logits_MBC = torch.stack(outs)
+            joint_BE = torch.cat([F.gelu(self.hidden[name](features[name])) for name in names], dim=1)
+            return self.out(self.joint_head(joint_BE), {**features, "joint": joint_BE})
+        assert self.heads is not None
+        alone = {name: self.heads[name](features[name]) for name in names}
+        logits_MBC = torch.stack(list(alone.values()))
         if self.merge == "logit_mean":
             logits_BC = logits_MBC.mean(dim=0)
         elif self.merge == "logit_weighted":
@@ -205,13 +275,13 @@ class _Late(_Fusion):
         else:
             log_w = -math.log(len(names)) if self.merge == "prob_mean" else self._log_weights(names)
             logits_BC = self._mean_probability(logits_MBC.float(), log_w)
-        return ModelOutput(logits=logits_BC, features=features)
+        return self.out(logits_BC, features, alone)
 
     def weights(self) -> dict[str, float]:
-        """What each modality's head counts, where that is learnt."""
+        """What each modality's head counts, where that is learnt, and its loss, where losses are blended."""
         if not self.merge.endswith("weighted"):
-            return {}
-        return {
+            return super().weights()
+        return super().weights() | {
             f"weight_{name}": weight
             for name, weight in zip(self.modalities, self.weights_M.softmax(0).tolist(), strict=True)
         }
@@ -234,7 +304,7 @@ class _Intermediate(_Fusion):
     """[CLS], then the tokens of each modality with a learnt modality vector, through joint pre-LN layers."""
 
     def __init__(self, config: Config, task: Task, ports: dict[str, Port]) -> None:
-        super().__init__(config, ports)
+        super().__init__(config, task, ports)
         width = config.hidden
         self.project = nn.ModuleDict({name: nn.Linear(port.width, width) for name, port in ports.items()})
         self.kind_MD = nn.Parameter(0.02 * torch.randn(len(ports), width))
@@ -261,4 +331,4 @@ class _Intermediate(_Fusion):
             tokens.append(self.project[name](states_BTD) + self.kind_MD[at])
             masks.append(mask_BT)
         out_BTD = self.joint(torch.cat(tokens, dim=1), src_key_padding_mask=~torch.cat(masks, dim=1))
-        return ModelOutput(logits=self.head(out_BTD[:, 0]), features={**features, "joint": out_BTD[:, 0]})
+        return self.out(self.head(out_BTD[:, 0]), {**features, "joint": out_BTD[:, 0]})

@@ -75,4 +75,5 @@ def made(toy, family, model, *, target="class", cache_features=False, **given) -
 def total_loss(out, labels, task):
     """What the loop minimises."""
     own = sum(part_B.mean() for part_B in out.losses.values())
+    own += sum(out.head_weights[name] * supervised_loss(part, labels, task) for name, part in out.heads.items())
     return out.supervised_weight * supervised_loss(out.logits, labels, task) + own

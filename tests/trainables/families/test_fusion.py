@@ -24,9 +24,11 @@ VARIANTS = [
     {"kind": "intermediate", "hidden": 32},
     {"kind": "intermediate", "hidden": 32, "fuse_layer": 1, "image_encoder": "tiny-vit", **FREE},
     {"kind": "intermediate", "hidden": 32, "modalities": "text+image+numeric+categorical+graph"},
+    {"kind": "multilevel", "blend": "equal", "modalities": "text+image+numeric"},
+    {"kind": "late", "merge": "concat", "blend": "ogr", **FREE},
 ]
 BY_HEART = {"kind": "late"}
-ON_RANKS = {"kind": "intermediate", "hidden": 32, "modalities": "text+image+numeric+categorical+graph"}
+ON_RANKS = {"kind": "intermediate", "blend": "ogr", "hidden": 32, "modalities": "text+image+numeric+categorical+graph"}
 RECOMPUTED = FREE
 REFUSED = [
     ({"merge": merge}, "number", f"'{merge}' needs class probabilities, this task is a regression")
@@ -90,3 +92,9 @@ def test_numbers_keep_their_scale(tmp_path, kind, num_columns):
     )
     reports = train(config, folder=tmp_path / "trial").reports
     assert max(row["val_accuracy"] for row in reports) > 0.95
+
+
+@pytest.mark.parametrize("model", [{"blend": "equal"}, {"blend": "ogr"}, {"kind": "multilevel"}])
+def test_one_modality_has_nothing_to_blend(model):
+    with pytest.raises(ValueError, match="needs several modalities, modalities is 'text'"):
+        TrialConfig.model_validate({"family": "fusion", "dataset": "toy", "model": {"modalities": "text", **model}})
