@@ -84,6 +84,29 @@ def new_figure(columns: int, *, shares_y: bool = True) -> tuple[Figure, list[Axe
     return figure, list(panels)
 
 
+def table_figure(table: tuple[list[str], list[list[str]]]) -> Figure:
+    """A table as a picture: header and rows of strings, columns as wide as what is in them, ruled as books do."""
+    from analysis.shownfigure import ShownFigure
+
+    header, rows = table
+    lines = [header, *rows]
+    widths = [0.078 * max(len(str(line[at])) for line in lines) + 0.25 for at in range(len(header))]
+    width, height = sum(widths), 0.27 * len(lines) + 0.2
+    figure = ShownFigure(figsize=(width, height), dpi=130)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    axes.axis("off")
+    for number, line in enumerate(lines):
+        x, y = 0.1, 0.1 + 0.27 * number + 0.135
+        weight = "bold" if number == 0 else "normal"
+        for cell, own in zip(line, widths, strict=True):
+            axes.text(x, y, plain(str(cell)), fontsize=9, color=INK, va="center", weight=weight)
+            x += own
+    for y in (0.1, 0.37, height - 0.1):
+        axes.plot((0.05, width - 0.05), (y, y), color=INK, linewidth=0.8)
+    return figure
+
+
 def png(figure: Figure) -> bytes:
     """The figure as a PNG file."""
     return drawn(figure, "png")

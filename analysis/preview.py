@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.figures import plain
 from trainables.files import replacing
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def write_samples(
     figure, rows = _figure(path, title, rows=len(texts), widths=[1, 3, 2], width=9)
     for row, text, image, lines in zip(rows, texts, images, told, strict=True):
         _draw(row[0], row[1], image, text)
-        row[2].text(0, 0.5, "\n".join(lines).replace("$", r"\$"), va="center", fontsize=9)
+        row[2].text(0, 0.5, "\n".join(map(plain, lines)), va="center", fontsize=9)
     _save(figure, path)
 
 

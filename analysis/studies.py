@@ -124,6 +124,24 @@ def objectives(path: str | Path) -> list[tuple[str, str]]:
     return _objectives(records.open_study(path))
 
 
+def fixed_of(path: str | Path) -> dict[str, Any]:
+    """What a study's search file fixes for all trials: ``fixed:``, flat.
+
+    Raises:
+        ValueError: not a study.
+    """
+    return dict(_spec(records.open_study(path)).get("fixed") or {})
+
+
+def data_of(path: str | Path) -> str:
+    """What a study trains on: the dataset, and the target where the search file names one.
+
+    Raises:
+        ValueError: not a study.
+    """
+    return _data_of(_spec(records.open_study(path)))
+
+
 def choose_objective(paths: Paths, metric: str | None = None) -> tuple[str, str]:
     """(metric, mode) by which the trials of these studies can be ranked together.
 

@@ -114,6 +114,14 @@ def cost_note(table: pd.DataFrame, metric: str, cost: str) -> str:
     return f"{cost}: {records.COSTS[cost].about}" + ("" if note is None else f". Caution: {note}")
 
 
+def shown_table(table: pd.DataFrame) -> Table:
+    """A data frame as people read it."""
+    return [*map(str, table.columns)], [
+        [shown(str(name), value) for name, value in zip(table.columns, row, strict=True)]
+        for row in table.itertuples(index=False)
+    ]
+
+
 def shown(name: str, value: Any) -> str:
     """A value of column ``name`` as text; "" if missing."""
     if pd.isna(value):

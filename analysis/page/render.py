@@ -24,7 +24,7 @@ from analysis.compared import candidate_table
 from analysis.figures import axis_label, trial_label, trial_labels
 from analysis.page.published import beside_own
 from analysis.studies import Paths, study_folders
-from analysis.tables import Table, cost_note, family_table, pareto_table, shown, study_table
+from analysis.tables import Table, cost_note, family_table, pareto_table, shown, shown_table, study_table
 from analysis.verdict import answer
 from trainables.modelfolder import FACTS, read_facts
 
@@ -103,14 +103,6 @@ def render(
         css=_part("report.css"), js=_part("report.js"), plotly=_plotly(),
         data=_json(data | ({"confusion": confusion} if confusion else {})),
     )  # fmt: skip
-
-
-def shown_table(table: pd.DataFrame) -> Table:
-    """A data frame as people read it."""
-    return [*map(str, table.columns)], [
-        [shown(str(name), value) for name, value in zip(table.columns, row, strict=True)]
-        for row in table.itertuples(index=False)
-    ]
 
 
 def _comparison(paths: Paths, table: pd.DataFrame, metric: str) -> tuple[list[str], Table | None]:

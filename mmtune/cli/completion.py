@@ -70,6 +70,13 @@ def inspections(incomplete: str) -> list[str]:
     return [f"{before}{comma}{name}" for name in _beginning(last, INSPECTIONS) if name not in before.split(",")]
 
 
+def figures(incomplete: str) -> list[str]:
+    """What ``mmtune figure`` draws."""
+    from analysis.drawings import DRAWINGS
+
+    return _beginning(incomplete, DRAWINGS)
+
+
 def metrics(incomplete: str) -> list[str]:
     """Metrics."""
     from trainables.metrics import objective_names

@@ -83,6 +83,7 @@ def preview(
 ) -> None:
     """Draws samples beside their augmented copies, as UDA trains on them."""
     from analysis.preview import write_preview
+    from trainables.augment.views import ImageView, TextView
     from trainables.config import UdaConfig
     from trainables.data.check.preview import augmented_examples
     from trainables.data.reading.dataset import DatasetRef
@@ -91,10 +92,9 @@ def preview(
     uda = UdaConfig.model_validate(
         {"text_replace": text_replace, "vectors": vectors, "randaug_ops": ops, "randaug_magnitude": magnitude}
     )
-    examples = augmented_examples(
-        DatasetRef(dataset, data), uda, text_encoder=text_encoder, image_size=image_size, image_fit=image_fit,
-        num=rows,
-    )  # fmt: skip
+    views = {"text": TextView.of(uda, encoder=text_encoder), "image": ImageView.of(uda)}
+    ref = DatasetRef(dataset, data)
+    examples = augmented_examples(ref, views, image_size=image_size, image_fit=image_fit, num=rows)
     title = f"{dataset}: {text_replace:.0%} of words replaced; RandAugment, {ops} operations of magnitude {magnitude}"
     write_preview(examples, Path(out), title=title)
     typer.echo(f"written: {out}")

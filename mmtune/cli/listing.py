@@ -90,6 +90,12 @@ def _inspections() -> Listing:
     return ["inspection", "what it shows"], [[name, row.about] for name, row in INSPECTIONS.items()]
 
 
+def _figures() -> Listing:
+    from analysis.drawings import DRAWINGS
+
+    return ["figure", "what it shows"], [[name, row.about] for name, row in DRAWINGS.items()]
+
+
 def _keys() -> Listing:
     from mmtune.spec.keys import config_groups, file_groups
 
@@ -120,5 +126,6 @@ LISTS: dict[str, Callable[[], Listing]] = {
     "schedulers": _schedulers,
     "metrics": _metrics,
     "inspections": _inspections,
+    "figures": _figures,
     "keys": _keys,
 }

@@ -191,18 +191,27 @@ def figure(
         str,
         typer.Argument(
             metavar="NAME",
-            help="pareto; curves; fit (training against validation by mode of UDA); ratio (R of dynamic UDA by case).",
+            help="`mmtune list figures` says what there is: pareto, curves, fit, ...",
+            autocompletion=completion.figures,
         ),
     ],
     studies: Studies,
     metric: Metric = None,
-    out: Annotated[str | None, typer.Option("--out", metavar="FILE", help="A .png or .svg. [NAME.png]")] = None,
+    out: Annotated[
+        str | None, typer.Option("--out", metavar="FILE", help="A .png or .svg; of a table a .csv too. [NAME.png]")
+    ] = None,
 ) -> None:
-    """Draws one figure of studies, as a PNG or SVG file."""
-    from analysis.drawings import draw
+    """Draws one figure or table of studies, as a PNG, SVG or CSV file."""
+    from analysis.drawings import draw, drawing
 
-    path = Path(out or f"{name}.png")
-    draw(name, [find_study(study) for study in studies], path, metric=metric)
+    path, paths = Path(out or f"{name}.png"), [find_study(study) for study in studies]
+    if drawing(name, path).is_of_model:
+        from mmtune.models.figures import draw_of_model
+
+        for line in draw_of_model(name, paths, path, metric=metric):
+            typer.echo(line)
+    else:
+        draw(name, paths, path, metric=metric)
     typer.echo(f"written: {path}")
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from mmtune.models.inspections import INSPECTIONS
 from mmtune.models.reference import ModelRef
+from mmtune.storage.additions import upload
 from trainables.messages import unknown
 
 KINDS = ("png", "svg")
@@ -71,7 +72,8 @@ def inspect_model(
         device: 'auto', 'cpu' or 'gpu'.
 
     Raises:
-        ValueError: an unknown name, a package that is missing, bad data, or nothing that was asked for is applicable.
+        ValueError: an unknown name, a package that is missing, bad data, or nothing that was asked for is applicable
+            (:class:`analysis.inspect.subject.NotApplicable`).
     """
     from analysis.inspect.subject import NotApplicable, Subject
     from mmtune.models.testing import count_look, name_of_rows
@@ -96,7 +98,9 @@ def inspect_model(
         except NotApplicable as error:
             refused[name] = str(error)
     if not told:
-        raise ValueError("\n  ".join([f"{ref.name}: nothing to write", *lines_of(refused)]))
+        raise NotApplicable("\n  ".join([f"{ref.name}: nothing to write", *lines_of(refused)]))
+    if ref.study is not None:
+        upload(folder, ref.study)
     files = [path.name for path in subject.files]
     return Inspected(folder, len(chosen), told, refused, files, looks, given.notes)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from trainables.augment.views import ImageView, TextView
-from trainables.config import UdaConfig
 from trainables.data.cache.static import augmented_images, augmented_texts
 from trainables.data.reading.dataset import DatasetRef, dataset_texts, load_table
 from trainables.data.reading.pictures import decode_image
@@ -27,18 +27,18 @@ class Example:
 
 def augmented_examples(
     dataset: DatasetRef,
-    uda: UdaConfig,
+    views: Mapping[str, TextView | ImageView],
     *,
-    text_encoder: str,
     image_size: int,
     image_fit: ImageFit,
     num: int,
     seed: int = 1,
 ) -> list[Example]:
-    """Random training rows with the copies that ``uda`` gives them.
+    """Random training rows with the copies that ``views`` make of them.
 
     Args:
-        text_encoder: whose embeddings tell the nearest words, unless ``uda.vectors`` names a file.
+        dataset: whose rows.
+        views: modality -> how it is augmented; one that is not there stays as it is.
         image_size: pixels a side.
         image_fit: how a picture becomes square.
         num: rows at most.
@@ -52,17 +52,18 @@ def augmented_examples(
     rows = np.sort(np.random.default_rng(seed).permutation(train)[:num])
     texts = new_texts = images = new_images = [None] * len(rows)
     if table.texts is not None:
-        view = TextView.of(uda, encoder=text_encoder)
-        texts = [dataset_texts(dataset)[row] for row in rows]
-        new_texts = augmented_texts(dataset, view, rows)
+        texts = new_texts = [dataset_texts(dataset)[row] for row in rows]
+        if isinstance(view := views.get("text"), TextView):
+            new_texts = augmented_texts(dataset, view, rows)
     if table.images is not None:
         where = f"{dataset.name} row "
         images = [
             decode_image(table.images[row], size=image_size, fit=image_fit, where=f"{where}{table.ids[row]}")
             for row in rows
         ]
-        view = ImageView.of(uda)
-        new_images = list(augmented_images(np.stack(images), view, rows).transpose(0, 2, 3, 1))
-        images = [image.transpose(1, 2, 0) for image in images]
+        new_images = images
+        if isinstance(view := views.get("image"), ImageView):
+            new_images = list(augmented_images(np.stack(images), view, rows))
+        images, new_images = ([image.transpose(1, 2, 0) for image in part] for part in (images, new_images))
     parts = zip([table.ids[row] for row in rows], texts, new_texts, images, new_images, strict=True)
     return [Example(*part) for part in parts]
