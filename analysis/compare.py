@@ -27,7 +27,8 @@ from trainables.metrics import metric_value
 from trainables.modelfolder import FACTS, ModelFacts, read_facts
 from trainables.task import Task
 
-MODALITIES = ("text", "image", "numeric", "categorical", "graph")
+MODALITIES = ("text", "image", "numeric", "categorical", "graph", "metadata")
+_METADATA = ("numeric", "categorical")
 WITH, WITHOUT, ALONE = "with", "without", "alone"
 ROLES = (WITHOUT, ALONE, WITH)
 WORTH = 0.01  # of the metric: a smaller gain changes nothing
@@ -134,7 +135,8 @@ def compare(
 
     Args:
         paths: one study or several on the same data.
-        modality: of 'text', 'image', 'numeric', 'categorical' and 'graph'.
+        modality: of 'text', 'image', 'numeric', 'categorical', 'graph', and 'metadata': numbers and categories,
+            whatever way a model reads them.
         metric: 'val_accuracy', ...; None takes the studies' first objective.
         split: 'val', whose predictions every trial has, or another that `mmtune test` has written.
         is_equal_budget: whether each group may only have what the cheapest took; else all its trials count.
@@ -148,7 +150,7 @@ def compare(
     metric, mode = choose_objective(paths, metric)
     table, folders = load_studies(paths), study_folders(paths)
     facts = _facts(table, folders)
-    reads = [facts[at].modalities if at in facts else () for at in _places(table)]
+    reads = [_reads(facts[at], modality) if at in facts else () for at in _places(table)]
     roles = [_role(read, modality) if read else "" for read in reads]
     groups = {role: table.loc[[own == role for own in roles]] for role in ROLES}
     for role in (WITHOUT, WITH):
@@ -172,7 +174,7 @@ def compare(
         known = facts[places[role]]
         outputs = outputs_of(tables[role], ids, known)
         candidates[role] = Candidate(
-            role, row, known.modalities, known.task, outputs,
+            role, row, _reads(known, modality), known.task, outputs,
             metric_value(name, outputs.logits, outputs.labels, known.task) if name != "loss" else math.nan,
             len(afforded[role]), float(numbers(afforded[role], "device_seconds").sum()),
         )  # fmt: skip
@@ -222,6 +224,15 @@ def _facts(table: pd.DataFrame, folders: Mapping[str, records.StudyFolder]) -> d
     """Of each trial that left a model, by study and trial."""
     paths = {(study, trial): folders[study].trial(trial) for study, trial in _places(table)}
     return {place: read_facts(path) for place, path in paths.items() if (path / FACTS).is_file()}
+
+
+def _reads(facts: ModelFacts, modality: str) -> tuple[str, ...]:
+    """What a model reads; where metadata are asked for, these in place of numbers and categories, in the text too."""
+    if modality != "metadata":
+        return facts.modalities
+    others = tuple(name for name in facts.modalities if name not in _METADATA)
+    in_text = facts.columns.text_numbers or facts.columns.text_categories
+    return (*others, "metadata") if in_text or others != facts.modalities else others
 
 
 def _role(reads: Sequence[str], modality: str) -> str:

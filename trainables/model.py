@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -36,7 +37,7 @@ def build_model(config: TrialConfig, data: Data) -> nn.Module:
             the model cannot follow.
     """
     ports = {}
-    for modality, input in family_inputs(config).items():
+    for modality, input in there(family_inputs(config), data.tabular, dataset=data.dataset).items():
         cached = getattr(data.clean, f"{modality}_features", None)
         width = None if cached is None else cached.width
         port = load_port(modality, input, tabular=data.tabular, dataset=data.dataset, cached_width=width)
@@ -77,7 +78,7 @@ def model_size(config: TrialConfig, *, workers: int = 1) -> ModelSize:
     with torch.device("meta"):
         ports = {
             modality: load_port(modality, input, tabular=tabular, dataset=config.dataset)
-            for modality, input in inputs.items()
+            for modality, input in there(inputs, tabular, dataset=config.dataset).items()
         }
         model = family_model(config, task, ports)
     runs_in_parts(model, config, num_rows=-(-config.batch_size // workers))
@@ -87,6 +88,19 @@ def model_size(config: TrialConfig, *, workers: int = 1) -> ModelSize:
         num_trainable=sum(part.numel() for part in parameters if part.requires_grad),
         best_bytes=sum(tensor.numel() * tensor.element_size() for tensor in saved),
     )
+
+
+def there(inputs: Mapping[str, Input], tabular: Tabular, *, dataset: str) -> dict[str, Input]:
+    """The inputs without the optional ones that a dataset does not have.
+
+    Raises:
+        ValueError: it has none of those.
+    """
+    has = {"numeric": tabular.numeric is not None, "categorical": tabular.codes is not None}
+    optional = [name for name, input in inputs.items() if input.is_optional]
+    if optional and not any(has[name] for name in optional):
+        raise ValueError(f"model.metadata: dataset {dataset} has no numbers and no categories")
+    return {name: input for name, input in inputs.items() if name not in optional or has[name]}
 
 
 def load_port(modality: str, input: Input, *, tabular: Tabular, dataset: str, cached_width: int | None = None) -> Port:

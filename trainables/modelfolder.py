@@ -50,7 +50,8 @@ class EncoderUsed:
 class Columns:
     """The columns of the table that it was trained on, by what they are read as (as in a ``table.yaml``).
 
-    Of a format that is no table the columns have the names of what they hold: id, text, image, label.
+    Of a format that is no table the columns have the names of what they hold: id, text, image, label. Those of
+    ``text_numbers`` and ``text_categories`` are put in front of the text (docs/methods.md#metadata).
     """
 
     text: tuple[str, ...] = ()
@@ -60,6 +61,8 @@ class Columns:
     label_separator: str | None = None
     numeric: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
+    text_numbers: tuple[str, ...] = ()
+    text_categories: tuple[str, ...] = ()
     na_values: tuple[str, ...] | None = None
     is_normalised: bool = True
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from trainables.config import TrialConfig
 from trainables.data.cache.tokenizer import dataset_tokenizer
 from trainables.data.data import Data
-from trainables.data.reading.dataset import DatasetRef, load_table
+from trainables.data.reading.dataset import DatasetRef, field_columns, load_table
 from trainables.data.reading.folder import data_folder
 from trainables.data.reading.tablefile import load_table_spec
 from trainables.data.requirements import requirements
@@ -65,6 +65,7 @@ def _encoders(config: TrialConfig) -> dict[str, EncoderUsed]:
 def _columns(config: TrialConfig) -> Columns:
     """Of those of the dataset the columns that the family reads."""
     reads, dataset = family_inputs(config), DatasetRef.of(config)
+    text_numbers, text_categories = field_columns(dataset)
     if config.dataset == "table":
         spec = load_table_spec(data_folder(config.dataset, config.data_dir) / "table.yaml")
         label = spec.labels[config.target or next(iter(spec.labels))]
@@ -76,6 +77,8 @@ def _columns(config: TrialConfig) -> Columns:
             label_separator=label.separator,
             numeric=spec.numeric if "numeric" in reads else (),
             categorical=spec.categorical if "categorical" in reads else (),
+            text_numbers=text_numbers,
+            text_categories=text_categories,
             na_values=tuple(sorted(spec.cells.na_values)),
             is_normalised=spec.cells.normalise,
         )
@@ -87,6 +90,8 @@ def _columns(config: TrialConfig) -> Columns:
         label="label",
         numeric=table.numeric_names if "numeric" in reads else (),
         categorical=tuple(table.categorical) if "categorical" in reads else (),
+        text_numbers=text_numbers,
+        text_categories=text_categories,
     )
 
 

@@ -32,7 +32,7 @@ from trainables.encoders.weights import encoder_places, fingerprint
 from trainables.exported import DRAWN, check_files, read_manifest
 from trainables.families import family_inputs
 from trainables.messages import unknown
-from trainables.model import family_model, load_port
+from trainables.model import family_model, load_port, there
 from trainables.modelfolder import TOKENIZER, ModelFacts, read_facts
 from trainables.precision import Precision, choose_precision
 from trainables.progress import Row
@@ -101,7 +101,9 @@ class Trained:
     @property
     def modalities(self) -> tuple[str, ...]:
         """What it reads."""
-        return tuple(family_inputs(self.config))
+        has = {"numeric": bool(self.facts.numeric), "categorical": bool(self.facts.categorical)}
+        inputs = family_inputs(self.config)
+        return tuple(name for name, input in inputs.items() if not input.is_optional or has[name])
 
     @property
     def label_scale(self) -> LabelScale | None:
@@ -253,7 +255,7 @@ def _build(config: TrialConfig, facts: ModelFacts) -> nn.Module:
     tabular = _tabular(facts)
     ports = {
         modality: load_port(modality, input, tabular=tabular, dataset=facts.dataset)
-        for modality, input in family_inputs(config).items()
+        for modality, input in there(family_inputs(config), tabular, dataset=facts.dataset).items()
     }
     return family_model(config, facts.task, ports)
 

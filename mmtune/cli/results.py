@@ -84,7 +84,7 @@ def pareto(
 def compare_verb(
     studies: Studies,
     modality: Annotated[
-        str, typer.Option("--modality", help="Whether it helps: text, image, numeric, categorical or graph.")
+        str, typer.Option("--modality", help="Whether it helps: text, image, numeric, categorical, graph or metadata.")
     ] = "image",
     metric: Metric = None,
     split: Annotated[

@@ -32,7 +32,7 @@ def interaction(ref: ModelRef, *, modality: str, split: str, metric: str, sample
         samples: N, evenly picked from the split; all of it if it has fewer.
 
     Raises:
-        ValueError: the data of its training is not there.
+        ValueError: the data of its training is not there, or 'metadata', which is no modality.
     """
     import torch
 
@@ -40,6 +40,10 @@ def interaction(ref: ModelRef, *, modality: str, split: str, metric: str, sample
     from trainables.answers import labelled
     from trainables.trained import load_trained
 
+    if modality == "metadata":
+        raise ValueError(
+            "--emap: metadata are no modality that can be taken apart; use --modality numeric or categorical"
+        )
     trained = load_trained(ref.folder)
     given = labelled(trained, split=split)
     if given.data is None:

@@ -11,7 +11,7 @@ from analysis.compare import compare
 from analysis.compared import agreement, candidate_table, class_gains, won_samples, write_comparison
 from analysis.verdict import answer
 from mmtune import records
-from trainables.modelfolder import EncoderUsed, ModelFacts, write_facts
+from trainables.modelfolder import Columns, EncoderUsed, ModelFacts, NumberScale, write_facts
 from trainables.task import Task
 
 TASK = Task("multiclass", ("a", "b", "c"))
@@ -153,3 +153,20 @@ def test_what_is_missing_is_said(tmp_path):
     both = write_study(tmp_path / "both", [("fusion", 0.6, 10.0), ("text", 0.5, 1.0)])
     with pytest.raises(ValueError, match="write it: mmtune test .*both/t0001 --split test"):
         compare(both, split="test")
+
+
+def test_metadata_are_numbers_categories_and_what_stands_in_the_text(tmp_path):
+    study = write_study(tmp_path / "s", [("text", 0.5, 10.0), ("text", 0.6, 10.0), ("fusion", 0.7, 10.0)])
+    encoders = {"text": EncoderUsed("tiny", "f", False, False)}
+    known = {"target": "kind", "dataset": "openclipart", "fingerprint": "x", "rows": {"train": 1, "val": 400}}
+    for trial, given in (
+        ("t0001", {"columns": Columns(text=("text",), text_numbers=("price",))}),
+        ("t0002", {"numeric": (NumberScale("price", 0.0, 1.0, False),), "categorical": {"brand": ("a",)}}),
+    ):
+        write_facts(study / "trials" / trial, ModelFacts(task=TASK, encoders=encoders, **known, **given))
+    found = compare(study, modality="metadata", is_equal_budget=False)
+    table = candidate_table(found).set_index("group")
+    assert table.loc["with metadata", ["trial", "modalities", "trials"]].tolist() == ["s/t0002", "text+metadata", 2]
+    assert table.loc["without metadata", ["trial", "modalities"]].tolist() == ["s/t0000", "text"]
+    with pytest.raises(ValueError, match="no finished trial reads image beside something else"):
+        compare(study)

@@ -9,10 +9,12 @@ import pyarrow.parquet
 import pytest
 import torch
 
+from trainables.answering import answers_of
 from trainables.answers import left_out
 from trainables.data.formats import DATASETS
+from trainables.data.newtable import NewTable
 from trainables.data.open import open_data
-from trainables.data.reading.dataset import DatasetRef, load_table
+from trainables.data.reading.dataset import DatasetRef, dataset_texts, load_table
 from trainables.data.reading.pictures import decode_image
 from trainables.data.reading.tabular import load_tabular
 from trainables.evaluate import PREDICTIONS
@@ -98,6 +100,52 @@ def test_numbers_categories_and_graph_come_from_the_folder(toy, tmp_path):
     assert facts.numeric[0].std == pytest.approx(np.nanstd(told))
     assert sorted(facts.categorical["told"]) == ["class 0", "class 1", "class 2"]
     assert facts.num_nodes == 9
+
+
+@pytest.mark.parametrize("fields", ["", "noise+told"])
+def test_what_stands_in_front_of_the_text_comes_from_the_columns_of_a_row(toy, tmp_path, fields):
+    """'told' is a number and a category of the toy dataset: both are meant."""
+    model = {"metadata": "text", "metadata_fields": fields}
+    config, written = trained_on(toy, tmp_path, "text", model=model, max_text_len=64)
+    trained, dataset = load_trained(tmp_path), DatasetRef("toy")
+    columns = trained.facts.columns
+    assert columns.text_numbers == (("told", "noise") if fields else ("told", "noise", "constant"))
+    assert columns.text_categories == (("told",) if fields else ("told", "user"))
+    assert trained.modalities == ("text",) and not trained.facts.numeric and not trained.facts.categorical
+    rows = np.flatnonzero(load_table(dataset).split == "val")
+    found = NewTable(trained.facts, trained.modalities, dataset)
+    found.check()
+    logits = np.concatenate([part.logits for part in answers_of(trained, found.tables_of(rows, 8))])
+    np.testing.assert_allclose(logits, np.array(written["logits"].to_pylist()), rtol=1e-3, atol=1e-3)
+    texts, table = dataset_texts(DatasetRef.of(config)), load_table(dataset)
+    row, label = int(rows[0]), table.targets["class"].labels[rows[0]]
+    told = f"told: {100 + 10 * label}. noise: {table.numeric[row, 1]:g}"
+    assert texts[row] == (
+        f"{told}. told: class {label}. {table.texts[row]}"
+        if fields
+        else f"{told}. constant: 7. told: class {label}. user: user {row % 5}. {table.texts[row]}"
+    )
+    gap = int(np.flatnonzero(np.isnan(table.numeric[:, 0]))[0])
+    assert texts[gap].startswith("noise: ")  # a value that is missing is left out
+
+
+def test_a_column_that_is_not_there_is_named(toy, tmp_path):
+    config = toy("text", model={"metadata": "text", "metadata_fields": "tolt"})
+    with pytest.raises(ValueError, match="toy has no column 'tolt', did you mean 'told'"):
+        train(config, folder=tmp_path)
+
+
+def test_metadata_need_some(toy, tmp_path, monkeypatch):
+    """A dataset without categories gives its numbers alone; one without either is refused."""
+    model, whole = {"metadata": "mlp", "modalities": "text"}, load_tabular(DatasetRef("toy"))
+    monkeypatch.setattr("trainables.data.open.load_tabular", lambda dataset: whole.only(["numeric"]))
+    trained_on(toy, tmp_path / "numbers", "fusion", model=model, modality_dropout=0.3)
+    trained = load_trained(tmp_path / "numbers")
+    assert trained.modalities == ("text", "numeric")
+    assert logits_of(trained, np.arange(3)).shape == (3, 3)
+    monkeypatch.setattr("trainables.data.open.load_tabular", lambda dataset: whole.only([]))
+    with pytest.raises(ValueError, match="model.metadata: dataset toy has no numbers and no categories"):
+        train(toy("fusion", model=model), folder=tmp_path / "none")
 
 
 @pytest.mark.slow

@@ -123,7 +123,7 @@ def modality_dropout(config: TrialConfig, tabular: Tabular) -> Dropout | None:
         if modality in ("text", "image"):
             size = config.max_text_len if modality == "text" else config.image_size
             blanks[modality] = _encoded(dataset, modality, input, size, modality in cached)
-        else:
+        elif counts.get(modality, 1) > 0:
             blanks[modality] = blank_fields(modality, num_columns=counts.get(modality, 0))
     return Dropout(config.modality_dropout, config.seed, len(load_table(dataset).ids), blanks)
 

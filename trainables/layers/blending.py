@@ -7,7 +7,7 @@ Letters: K heads, the joint one first.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,17 @@ class Blending(nn.Module):
         self.register_buffer("weights_K", torch.full((num_heads,), 1 / num_heads))
         self.register_buffer("before_2K", torch.zeros(2, num_heads, dtype=torch.float64))  # training, validation
         self.register_buffer("passed", torch.tensor(-1))  # epochs since then; -1: there is no then
+
+    def named(self) -> dict[str, float]:
+        """The weights by what is reported of them."""
+        names = [f"weight_loss_{name}" for name in ("joint", *self.modalities)]
+        return dict(zip(names, self.weights_K.tolist(), strict=True))
+
+    def of_heads(self, heads: dict[str, Tensor]) -> dict[str, Any]:
+        """What a ModelOutput says of the losses: of the joint head's, and of ``heads``, logits (B, C) by modality."""
+        joint, *others = self.weights_K
+        weights = dict(zip(self.modalities, others, strict=True))
+        return {"supervised_weight": joint, "heads": heads, "head_weights": weights}
 
     def end_epoch(self, row: Mapping[str, float]) -> None:
         """Takes in the losses of an epoch's row, and estimates the weights anew where it is time."""

@@ -26,6 +26,9 @@ VARIANTS = [
     {"kind": "intermediate", "hidden": 32, "modalities": "text+image+numeric+categorical+graph"},
     {"kind": "multilevel", "blend": "equal", "modalities": "text+image+numeric"},
     {"kind": "late", "merge": "concat", "blend": "ogr", **FREE},
+    {"metadata": "text"},
+    {"kind": "late", "metadata": "mlp", "modalities": "text"},
+    {"kind": "intermediate", "hidden": 32, "metadata": "tokens", **FREE},
 ]
 BY_HEART = {"kind": "late"}
 ON_RANKS = {"kind": "intermediate", "blend": "ogr", "hidden": 32, "modalities": "text+image+numeric+categorical+graph"}
@@ -98,3 +101,21 @@ def test_numbers_keep_their_scale(tmp_path, kind, num_columns):
 def test_one_modality_has_nothing_to_blend(model):
     with pytest.raises(ValueError, match="needs several modalities, modalities is 'text'"):
         TrialConfig.model_validate({"family": "fusion", "dataset": "toy", "model": {"modalities": "text", **model}})
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({"metadata": "text", "modalities": "image"}, "metadata: text needs a text, modalities is 'image'"),
+        (
+            {"metadata": "mlp", "modalities": "text+numeric"},
+            "metadata: mlp is numeric too, which modalities names",
+        ),
+        ({"metadata": "mlp", "kind": "gmu"}, "metadata: mlp belongs to kind: early or late or multilevel, not gmu"),
+        ({"metadata": "tokens"}, "metadata: tokens belongs to kind: intermediate, not early"),
+        ({"metadata_fields": "told"}, "metadata_fields: belongs to metadata: .text., and metadata is"),
+    ],
+)
+def test_metadata_that_do_not_fit_are_refused(model, message):
+    with pytest.raises(ValueError, match=message):
+        TrialConfig.model_validate({"family": "fusion", "dataset": "toy", "model": model})

@@ -12,6 +12,7 @@ VARIANTS = [
     {"text_pool": "pooler", "depth": 0},
     {"text_encoder": "tiny-roberta", "text_pool": "cls"},
     {"text_encoder": "tiny-clip"},
+    {"metadata": "text", "metadata_fields": "told"},
 ]
 ON_RANKS = {"text_pool": "pooler"}
 STAND_INS = {

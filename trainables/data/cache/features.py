@@ -18,7 +18,7 @@ import torch
 from trainables.augment.views import ImageView, TextView
 from trainables.batch import Batch
 from trainables.data.cache.arrays import Ragged, Shared, forget_pages, new_array, open_shared
-from trainables.data.cache.identity import dataset_key
+from trainables.data.cache.identity import dataset_key, text_key
 from trainables.data.cache.images import images_key, prepare_images
 from trainables.data.cache.progress import tell
 from trainables.data.cache.static import view_key
@@ -75,8 +75,9 @@ class FeatureJob:
         is_text = self.modality == "text"
         limit = {"max_text_len": self.max_text_len} if is_text else {"size": self.image_size, "fit": self.image_fit}
         settings = asdict(self.input) | {"encoder": fingerprint(self.input.encoder)}
-        del settings["is_standardised"], settings["max_tokens"]  # the port's and the loader's business
-        source = dataset_key(self.dataset)
+        for name in ("is_optional", "is_standardised", "max_tokens"):  # the port's and the loader's business
+            del settings[name]
+        source = text_key(self.dataset) if is_text else dataset_key(self.dataset)
         return {**source, "modality": self.modality, "input": settings, **limit, "view": view_key(self.view)}
 
     @cached_property

@@ -27,12 +27,19 @@ _REMEMBERED_BYTES = 2**28  # a file that is larger is not read again by every pr
 _READERS = 8  # threads: reading waits for the disk
 
 
+def text_key(dataset: DatasetRef) -> dict[str, Any]:
+    """:func:`dataset_key`, and what stands in front of the texts."""
+    return dataset_key(dataset) | ({} if dataset.fields is None else {"fields": dataset.fields})
+
+
 @lru_cache(maxsize=4)
 def dataset_key(dataset: DatasetRef) -> dict[str, Any]:
     """The dataset's name and what is in its files: 'files' by their path below its folder, 'images' of loose pictures.
 
     Kept for the process, as the table is.
     """
+    if dataset.fields is not None:
+        return dataset_key(dataset.plain)
     paths: list[Path] = dataset_module(dataset.name).sources(dataset.data_dir)
     excluded = exclude_file(dataset.data_dir)
     paths += [] if excluded is None else [excluded]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from trainables.augment.views import TextView
 from trainables.data.cache.arrays import NpyWriter, Ragged
-from trainables.data.cache.identity import dataset_key
+from trainables.data.cache.identity import text_key
 from trainables.data.cache.progress import tell
 from trainables.data.cache.static import augmented_texts, view_key
 from trainables.data.cache.store import build_once, meta
@@ -65,7 +65,7 @@ def _surroundings(tokenizer: Any) -> tuple[list[int], list[int], int]:
 
 def tokens_key(dataset: DatasetRef, encoder: str, view: TextView | None) -> dict[str, Any]:
     """What the token ids depend on."""
-    return {**dataset_key(dataset), "encoder": fingerprint(encoder), "view": view_key(view)}
+    return {**text_key(dataset), "encoder": fingerprint(encoder), "view": view_key(view)}
 
 
 def prepare_tokens(dataset: DatasetRef, *, encoder: str, view: TextView | None = None) -> Tokens:

@@ -8,7 +8,7 @@ from typing import Any
 
 from trainables.augment.views import TextView
 from trainables.augment.words import WordNeighbours
-from trainables.data.cache.identity import dataset_key
+from trainables.data.cache.identity import text_key
 from trainables.data.cache.store import build_once
 from trainables.data.cache.tokenizer import dataset_tokenizer
 from trainables.data.reading.dataset import DatasetRef
@@ -39,7 +39,7 @@ def word_neighbours(dataset: DatasetRef, view: TextView) -> WordNeighbours:
             raise ValueError(f"uda.vectors: {view.vectors} is no file")
         key: dict[str, Any] = {"file": file_hash(Path(view.vectors))}
     else:
-        key = {"encoder": fingerprint(view.vectors), **(dataset_key(dataset) if is_random(view.vectors) else {})}
+        key = {"encoder": fingerprint(view.vectors), **(text_key(dataset) if is_random(view.vectors) else {})}
     return _load_neighbours(build_once("neighbours", key, build) / "words.json")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,19 +14,33 @@ from trainables.data.formats import dataset_module
 from trainables.data.reading.exclude import exclude_file, without_excluded
 from trainables.data.reading.links import check_links
 from trainables.data.reading.table import ImageFiles, Table, Target
+from trainables.messages import from_known, show
 
 
 @dataclass(frozen=True)
 class DatasetRef:
-    """Which dataset; ``data_dir`` is the folder that it is read from, None for embedded datasets."""
+    """Which dataset.
+
+    Attributes:
+        name: its format.
+        data_dir: the folder that it is read from, None for embedded datasets.
+        fields: columns in front of its texts, joined by '+'; '' is all of them, None none (docs/methods.md#metadata).
+    """
 
     name: str
     data_dir: str | None = None
+    fields: str | None = None
 
     @classmethod
     def of(cls, config: TrialConfig) -> DatasetRef:
         """The dataset that ``config`` trains on."""
-        return cls(config.dataset, config.data_dir)
+        is_text = getattr(config.model, "metadata", "none") == "text"
+        return cls(config.dataset, config.data_dir, config.model.metadata_fields if is_text else None)
+
+    @property
+    def plain(self) -> DatasetRef:
+        """The same without anything in front of its texts."""
+        return self if self.fields is None else DatasetRef(self.name, self.data_dir)
 
     @property
     def check_command(self) -> str:
@@ -34,13 +49,15 @@ class DatasetRef:
         return f"mmtune data check {self.name}{where}"
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)  # two datasets, with something in front of their texts and without
 def load_table(dataset: DatasetRef) -> Table:
     """The dataset as its reader gives it, without the rows that an ``exclude.txt`` names; kept for the process.
 
     Raises:
         ValueError: what is wrong with the dataset's name or files.
     """
+    if dataset.fields is not None:
+        return load_table(dataset.plain)
     module = dataset_module(dataset.name)
     table, excluded = module.read(dataset.data_dir), exclude_file(dataset.data_dir)
     if dataset.data_dir is not None:
@@ -65,15 +82,61 @@ def load_target(dataset: DatasetRef, name: str | None) -> Target:
 
 
 def dataset_texts(dataset: DatasetRef) -> list[str]:
-    """The text of every row.
+    """The text of every row, with what ``dataset.fields`` puts in front.
 
     Raises:
-        ValueError: the dataset has no text.
+        ValueError: the dataset has no text, or no such columns.
     """
-    texts = load_table(dataset).texts
-    if texts is None:
+    table = load_table(dataset)
+    if table.texts is None:
         raise ValueError(f"dataset {dataset.name} has no text")
-    return texts
+    return table.texts if dataset.fields is None else _texts_with_fields(dataset)
+
+
+@lru_cache(maxsize=1)
+def _texts_with_fields(dataset: DatasetRef) -> list[str]:
+    table = load_table(dataset)
+    assert table.texts is not None
+    numbers, categories = field_columns(dataset)
+    places = [table.numeric_names.index(name) for name in numbers]
+    found = []
+    for row, text in enumerate(table.texts):
+        values: list[tuple[str, float | str | None]] = []
+        if table.numeric is not None:
+            values += zip(numbers, table.numeric[row, places].tolist(), strict=True)
+        values += [(name, table.categorical[name][row]) for name in categories]
+        found.append(with_fields(text, values))
+    return found
+
+
+def field_columns(dataset: DatasetRef) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The columns of numbers and of categories that ``dataset.fields`` names.
+
+    Raises:
+        ValueError: a column that the dataset does not have, or it has none at all.
+    """
+    if dataset.fields is None:
+        return (), ()
+    table = load_table(dataset)
+    known = (*table.numeric_names, *table.categorical)
+    if not known:
+        raise ValueError(f"model.metadata: dataset {dataset.name} has no numbers and no categories")
+    wanted = dataset.fields.split("+") if dataset.fields else known
+    for name in wanted:
+        if name not in known:
+            raise ValueError(
+                f"model.metadata_fields: dataset {dataset.name} has no column {show(name)}{from_known(name, known)}"
+            )
+    return tuple(n for n in table.numeric_names if n in wanted), tuple(n for n in table.categorical if n in wanted)
+
+
+def with_fields(text: str, values: Iterable[tuple[str, float | str | None]]) -> str:
+    """'price: 12.5. brand: Acme. The text'; values that are missing (None, NaN) are left out."""
+    parts = []
+    for name, value in values:
+        if value is not None and value == value:  # NaN is not itself
+            parts.append(f"{name.replace('_', ' ')}: {value if isinstance(value, str) else f'{value:g}'}")
+    return ". ".join([*parts, text])
 
 
 def training_texts(dataset: DatasetRef) -> list[str]:

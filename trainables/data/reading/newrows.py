@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow
 
 from trainables.data.reading.cells import NA_VALUES, Cells, known_values, read_number
+from trainables.data.reading.dataset import with_fields
 from trainables.data.reading.fields import BadRow, single_text
 from trainables.data.reading.folder import Pictures
 from trainables.messages import from_known
@@ -34,6 +35,7 @@ _LOOKED_UP = 10_000  # rows after which what is known of picture files is forgot
 def needed_columns(columns: Columns) -> dict[str, str]:
     """Column -> what a model reads there; an id may be missing."""
     named = [*((name, "text") for name in columns.text), (columns.image, "image")]
+    named += [(name, "text") for name in (*columns.text_numbers, *columns.text_categories)]
     named += [(name, "numeric") for name in columns.numeric] + [(name, "categorical") for name in columns.categorical]
     return {name: modality for name, modality in named if name is not None}
 
@@ -87,6 +89,7 @@ class RowReader:
             found: dict[str, Any] = {"id": id}
             if columns.text:
                 found["text"] = " ".join(filter(None, (single_text(row, name) for name in columns.text)))
+                found["text"] = with_fields(found["text"], self._fields(row))
             if columns.numeric:
                 found["numeric"] = [self._number(row, name) for name in columns.numeric]
             if columns.categorical:
@@ -102,6 +105,15 @@ class RowReader:
             return read_number(row.get(name), self.cells)[0]
         except ValueError as error:
             raise BadRow(f"{name!r} {error}") from None
+
+    def _fields(self, row: Mapping[str, Any]) -> list[tuple[str, float | str | None]]:
+        """What stands in front of the text."""
+        found: list[tuple[str, float | str | None]] = []
+        found += [(name, self._number(row, name)) for name in self.columns.text_numbers]
+        for name in self.columns.text_categories:
+            text = single_text(row, name)
+            found.append((name, None if self.cells.is_missing(text) else text))
+        return found
 
     def _category(self, row: Mapping[str, Any], name: str) -> str | None:
         text = single_text(row, name)

@@ -59,14 +59,14 @@ _FIELDS = {
 }
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)  # as the table
 def load_tabular(dataset: DatasetRef) -> Tabular:
     """Numbers, categories and graph of a dataset.
 
     Raises:
         ValueError: unreadable files.
     """
-    return tabular_of(load_table(dataset))
+    return tabular_of(load_table(dataset)) if dataset.fields is None else load_tabular(dataset.plain)
 
 
 def tabular_of(table: Table) -> Tabular:
