@@ -24,14 +24,17 @@ KNOW_RAY = ("mmtune.slots", "mmtune.study", "mmtune.search")
 KNOW_OPTUNA = ("mmtune.search", "mmtune.space")
 LEAVES = tuple(  # analysis may read them too
     f"trainables.{name}"
-    for name in ("clock", "dominance", "exported", "files", "messages", "metrics", "modelfolder", "ranking", "task")
+    for name in (
+        *("clock", "dominance", "exported", "files", "messages", "metrics", "modelfolder", "ranking", "task"),
+        "topk",
+    )
 )
 FAMILIES_MAY = {
     f"trainables.{name}" for name in ("layers", "batch", "config", "freezing", "losses", "encoders", "task")
 }
 FLOORS = (  # of trainables, from the ground: a module imports from its own floor and from those below
     ("clock", "devices", "dominance", "errors", "exported", "files", "imagefit", "messages", "metrics")
-    + ("modelfolder", "ranking", "seeds", "task", "yamltree", "data.reading.scale"),
+    + ("modelfolder", "ranking", "seeds", "task", "topk", "yamltree", "data.reading.scale"),
     ("config",),
     ("batch",),
     ("encoders", "layers", "augment", "losses", "freezing"),
@@ -151,7 +154,7 @@ def test_families_stand_alone(name):
 def test_leaves_need_nothing_else(name):
     names = of(name)
     assert below(names, "trainables") - {"trainables"} == below(names, *LEAVES)
-    others = {"numpy"} if name in ("trainables.dominance", "trainables.metrics", "trainables.ranking") else set()
+    others = {"numpy"} if name.removeprefix("trainables.") in ("dominance", "metrics", "ranking", "topk") else set()
     names -= {"mmtune", "mmtune.info", "mmtune.info.read_info"} if name == "mmtune.records" else set()
     assert {name.split(".")[0] for name in names} <= {*sys.stdlib_module_names, "trainables"} | others
 

@@ -146,9 +146,10 @@ def answers(trained: Trained, given: Labelled, change: Change | None = None) -> 
         labels, scale, task = given.labels[given.rows], trained.label_scale, trained.task
         learnt = labels if scale is None else scale.z_scores(labels)
         loss = supervised_loss(torch.from_numpy(logits), torch.from_numpy(learnt), task).item()
-    logits, ids = logits if scale is None else scale.restored(logits), load_table(given.dataset).ids
-    metrics, left_out = compute_metrics(logits, labels, task), classes_left_out(logits, labels, task)
-    return Answers([ids[row] for row in given.rows], labels, logits, loss, metrics, left_out, reported)
+    logits, all_ids = logits if scale is None else scale.restored(logits), load_table(given.dataset).ids
+    ids = [all_ids[row] for row in given.rows]
+    metrics, left_out = compute_metrics(logits, labels, task, ids=ids), classes_left_out(logits, labels, task)
+    return Answers(ids, labels, logits, loss, metrics, left_out, reported)
 
 
 def _of_own_rows(trained: Trained, given: Labelled, change: Change | None) -> tuple[np.ndarray, Row]:

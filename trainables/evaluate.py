@@ -92,7 +92,8 @@ def evaluate(state: State, split: str) -> Evaluation:
         reported[f"supervised_{name}"] = mean_losses(state, values, rows)[1]
     loss, supervised = mean_losses(state, logits, rows)
     logits, labels = state.data.in_own_units(logits), state.data.labels[rows]
-    metrics, left_out = compute_metrics(logits, labels, state.task), classes_left_out(logits, labels, state.task)
+    metrics = compute_metrics(logits, labels, state.task, ids=[state.data.ids[row] for row in rows])
+    left_out = classes_left_out(logits, labels, state.task)
     return Evaluation(loss, supervised, metrics, left_out, reported, logits, rows)
 
 

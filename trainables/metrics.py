@@ -11,7 +11,7 @@ Sizes: N samples, C classes.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, get_args
@@ -21,6 +21,7 @@ import numpy as np
 from trainables.messages import unknown
 from trainables.ranking import Array, Ranking
 from trainables.task import Task, TaskKind
+from trainables.topk import TopLists, queries_of
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,14 @@ class Metric:
     """Which classes of the split its average is over, (C,) bool; None is no such average, or all of them."""
     is_binary: bool = False
     """Only tasks with two classes have it, or multi-label with one."""
+    is_ranking: bool = False
+    """Only tasks that rank candidates have it, and it needs the ids of the samples."""
 
     def suits(self, task: Task) -> bool:
         """Whether the task has it."""
-        return task.kind in self.kinds and (task.is_binary or not self.is_binary)
+        return task.kind in self.kinds and (
+            (task.is_binary or not self.is_binary) and (task.is_ranking or not self.is_ranking)
+        )
 
 
 def metrics_of(task: Task) -> tuple[Metric, ...]:
@@ -70,19 +75,21 @@ def metric_mode(name: str) -> Literal["max", "min"]:
     return row.mode
 
 
-def compute_metrics(logits: Array, labels: Array, task: Task) -> dict[str, float]:
+def compute_metrics(logits: Array, labels: Array, task: Task, *, ids: Sequence[str] | None = None) -> dict[str, float]:
     """Every metric of the task by its name without prefix, see ``METRICS``; without the loss.
 
     Args:
         logits: (N, C) raw outputs; a regression also takes (N,).
         labels: (N,) class numbers multi-class, (N, C) in [0, 1] multi-label with > 0.5 a positive, (N,) regression.
         task: which metrics there are.
+        ids: N, which name what a sample is a candidate of; None leaves out the metrics that need them.
 
     Raises:
         ValueError: no rows, or an output that is not finite.
     """
-    split = _checked_split(logits, labels, task)
-    return {row.name: row.function(split) for row in metrics_of(task) if row.function is not None}
+    split, known = _checked_split(logits, labels, task, ids), metrics_of(task)
+    rows = [row for row in known if ids is not None or not row.is_ranking]
+    return {row.name: row.function(split) for row in rows if row.function is not None}
 
 
 def classes_left_out(logits: Array, labels: Array, task: Task) -> dict[str, int]:
@@ -109,6 +116,8 @@ def metric_value(name: str, logits: Array, labels: Array, task: Task) -> float:
     known = {row.name: row.function for row in metrics_of(task) if row.function is not None}
     if name not in known:
         raise ValueError(f"metric '{name}' does not exist for a {task.kind} task. Known: {', '.join(known)}")
+    if METRICS[name].is_ranking:
+        raise ValueError(f"metric '{name}' is one of whole users, not of single samples; choose another")
     return known[name](_checked_split(logits, labels, task))
 
 
@@ -133,8 +142,8 @@ def tuning_metric(name: str, logits: Array, labels: Array, task: Task) -> float:
 class _Classified:
     """A classification split: scores to rank, decisions, truth; each (N, C)."""
 
-    def __init__(self, logits: Array, labels: Array, task: Task) -> None:
-        self.logits, self.labels, self.task = logits, labels, task
+    def __init__(self, logits: Array, labels: Array, task: Task, ids: Sequence[str] | None = None) -> None:
+        self.logits, self.labels, self.task, self.ids = logits, labels, task, ids
         if task.kind == "multiclass":
             classes = np.arange(task.num_outputs)
             self.is_predicted = logits.argmax(axis=1)[:, None] == classes
@@ -154,6 +163,11 @@ class _Classified:
     @cached_property
     def by_class(self) -> Ranking:
         return Ranking(self.scores, self.is_true)
+
+    @cached_property
+    def top_lists(self) -> TopLists:
+        assert self.ids is not None
+        return TopLists(self.logits[:, 1] - self.logits[:, 0], self.is_true[:, 1], queries_of(self.ids))
 
     @cached_property
     def num_hits(self) -> Array:
@@ -177,11 +191,11 @@ class _Classified:
 class _Regressed:
     """A regression split."""
 
-    def __init__(self, logits: Array, labels: Array, task: Task) -> None:
+    def __init__(self, logits: Array, labels: Array) -> None:
         self.errors = logits.reshape(-1) - labels.reshape(-1)
 
 
-def _checked_split(logits: Array, labels: Array, task: Task) -> Any:
+def _checked_split(logits: Array, labels: Array, task: Task, ids: Sequence[str] | None = None) -> Any:
     logits = np.asarray(logits, dtype=np.float64)
     labels = np.asarray(labels)
     if len(logits) == 0:
@@ -191,10 +205,10 @@ def _checked_split(logits: Array, labels: Array, task: Task) -> Any:
         raise ValueError(f"metrics: {num_bad} of {logits.size} model outputs are not finite")
     if task.kind == "regression":
         assert logits.size == labels.size == len(logits)
-        return _Regressed(logits, labels.astype(np.float64), task)
+        return _Regressed(logits, labels.astype(np.float64))
     assert logits.shape == (len(logits), task.num_outputs)
     assert labels.shape == (logits.shape if task.kind == "multilabel" else logits.shape[:1])
-    return _Classified(logits, labels, task)
+    return _Classified(logits, labels, task, ids)
 
 
 def _claimed(split: _Classified) -> Array:
@@ -274,11 +288,30 @@ def _mae(split: _Regressed) -> float:
     return float(np.abs(split.errors).mean())
 
 
+def _recall(k: int) -> Callable[[_Classified], float]:
+    return lambda split: split.top_lists.recall(k)
+
+
+def _ndcg(k: int) -> Callable[[_Classified], float]:
+    return lambda split: split.top_lists.ndcg(k)
+
+
+def _mrr(split: _Classified) -> float:
+    return split.top_lists.reciprocal_rank()
+
+
+_TOP = (5, 10, 20)
 _ONE: tuple[TaskKind, ...] = ("multiclass",)
 _MANY: tuple[TaskKind, ...] = ("multilabel",)
 _CLASSES: tuple[TaskKind, ...] = ("multiclass", "multilabel")
 _NUMBER: tuple[TaskKind, ...] = ("regression",)
 _SHARE, _ERROR, _LOSS = "0 to 1", "the target's", "nats; of a regression squared deviations of its labels"
+
+
+def _of_users(name: str, about: str, function: Callable[[_Classified], float]) -> Metric:
+    return Metric(name, _ONE, "max", about, _SHARE, function, is_ranking=True)
+
+
 _ROWS = (  # of each kind of task the first is what it is tuned by
     Metric("accuracy", _ONE, "max", "samples whose top class is right", _SHARE, _accuracy),
     Metric("ap_micro", _CLASSES, "max", "average precision over all (sample, class) pairs", _SHARE, _ap_micro),
@@ -300,6 +333,9 @@ _ROWS = (  # of each kind of task the first is what it is tuned by
         "auroc", _CLASSES, "max", "area under the ROC curve, mean over classes with both kinds", _SHARE, _auroc,
         _with_both_kinds,
     ),
+    *(_of_users(f"recall_at_{k}", f"what a user took, of the first {k}", _recall(k)) for k in _TOP),
+    *(_of_users(f"ndcg_at_{k}", f"the same, earlier places more (NDCG@{k})", _ndcg(k)) for k in _TOP),
+    _of_users("mrr", "1 / place of the first that a user took", _mrr),
     Metric("rmse", _NUMBER, "min", "root mean squared error", _ERROR, _rmse),
     Metric("mae", _NUMBER, "min", "mean absolute error", _ERROR, _mae),
     Metric("loss", get_args(TaskKind), "min", "supervised loss, unweighted and unsmoothed", _LOSS, None),

@@ -136,7 +136,7 @@ def _facts(values: dict[str, Any]) -> ModelFacts:
         name: tuple(value) if isinstance(value, list) else value for name, value in values["columns"].items()
     }
     return ModelFacts(
-        task=Task(task["kind"], tuple(task["classes"]), task["positive"]),
+        task=Task(**{**task, "classes": tuple(task["classes"])}),
         target=values["target"],
         dataset=values["dataset"],
         fingerprint=values["fingerprint"],

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainables.config import TrialConfig
-from trainables.metrics import metric_mode, metrics_of, objective_names
+from trainables.metrics import METRICS, metric_mode, metrics_of, objective_names
 from trainables.task import Task
 
 Row = dict[str, Any]
@@ -85,6 +85,8 @@ def check_objective(objective: str, task: Task) -> None:
 
 
 def training_metric(objective: str, task: Task) -> str:
-    """The metric that is also computed on training inputs: the objective, or the task's first if that is the loss."""
+    """The metric that is also computed on training inputs: the objective, or the task's first if that is the loss or
+    one of whole users."""
     name = objective.removeprefix("val_")
-    return metrics_of(task)[0].name if name == "loss" else name
+    is_of_rows = name != "loss" and not METRICS[name].is_ranking
+    return name if is_of_rows else metrics_of(task)[0].name

@@ -21,11 +21,14 @@ class Task:
         kind: 'multiclass' (one class a sample), 'multilabel' (any number) or 'regression' (one number).
         classes: names in the order of the logits; of a regression, empty or the name of the number.
         positive: of two classes, which one the metric f1 is of.
+        is_ranking: of two classes: samples are candidates of queries, which their ids name (:mod:`trainables.topk`),
+            and are ranked by the second class.
     """
 
     kind: TaskKind
     classes: tuple[str, ...] = ()
     positive: int = 1
+    is_ranking: bool = False
 
     def __post_init__(self) -> None:
         least, most = {"multiclass": (2, None), "multilabel": (1, None), "regression": (0, 1)}[self.kind]

@@ -37,8 +37,13 @@ def sources(data_dir: str | None) -> list[Path]:
     Raises:
         ValueError: no folder, or no known layout in it.
     """
-    root = data_folder(_NAME, data_dir)
-    release = MovieLens(_NAME, root, Rows(_NAME, root))
+    return sources_of(_NAME, data_dir)
+
+
+def sources_of(name: str, data_dir: str | None) -> list[Path]:
+    """The same of a dataset ``name`` that is made of the ratings."""
+    root = data_folder(name, data_dir)
+    release = MovieLens(name, root, Rows(name, root))
     return [*release.layout[1].values(), *([release.plots_file] if release.plots_file else [])]
 
 
@@ -48,9 +53,38 @@ def read(data_dir: str | None) -> Table:
     Raises:
         ValueError: as for :func:`sources`, or a file that cannot be read at all.
     """
-    root = data_folder(_NAME, data_dir)
-    rows = Rows(_NAME, root)
-    release = MovieLens(_NAME, root, rows)
+    rows, movies, users = read_ratings(_NAME, data_dir)
+    split = hash_split(rows.ids)
+    rated_by, rated, stars = rows.column("user"), rows.column("movie"), rows.column("stars")
+    numeric = {"year": [movies[id].year for id in rated]}
+    categorical = {"user": rated_by, "movie": rated}
+    if users:
+        known = [users.get(id, User()) for id in rated_by]
+        numeric["user_age"] = [user.age for user in known]
+        for name in ("gender", "occupation", "region"):
+            categorical[f"user_{name}"] = [getattr(user, name) for user in known]
+    return rows.table(
+        {"rating": regression(stars), "rating_class": multiclass([_bucket(value) for value in stars], _CLASSES)},
+        split=split,
+        numeric={name: values for name, values in numeric.items() if not all(map(math.isnan, values))},
+        categorical=categorical,
+        graph=rated_before(rated_by, rated, np.array(rows.column("seconds")), split == "train"),
+    )
+
+
+def read_ratings(name: str, data_dir: str | None) -> tuple[Rows, dict[str, Movie], dict[str, User]]:
+    """The ratings as rows, with columns user, movie, stars and seconds, and what is known of films and users.
+
+    Args:
+        name: of the dataset, for messages.
+        data_dir: its folder.
+
+    Raises:
+        ValueError: as :func:`read`.
+    """
+    root = data_folder(name, data_dir)
+    rows = Rows(name, root)
+    release = MovieLens(name, root, rows)
     path = release.layout[1]["ratings"]
     movies, users, plots = dict(release.movies()), release.users(), release.plots()
     posters: dict[str, str | None] = {}
@@ -77,22 +111,7 @@ def read(data_dir: str | None) -> Table:
                 seconds=rating.seconds,
             )
     rows.check()
-    split = hash_split(rows.ids)
-    rated_by, rated, stars = rows.column("user"), rows.column("movie"), rows.column("stars")
-    numeric = {"year": [movies[id].year for id in rated]}
-    categorical = {"user": rated_by, "movie": rated}
-    if users:
-        known = [users.get(id, User()) for id in rated_by]
-        numeric["user_age"] = [user.age for user in known]
-        for name in ("gender", "occupation", "region"):
-            categorical[f"user_{name}"] = [getattr(user, name) for user in known]
-    return rows.table(
-        {"rating": regression(stars), "rating_class": multiclass([_bucket(value) for value in stars], _CLASSES)},
-        split=split,
-        numeric={name: values for name, values in numeric.items() if not all(map(math.isnan, values))},
-        categorical=categorical,
-        graph=rated_before(rated_by, rated, np.array(rows.column("seconds")), split == "train"),
-    )
+    return rows, movies, users
 
 
 def rating_text(movie: Movie, plot: str) -> str:
