@@ -114,8 +114,10 @@ def png(figure: Figure) -> bytes:
 
 def drawn(figure: Figure, kind: str) -> bytes:
     """The figure as a file of a kind, 'png' or 'svg'."""
+    import matplotlib
+
     out = io.BytesIO()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), matplotlib.rc_context({"svg.hashsalt": "mmtune"}):  # ids that do not change
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # a box stands for it
         figure.savefig(out, format=kind, metadata={"Software": None} if kind == "png" else {"Date": None})
     return out.getvalue()

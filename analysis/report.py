@@ -20,6 +20,8 @@ from analysis.curves import curves_figure
 from analysis.devices import warning
 from analysis.figures import png
 from analysis.fronts import front_history, knee
+from analysis.missing import missing_modalities
+from analysis.page.pictures import FOLDER, own_pictures
 from analysis.page.render import render
 from analysis.pagedata import page_data
 from analysis.pareto import EXTRA, marginal_cost, pareto_figure, pareto_front
@@ -47,13 +49,16 @@ class ReportFiles:
     html: Path
     planned: Path | None = None  # what the study was thought to take, beside what it took
     confirm: Path | None = None  # a row a finalist, where the study repeats some
+    missing: Path | None = None  # models without a modality, where `mmtune test --without` looked
+    figures: Path | None = None  # a folder with the sources' figures, PNG and SVG, those that there are data for
 
 
 def write_report(
     paths: Paths, out: str | Path | None = None, metric: str | None = None, cost: str = "device_seconds"
 ) -> ReportFiles:
     """Writes summary.csv, families.csv, pareto.csv, fronts.csv, best.yaml, best/<family>.yaml, pareto.png, curves.png
-    and report.html; planned.csv of studies with a plan, confirm.csv of finalists. docs/report.md has their columns.
+    and report.html; where there is something to say planned.csv, confirm.csv, missing.csv and figures/.
+    docs/report.md has their columns.
 
     Args:
         paths: one study or several that train on the same data.
@@ -84,6 +89,8 @@ def write_report(
     plans = planned.planned_table(paths)
     fronts = _fronts(table, metric, mode, costs)
     models = model_table(paths, table, metric, mode)
+    without = missing_modalities(paths, metric, mode)
+    figures = own_pictures(paths, metric, mode)
     data = page_data(paths, table, fronts, history, metric=metric, mode=mode)
     page = render(
         paths,
@@ -96,6 +103,9 @@ def write_report(
         costs=_cost_table(paths),
         plans=plans,
         models=models,
+        missing=without,
+        pictures=figures,
+        root=root,
         config=config,
     )
     for name, content in {
@@ -109,7 +119,9 @@ def write_report(
         **_best_by_family(paths, table, metric, mode),
         **({planned.FILE: csv_text(plans)} if len(plans) else {}),
         **({confirm.FILE: csv_text(confirmed)} if len(confirmed) else {}),
+        **({"missing.csv": csv_text(without)} if len(without) else {}),
         **pictures,
+        **figures,
         "report.html": page,
     }.items():
         write_atomic(root / name, content)
@@ -127,6 +139,8 @@ def write_report(
         html=root / "report.html",
         planned=root / planned.FILE if len(plans) else None,
         confirm=root / confirm.FILE if len(confirmed) else None,
+        missing=root / "missing.csv" if len(without) else None,
+        figures=root / FOLDER if figures else None,
     )
 
 

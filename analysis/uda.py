@@ -25,6 +25,10 @@ _CASES = {"1": "#D55E00", "2": "#E69F00", "3": "#009E73"}  # red, yellow and gre
 _SPLITS = ("validation", "training rows")
 
 
+class NotThere(ValueError):
+    """The studies lack what a figure shows; the message says what."""
+
+
 def with_uda(paths: Paths, table: pd.DataFrame) -> pd.DataFrame:
     """The table with MODE, LAM and VIEWS as each trial had them, whether they were searched, fixed or left alone."""
     fixed = {study: fixed_of(folder.root) for study, folder in study_folders(paths).items()}
@@ -39,7 +43,7 @@ def fit_figure(paths: Paths, metric: str, mode: str) -> Figure:
     """Training (dotted) and validation by epoch, of the best trial for each mode of UDA.
 
     Raises:
-        ValueError: no report has the metric of the training rows.
+        NotThere: no report has the metric of the training rows.
     """
     from matplotlib.lines import Line2D
 
@@ -65,7 +69,7 @@ def regimes_figure(paths: Paths, metric: str, mode: str) -> Figure:
     trained for at least half as long as the longest of them: an early stop would say nothing of a fit.
 
     Raises:
-        ValueError: no such trials, or no report has the metric of the training rows.
+        NotThere: no such trials, or no report has the metric of the training rows.
     """
     from matplotlib.lines import Line2D
 
@@ -74,7 +78,7 @@ def regimes_figure(paths: Paths, metric: str, mode: str) -> Figure:
     dynamic, fixed = (usable.loc[usable[MODE] == kind] for kind in ("dynamic", "fixed"))
     shared = set(dynamic["family"]) & set(fixed["family"])
     if not shared:
-        raise ValueError(f"{_named(paths)}: no family has finished trials with uda.mode=fixed and with dynamic")
+        raise NotThere(f"{_named(paths)}: no family has finished trials with uda.mode=fixed and with dynamic")
     last = best_trial(dynamic.loc[dynamic["family"].isin(shared)], metric, mode)
     fixed = fixed.loc[fixed["family"] == last["family"]]
     epochs, lams = numbers(fixed, "epochs"), numbers(fixed, LAM)
@@ -82,7 +86,7 @@ def regimes_figure(paths: Paths, metric: str, mode: str) -> Figure:
     if lams.loc[long.index].nunique() < 2:
         long = fixed
     if lams.loc[long.index].nunique() < 2:
-        raise ValueError(f"{_named(paths)}: all trials of {last['family']} with uda.mode=fixed have the same uda.lam")
+        raise NotThere(f"{_named(paths)}: all trials of {last['family']} with uda.mode=fixed have the same uda.lam")
     ends = (lams.loc[long.index].min(), lams.loc[long.index].max())
     rows = [best_trial(long.loc[lams.loc[long.index] == lam], metric, mode) for lam in ends]
     titles = [f"small: λ = {float(ends[0]):.3g}", f"large: λ = {float(ends[1]):.3g}", "dynamic λ"]
@@ -100,7 +104,7 @@ def overlay_figure(paths: Paths, metric: str, mode: str) -> Figure:
     """Training and validation of a family's best trial without UDA (dotted) and with dynamic UDA (solid; fig. 4).
 
     Raises:
-        ValueError: no family has both, or no report has the metric of the training rows.
+        NotThere: no family has both, or no report has the metric of the training rows.
     """
     from matplotlib.lines import Line2D
 
@@ -109,7 +113,7 @@ def overlay_figure(paths: Paths, metric: str, mode: str) -> Figure:
     base, dynamic = (usable.loc[usable[MODE] == kind] for kind in ("none", "dynamic"))
     shared = set(base["family"]) & set(dynamic["family"])
     if not shared:
-        raise ValueError(f"{_named(paths)}: no family has finished trials with uda.mode=none and with dynamic")
+        raise NotThere(f"{_named(paths)}: no family has finished trials with uda.mode=none and with dynamic")
     solid = best_trial(dynamic.loc[dynamic["family"].isin(shared)], metric, mode)
     dotted = best_trial(base.loc[base["family"] == solid["family"]], metric, mode)
     figure, (axes,) = new_figure(1)
@@ -128,14 +132,14 @@ def ratio_figure(paths: Paths, metric: str, mode: str) -> Figure:
     """R of dynamic UDA by epoch, coloured by its case: the best trial with it (fig. 5).
 
     Raises:
-        ValueError: no trial with dynamic UDA has ended.
+        NotThere: no trial with dynamic UDA has ended.
     """
     from matplotlib.lines import Line2D
 
     table = load_studies(paths)
     found = _best_by_mode(with_uda(paths, table), metric, mode)
     if "dynamic" not in found:
-        raise ValueError(f"{_named(paths)}: no finished trial with uda.mode=dynamic")
+        raise NotThere(f"{_named(paths)}: no finished trial with uda.mode=dynamic")
     reports = _reports(paths, found["dynamic"])
     figure, (axes,) = new_figure(1)
     axes.plot(reports["epoch"], numbers(reports, "uda_ratio"), color="0.8", zorder=1)
@@ -163,11 +167,11 @@ def _fitted(paths: Paths, row: pd.Series, metric: str) -> pd.DataFrame:
     """A trial's reports with the metric of validation and of the training rows.
 
     Raises:
-        ValueError: the training rows have none.
+        NotThere: the training rows have none.
     """
     reports, name = _reports(paths, row), _trained(metric)
     if name not in reports or numbers(reports, name).isna().all():
-        raise ValueError(f"{row['study']}/{row['trial']}: its reports have no {name}")
+        raise NotThere(f"{row['study']}/{row['trial']}: its reports have no {name}")
     return reports
 
 

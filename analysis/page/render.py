@@ -22,6 +22,8 @@ from analysis.classes import per_class, predicted, truth
 from analysis.compare import compare, outputs_of, predictions
 from analysis.compared import candidate_table
 from analysis.figures import axis_label, trial_label, trial_labels
+from analysis.missing import missing_table
+from analysis.page.pictures import inspected_tables, shown_pictures
 from analysis.page.published import beside_own
 from analysis.studies import Paths, study_folders
 from analysis.tables import Table, cost_note, family_table, pareto_table, shown, shown_table, study_table
@@ -44,6 +46,9 @@ def render(
     costs: Table,
     plans: pd.DataFrame,
     models: pd.DataFrame,
+    missing: pd.DataFrame,
+    pictures: dict[str, bytes],
+    root: Path,
     config: str,
 ) -> str:
     """The page.
@@ -59,6 +64,9 @@ def render(
         costs: what each study took.
         plans: of :func:`analysis.planned.planned_table`.
         models: of :func:`analysis.characteristics.model_table`.
+        missing: of :func:`analysis.missing.missing_modalities`.
+        pictures: of :func:`analysis.page.pictures.own_pictures`.
+        root: of the report.
         config: the text of best.yaml.
     """
     from jinja2 import Environment
@@ -68,12 +76,16 @@ def render(
     comparison, candidates = _comparison(paths, table, metric)
     classes, confusion = _classes(folders[str(best.at["study"])].trial(str(best.at["trial"])))
     failures = _failures(table)
+    names = " ".join(shlex.quote(str(folder.root.name)) for folder in folders.values())
+    shown_, inspected = shown_pictures(pictures, root, models, paths, names), inspected_tables(models, paths)
     reported = beside_own(table, str(models["dataset"].iloc[0]))
     sections = {
         "overview": "Cost", "finalists": "Finalists" if len(confirmed) else "", "pareto": "Pareto",
         "curves": "Curves", "families": "Families", "comparison": "Comparison" if comparison else "",
         "published": "Published" if reported else "",
         "parameters": "Parameters", "budget": "Budget", "uda": "UDA" if "uda.mode" in table else "",
+        "figures": "Figures" if shown_ else "", "missing": "Missing modality" if len(missing) else "",
+        "inspected": "Inspected" if inspected else "",
         "classes": "Classes" if classes else "", "failures": "Failures" if failures else "", "trials": "Trials",
         "config": "Config",
     }  # fmt: skip
@@ -82,7 +94,7 @@ def render(
     label = trial_label(best, table)
     return environment.from_string(_part("report.html")).render(
         title=", ".join(folders),
-        names=" ".join(shlex.quote(str(folder.root.name)) for folder in folders.values()),
+        names=names,
         best={
             "label": label, "family": best.at["family"], "value": shown(metric, float(best.at[metric])),
             "epochs": best.at["epochs"], "best_epoch": best.at["best_epoch"],
@@ -99,6 +111,7 @@ def render(
         finalists=confirm.finalist_table(confirmed, metric) if len(confirmed) else None,
         finalists_note=confirm.confirm_note(confirmed) if len(confirmed) else "",
         published=reported,
+        figures=shown_, missing=missing_table(missing) if len(missing) else None, inspected=inspected,
         models=shown_table(models), uda=_uda(table, metric, mode), classes=classes, failures=failures, config=config,
         css=_part("report.css"), js=_part("report.js"), plotly=_plotly(),
         data=_json(data | ({"confusion": confusion} if confusion else {})),

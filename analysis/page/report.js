@@ -106,6 +106,40 @@ chart("slice-chart", () => {
   return [traces, { xaxis: { title: { text: plain(name) }, type: !numeric ? "category" : low > 0 && high > 10 * low ? "log" : "linear" }, yaxis: { title: { text: plain(D.metric.label) } } }];
 });
 
+// A parameter's values as places from 0 to 1: on a logarithm where they span more than a decade, by name where they are words.
+function scaleOf(name, own) {
+  const known = own.map((i) => T[name][i]), isNumeric = known.every((value) => typeof value === "number");
+  if (!isNumeric) {
+    const kinds = [...new Set(known.map(String))].sort();
+    return { place: (value) => (kinds.length > 1 ? kinds.indexOf(String(value)) / (kinds.length - 1) : 0.5), axis: { tickvals: kinds.map((_, k) => (kinds.length > 1 ? k / (kinds.length - 1) : 0.5)), ticktext: kinds.map(plain) } };
+  }
+  const low = Math.min(...known), high = Math.max(...known), isLog = low > 0 && high > 10 * low;
+  const to = isLog ? Math.log : (value) => value, from = isLog ? Math.exp : (value) => value, span = to(high) - to(low) || 1;
+  const ticks = [0, 0.25, 0.5, 0.75, 1];
+  return { place: (value) => (to(value) - to(low)) / span, axis: { tickvals: ticks, ticktext: ticks.map((t) => shown(Number(from(to(low) + t * span).toPrecision(2)))) } };
+}
+chart("contour-chart", () => {
+  const a = $("parameter").value, b = $("second").value;
+  const own = inGroup().filter((i) => T[a] && T[b] && T[a][i] !== null && T[b][i] !== null && T[METRIC][i] !== null);
+  if (!b || own.length < 3) return [[{ type: "contour", z: [] }], { title: { text: "fewer than 3 trials have both parameters" } }];
+  const [sx, sy] = [scaleOf(a, own), scaleOf(b, own)], x = own.map((i) => sx.place(T[a][i])), y = own.map((i) => sy.place(T[b][i]));
+  const value = own.map((i) => T[METRIC][i]), grid = [...Array(25).keys()].map((k) => k / 24);
+  const z = grid.map((v) => grid.map((u) => {
+    let sum = 0, weights = 0;
+    for (let k = 0; k < own.length; k++) {
+      const weight = 1 / ((x[k] - u) ** 2 + (y[k] - v) ** 2 + 1e-4);
+      sum += weight * value[k];
+      weights += weight;
+    }
+    return sum / weights;
+  }));
+  const traces = [{ type: "contour", x: grid, y: grid, z, colorscale: "Viridis", reversescale: D.metric.mode === "min", contours: { coloring: "heatmap" }, hoverinfo: "skip", colorbar: { title: { text: plain(METRIC) } } },
+    { type: "scatter", mode: "markers", name: "trials", showlegend: false, x, y, customdata: own, text: own.map(hover), hoverinfo: "text", marker: { color: "#fff", size: 6, line: { color: "#222", width: 1 } } }];
+  const at = own.indexOf(chosen);
+  if (at >= 0) traces.push({ name: "chosen", showlegend: false, x: [x[at]], y: [y[at]], mode: "markers", type: "scatter", hoverinfo: "skip", marker: { symbol: "circle-open", size: 20, color: "#D55E00", line: { width: 3 } } });
+  return [traces, { xaxis: { title: { text: plain(a) }, range: [-0.03, 1.03], ...sx.axis }, yaxis: { title: { text: plain(b) }, range: [-0.03, 1.03], ...sy.axis } }];
+});
+
 chart("parallel-chart", () => {
   const own = inGroup(), names = [...D.params.filter((name) => new Set(own.map((i) => T[name][i])).size > 1), METRIC];
   const dimensions = names.map((name) => {
@@ -213,7 +247,7 @@ function choose(i) {
   $("chosen").textContent = [`${T.label[i]}: ${T.family[i]}, ${T.state[i]}, ${METRIC} ${shown(T[METRIC][i])} after ${shown(T.epochs[i])} epochs`, ...settings(i), ...error].join(" · ");
   sessionStorage.setItem("chosen", T.label[i]);
   fill();
-  redraw("pareto-chart", "curves-chart", "slice-chart", "parallel-chart");
+  redraw("pareto-chart", "curves-chart", "slice-chart", "contour-chart", "parallel-chart");
 }
 
 // --- controls -------------------------------------------------------------------------------------------
@@ -221,12 +255,19 @@ const options = (id, names) => $(id).append(...names.map((name) => new Option(na
 options("cost", Object.keys(D.costs));
 options("group", [...(FAMILIES.length > 1 ? ["all"] : []), ...FAMILIES]);
 options("parameter", D.params);
+function seconds() { // all but the first parameter; what was chosen stays if it can
+  const before = $("second").value, others = D.params.filter((name) => name !== $("parameter").value);
+  $("second").replaceChildren(...others.map((name) => new Option(name, name)));
+  if (others.includes(before)) $("second").value = before;
+}
+seconds();
 options("family", FAMILIES);
 options("state", [...new Set(T.state)].sort());
 $("cost").onchange = $("log").onchange = () => redraw("pareto-chart", "history-chart");
 $("curve-x").onchange = () => redraw("curves-chart");
-$("group").onchange = () => redraw("importance-chart", "slice-chart", "parallel-chart");
-$("parameter").onchange = () => redraw("slice-chart");
+$("group").onchange = () => redraw("importance-chart", "slice-chart", "contour-chart", "parallel-chart");
+$("parameter").onchange = () => { seconds(); redraw("slice-chart", "contour-chart"); };
+$("second").onchange = () => redraw("contour-chart");
 $("find").oninput = $("family").onchange = $("state").onchange = () => { limit = PAGE; fill(); };
 $("more").onclick = () => { limit += PAGE; fill(); };
 fill();

@@ -10,6 +10,8 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from analysis.best import rank_trials
@@ -194,6 +196,43 @@ def contrast(one, other):
 
     dark, light = sorted([luminance(one), luminance(other)])
     return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.slow
+def test_the_contour_is_the_mean_by_inverse_square_distance(opened, report):
+    page = opened()
+    page.get_by_role("combobox", name="Trials of").select_option("fusion")
+    page.locator("#contour-chart").scroll_into_view_if_needed()
+    page.wait_for_function("document.getElementById('contour-chart').data?.length === 2")
+    assert page.get_by_role("combobox", name="and", exact=True).input_value() == "model.hidden"
+    field, points = page.evaluate("document.getElementById('contour-chart').data.map(({x, y, z}) => ({x, y, z}))")
+    table = pd.read_csv(report.summary)
+    own = table.loc[table["family"] == "fusion"]
+    lr, hidden = (
+        (of - of.min()) / (of.max() - of.min()) for of in (np.log(own["optim.lr"]), np.log(own["model.hidden"]))
+    )
+    assert sorted(points["x"]) == pytest.approx(sorted(lr), abs=1e-3) and len(lr) == 20
+    for row, at in ((0, 0), (12, 7), (24, 24)):
+        weights = 1 / ((lr - at / 24) ** 2 + (hidden - row / 24) ** 2 + 1e-4)
+        expected = (weights * own["val_accuracy"]).sum() / weights.sum()
+        assert field["z"][row][at] == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.slow
+def test_it_prints_black_on_white_within_the_paper(opened):
+    page = opened(viewport={"width": 718, "height": 1000}, color_scheme="dark")  # A4 at 96 dpi without its margins
+    pdf = page.pdf(format="A4", margin=dict.fromkeys(("left", "right", "top", "bottom"), "1cm"))
+    assert pdf.startswith(b"%PDF") and len(re.findall(rb"/Type\s*/Page\b", pdf)) > 3
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.wait_for_function("[...document.querySelectorAll('.chart')].every((node) => node.data)")
+    assert page.evaluate("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert not page.locator("nav").is_visible() and not page.locator("#find").is_visible()
+    assert page.locator("#trial-table").is_visible()
+    assert page.evaluate("document.scrollingElement.scrollWidth") <= 718
+    title = page.locator("#pareto-chart .xtitle")
+    assert title.evaluate("node => getComputedStyle(node).fill") == "rgb(0, 0, 0)"
 
 
 @pytest.mark.slow
