@@ -178,8 +178,8 @@ def _of_new_rows(trained: Trained, given: Labelled, change: Change | None) -> tu
                 raise ValueError(f"dataset {given.dataset.name}: row {id}: {error}")
         parts.append(answered)
     report = getattr(trained.model, "report", None)
-    joint = [] if report is None else [torch.from_numpy(part.features["joint"]) for part in parts]
-    reported = {} if report is None else report(torch.cat(joint))
+    joint = [torch.from_numpy(part.features["joint"]) for part in parts if "joint" in part.features]
+    reported = report(torch.cat(joint)) if report is not None and joint else {}
     return np.concatenate([part.logits for part in parts]), reported
 
 

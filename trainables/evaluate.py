@@ -147,13 +147,14 @@ def collect(
     for batch in ahead(load, parts, depth=depth):
         out = forward(batch)
         logits.append(out.logits)
-        joint += [] if report is None else [out.features["joint"]]
+        joint += [out.features["joint"]] if report is not None and "joint" in out.features else []
         for name, values in out.heads.items():
             heads.setdefault(name, []).append(values)
     all_logits, all_rows = gather_rows(logits, parts, ranks=ranks)
     if not np.isfinite(all_logits).all():
         raise NonFiniteError(f"{what} logits became nan or infinite")
-    reported = {} if report is None else report(torch.from_numpy(gather_rows(joint, parts, ranks=ranks)[0]))
+    is_told = report is not None and ranks.most(int(bool(joint))) > 0  # clip without its text has none
+    reported = report(torch.from_numpy(gather_rows(joint, parts, ranks=ranks)[0])) if is_told and report else {}
     names = max(ranks.gather(list(heads)), key=len)  # a rank without rows has seen none
     of_heads = {name: gather_rows(heads.get(name, []), parts, ranks=ranks)[0] for name in names}
     return Outputs(all_logits, all_rows, reported, of_heads)

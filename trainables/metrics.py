@@ -44,11 +44,15 @@ class Metric:
     """Only tasks with two classes have it, or multi-label with one."""
     is_ranking: bool = False
     """Only tasks that rank candidates have it, and it needs the ids of the samples."""
+    is_of_model: bool = False
+    """Models tell it themselves, whatever the task, and some do not have it."""
 
     def suits(self, task: Task) -> bool:
         """Whether the task has it."""
-        return task.kind in self.kinds and (
-            (task.is_binary or not self.is_binary) and (task.is_ranking or not self.is_ranking)
+        return (
+            task.kind in self.kinds
+            and not self.is_of_model
+            and ((task.is_binary or not self.is_binary) and (task.is_ranking or not self.is_ranking))
         )
 
 
@@ -59,7 +63,8 @@ def metrics_of(task: Task) -> tuple[Metric, ...]:
 
 def objective_names(task: Task | None = None) -> tuple[str, ...]:
     """What can be an objective, e.g. 'val_accuracy': metrics of the validation split, of one task or of all."""
-    rows = METRICS.values() if task is None else metrics_of(task)
+    told = tuple(row for row in METRICS.values() if row.is_of_model)
+    rows = METRICS.values() if task is None else (*metrics_of(task), *told)
     return tuple(f"val_{row.name}" for row in rows)
 
 
@@ -288,28 +293,21 @@ def _mae(split: _Regressed) -> float:
     return float(np.abs(split.errors).mean())
 
 
-def _recall(k: int) -> Callable[[_Classified], float]:
-    return lambda split: split.top_lists.recall(k)
-
-
-def _ndcg(k: int) -> Callable[[_Classified], float]:
-    return lambda split: split.top_lists.ndcg(k)
-
-
-def _mrr(split: _Classified) -> float:
-    return split.top_lists.reciprocal_rank()
-
-
-_TOP = (5, 10, 20)
+_TOP, _NEAR = (5, 10, 20), (1, 5, 10)
 _ONE: tuple[TaskKind, ...] = ("multiclass",)
 _MANY: tuple[TaskKind, ...] = ("multilabel",)
 _CLASSES: tuple[TaskKind, ...] = ("multiclass", "multilabel")
 _NUMBER: tuple[TaskKind, ...] = ("regression",)
+_EVERY: tuple[TaskKind, ...] = get_args(TaskKind)
 _SHARE, _ERROR, _LOSS = "0 to 1", "the target's", "nats; of a regression squared deviations of its labels"
 
 
-def _of_users(name: str, about: str, function: Callable[[_Classified], float]) -> Metric:
-    return Metric(name, _ONE, "max", about, _SHARE, function, is_ranking=True)
+def _of_users(name: str, about: str, function: Callable[[TopLists], float]) -> Metric:
+    return Metric(name, _ONE, "max", about, _SHARE, lambda split: function(split.top_lists), is_ranking=True)
+
+
+def _of_model(name: str, about: str) -> Metric:
+    return Metric(name, _EVERY, "max", about, _SHARE, None, is_of_model=True)
 
 
 _ROWS = (  # of each kind of task the first is what it is tuned by
@@ -333,11 +331,13 @@ _ROWS = (  # of each kind of task the first is what it is tuned by
         "auroc", _CLASSES, "max", "area under the ROC curve, mean over classes with both kinds", _SHARE, _auroc,
         _with_both_kinds,
     ),
-    *(_of_users(f"recall_at_{k}", f"what a user took, of the first {k}", _recall(k)) for k in _TOP),
-    *(_of_users(f"ndcg_at_{k}", f"the same, earlier places more (NDCG@{k})", _ndcg(k)) for k in _TOP),
-    _of_users("mrr", "1 / place of the first that a user took", _mrr),
+    *(_of_users(f"recall_at_{k}", f"what a user took, of the first {k}", lambda top, k=k: top.recall(k)) for k in _TOP),
+    *(_of_users(f"ndcg_at_{k}", f"as recall, earlier places more, {k}", lambda top, k=k: top.ndcg(k)) for k in _TOP),
+    _of_users("mrr", "1 / place of the first that a user took", TopLists.reciprocal_rank),
+    *(_of_model(f"image_to_text_recall_at_{k}", f"images whose text is among the nearest {k}") for k in _NEAR),
+    *(_of_model(f"text_to_image_recall_at_{k}", f"texts with a picture among the nearest {k}") for k in _NEAR),
     Metric("rmse", _NUMBER, "min", "root mean squared error", _ERROR, _rmse),
     Metric("mae", _NUMBER, "min", "mean absolute error", _ERROR, _mae),
-    Metric("loss", get_args(TaskKind), "min", "supervised loss, unweighted and unsmoothed", _LOSS, None),
+    Metric("loss", _EVERY, "min", "supervised loss, unweighted and unsmoothed", _LOSS, None),
 )  # fmt: skip
 METRICS: dict[str, Metric] = {row.name: row for row in _ROWS}

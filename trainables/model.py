@@ -22,6 +22,7 @@ from trainables.encoders.tabular import CategoricalEncoder, GraphEncoder, Numeri
 from trainables.encoders.weights import load_config
 from trainables.families import family_inputs, family_module
 from trainables.layers.clean_statistics import moving_norms, splits_statistics
+from trainables.metrics import METRICS
 from trainables.parts import runs_in_parts, set_batch_norms
 from trainables.task import Task
 
@@ -155,6 +156,9 @@ def family_model(config: TrialConfig, task: Task, ports: dict[str, Port]) -> nn.
     set_batch_norms(model, config)
     if splits_statistics(config.uda) and not moving_norms(model):
         raise ValueError("uda.bn_eval_for_aug: this model has no BatchNorm whose statistics train")
+    metric = METRICS.get(config.objective.removeprefix("val_"))
+    if metric is not None and metric.is_of_model and not hasattr(model, "matching_recalls"):
+        raise ValueError(f"objective '{config.objective}': this '{config.family}' does not compare images with texts")
     if config.gradient_checkpointing and not checkpoint_layers(model):
         raise ValueError(f"gradient_checkpointing: nothing that trains in this '{config.family}' supports it")
     return model

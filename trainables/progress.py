@@ -85,8 +85,9 @@ def check_objective(objective: str, task: Task) -> None:
 
 
 def training_metric(objective: str, task: Task) -> str:
-    """The metric that is also computed on training inputs: the objective, or the task's first if that is the loss or
-    one of whole users."""
+    """The metric that is also computed on training inputs: the objective, or the task's first if that is the loss,
+    one of whole users, or of the model."""
     name = objective.removeprefix("val_")
-    is_of_rows = name != "loss" and not METRICS[name].is_ranking
+    row = METRICS[name]
+    is_of_rows = name != "loss" and not row.is_ranking and not row.is_of_model
     return name if is_of_rows else metrics_of(task)[0].name

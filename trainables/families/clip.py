@@ -31,6 +31,7 @@ from trainables.encoders.text import load_text_encoder
 from trainables.encoders.tokenizers import load_tokenizer
 from trainables.encoders.weights import load_config, load_model
 from trainables.layers.contrastive import info_nce, sample_keys
+from trainables.layers.matching import matching_recalls
 from trainables.layers.mlp import mlp
 from trainables.task import Task
 
@@ -47,6 +48,8 @@ class Config(Section):
     contrastive: towers that learn which text is which image's, and prompts."""
     contrastive_weight: Annotated[float, Only(mode="finetune")] = Field(0.0, ge=0)
     """mode: finetune: weight of the InfoNCE loss between images and texts beside the classification's."""
+    hard_negatives: Annotated[float, Only(mode=("finetune", "contrastive"))] = Field(0.0, ge=0, le=10)
+    """InfoNCE: how much more the wrong pairs count that look right (the beta of Robinson et al. 2021); 0: all alike."""
     lock_image: Annotated[bool, Only(mode=("finetune", "contrastive"))] = False
     """modes finetune and contrastive: the image tower never changes (LiT); what it gives is computed once."""
     interaction: Annotated[Literal["concat", "concat+mul+absdiff"], Only(mode=("linear", "mlp", "finetune"))] = "concat"
@@ -65,8 +68,10 @@ def inputs(config: Config) -> dict[str, Input]:
     """What the family reads: modality -> Input.
 
     Raises:
-        ValueError: the prompt has no place for the class.
+        ValueError: the prompt has no place for the class, or hard negatives of a loss that has no weight.
     """
+    if config.hard_negatives and config.mode == "finetune" and config.contrastive_weight == 0:
+        raise ValueError("model.hard_negatives: is of the contrastive loss, whose contrastive_weight is 0 here")
     if config.prompt.count("{}") != 1:
         raise ValueError(f"model.prompt: '{config.prompt}' must have {{}} once, where the class goes")
     trains = config.mode in ("finetune", "contrastive")
@@ -138,9 +143,16 @@ def _scale(log_scale: Tensor) -> Tensor:
 class _Towers(nn.Module):
     """Both towers; rows meet in :meth:`decide` alone, where they are compared with each other."""
 
+    matching_recalls = staticmethod(matching_recalls)  # a model that has them can be searched by them
+
     def __init__(self, config: Config, ports: dict[str, Port]) -> None:
         super().__init__()
         self.text, self.image, self.droppable = ports["text"], ports["image"], droppable(config)
+        self.hard_negatives = config.hard_negatives
+
+    def report(self, joint_NE: Tensor) -> dict[str, float | int]:
+        """What is told of a split: how well images and texts, side by side in ``joint_NE``, find each other."""
+        return self.matching_recalls(*joint_NE.split(self.image.width, dim=1)[:2])
 
     def forward(self, batch: Batch) -> ModelOutput:
         return self.decide(self.encode(batch))
@@ -175,10 +187,12 @@ class _Contrastive(_Towers):
         unit = {name: features[name] for name in ("text", "image") if name in features}
         scale, losses = _scale(self.log_scale), {}
         if self.training:
-            losses = {"contrastive": info_nce(unit["image"], unit["text"], scale, features["key"])}
+            loss_B = info_nce(unit["image"], unit["text"], scale, features["key"], hardness=self.hard_negatives)
+            losses = {"contrastive": loss_B}
         class_CD = self._class_embeddings()  # pyright: ignore (loses the signature in torch.compiler.disable)
         logits = scale * unit["image"] @ class_CD.T
-        return ModelOutput(logits=logits, features=unit, losses=losses, supervised_weight=0.0)
+        joint = {"joint": torch.cat([unit["image"], unit["text"]], dim=1)} if "text" in unit else {}
+        return ModelOutput(logits=logits, features={**unit, **joint}, losses=losses, supervised_weight=0.0)
 
     def train(self, mode: bool = True) -> _Contrastive:
         self._classes = None
@@ -213,7 +227,8 @@ class _Head(_Towers):
         losses, length = {}, self.image.width**0.5
         if self.compares_rows and self.training:
             scale = _scale(self.log_scale)
-            losses["contrastive"] = self.weight * info_nce(features["image"], features["text"], scale, features["key"])
+            pair, key = (features["image"], features["text"]), features["key"]
+            losses["contrastive"] = self.weight * info_nce(*pair, scale, key, hardness=self.hard_negatives)
         image_BD, text_BD = features["image"] * length, features["text"] * length
         parts = [image_BD, text_BD]
         if self.has_products:

@@ -25,7 +25,7 @@ def sample_keys(ids: list[str]) -> Tensor:
     return torch.tensor([int.from_bytes(digest, "big", signed=True) for digest in digests], dtype=torch.int64)
 
 
-def info_nce(image_BD: Tensor, text_BD: Tensor, scale: Tensor, key_B: Tensor) -> Tensor:
+def info_nce(image_BD: Tensor, text_BD: Tensor, scale: Tensor, key_B: Tensor, *, hardness: float = 0.0) -> Tensor:
     """The mean of both directions' cross-entropy: which of the N texts is this image's, and which image this text's.
 
     A sample is a candidate once, as its first row: its other rows (augmented copies) are neither right nor wrong.
@@ -36,17 +36,19 @@ def info_nce(image_BD: Tensor, text_BD: Tensor, scale: Tensor, key_B: Tensor) ->
         text_BD: unit vectors, row by row of the same samples.
         scale: what cosines are multiplied by, one over the temperature.
         key_B: which sample each row is of, see :func:`sample_keys`.
+        hardness: beta of Robinson et al. 2021 (https://arxiv.org/abs/2010.04592), eq. 4: wrong pairs count in
+            proportion to exp(beta scale cosine), by one on average; 0 counts all alike.
 
     Returns:
         (B,) float32, a value a row.
     """
     with torch.autocast(image_BD.device.type, enabled=False):  # cosines times a hundred need their digits
         pair = image_BD.float(), text_BD.float()
-        return _info_nce(*pair, scale, key_B)  # pyright: ignore (loses the signature in torch.compiler.disable)
+        return _info_nce(*pair, scale, key_B, hardness)  # pyright: ignore (loses the signature in torch.compiler.disable)
 
 
 @torch.compiler.disable
-def _info_nce(image_BD: Tensor, text_BD: Tensor, scale: Tensor, key_B: Tensor) -> Tensor:
+def _info_nce(image_BD: Tensor, text_BD: Tensor, scale: Tensor, key_B: Tensor, hardness: float) -> Tensor:
     counts = _counts(image_BD)
     own_B = torch.arange(len(key_B), device=key_B.device) + sum(counts[: _rank()])
     key_N = _gathered(key_B, counts)
@@ -56,9 +58,20 @@ def _info_nce(image_BD: Tensor, text_BD: Tensor, scale: Tensor, key_B: Tensor) -
 
     def loss_B(query_BD: Tensor, candidates_BD: Tensor) -> Tensor:
         cosine_BN = query_BD @ _Gather.apply(candidates_BD, counts).T  # pyright: ignore (torch types no apply)
-        return F.cross_entropy((scale * cosine_BN).masked_fill(~is_open_BN, -torch.inf), own_B, reduction="none")
+        logits_BN = (scale * cosine_BN).masked_fill(~is_open_BN, -torch.inf)
+        if hardness > 0:
+            is_wrong_BN = is_open_BN & (own_B[:, None] != number_N)
+            logits_BN = logits_BN + _log_counts(logits_BN.detach(), is_wrong_BN, hardness)
+        return F.cross_entropy(logits_BN, own_B, reduction="none")
 
     return (loss_B(image_BD, text_BD) + loss_B(text_BD, image_BD)) / 2
+
+
+def _log_counts(logits_BN: Tensor, is_wrong_BN: Tensor, hardness: float) -> Tensor:
+    """Logarithms of how often each wrong candidate counts, by one on average; 0 elsewhere."""
+    log_share_BN = (hardness * logits_BN).masked_fill(~is_wrong_BN, -torch.inf).log_softmax(dim=1)
+    log_number_B1 = is_wrong_BN.sum(dim=1, keepdim=True).clamp(min=1).log()
+    return torch.where(is_wrong_BN, log_share_BN + log_number_B1, torch.zeros_like(logits_BN))
 
 
 def _rank() -> int:

@@ -5,10 +5,14 @@ from small import IMAGE, TEXT
 from torch.nn import functional as F
 
 from trainables.config import OptimConfig
+from trainables.data.open import open_data
 from trainables.encoders.tokenizers import load_tokenizer
 from trainables.encoders.weights import load_model
 from trainables.families.clip import Config, inputs
+from trainables.layers.matching import matching_recalls
+from trainables.loop import train
 from trainables.optim import build_optimizer
+from trainables.trained import load_trained
 
 TINY = {"encoder": "tiny-clip"}
 VARIANTS = [
@@ -17,6 +21,7 @@ VARIANTS = [
     {"mode": "finetune"},
     {"mode": "finetune", "contrastive_weight": 0.5, "lock_image": True},
     {"mode": "contrastive"},
+    {"mode": "contrastive", "hard_negatives": 0.5},
     {"mode": "zero_shot"},
 ]
 ON_RANKS = {"mode": "finetune", "contrastive_weight": 0.5}
@@ -135,3 +140,24 @@ def test_a_prompt_has_one_place_for_the_class():
     for prompt in ("a photo", "{} and {}"):
         with pytest.raises(ValueError, match=r"model.prompt: .* must have \{\} once, where the class goes"):
             inputs(Config.model_validate({"mode": "zero_shot", "prompt": prompt}))
+
+
+def test_hard_negatives_belong_to_a_loss_that_has_a_weight():
+    with pytest.raises(ValueError, match="hard_negatives: is of the contrastive loss, whose contrastive_weight is 0"):
+        inputs(Config.model_validate({"mode": "finetune", "hard_negatives": 0.5}))
+
+
+def test_what_a_model_says_of_a_split_is_an_objective_if_it_says_it(toy, tmp_path):
+    """As the features of the split give it; of a model that compares nothing it is refused."""
+    objective = "val_text_to_image_recall_at_5"
+    config = toy("clip", model={"mode": "contrastive"}, objective=objective, epochs=1)
+    (row,) = train(config, folder=tmp_path).reports
+    trained, data = load_trained(tmp_path), open_data(config)
+    features = trained.forward(data.batch(data.rows["val"], data.clean)).features
+    expected = matching_recalls(features["image"], features["text"])
+    assert {name: row[f"val_{name}"] for name in expected} == pytest.approx(expected) and len(expected) == 7
+    assert "train_accuracy" in row
+    for model in ({"mode": "zero_shot"}, {}):
+        other = toy("clip" if model else "mvae", model=model, objective=objective)
+        with pytest.raises(ValueError, match="objective 'val_text_to_image_recall_at_5': this '.*' does not compare"):
+            train(other, folder=tmp_path / "other")

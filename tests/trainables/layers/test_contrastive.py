@@ -54,3 +54,27 @@ def test_half_precision_around_it_takes_no_digits():
 def test_a_sample_has_one_key_everywhere():
     """Ranks are processes of their own, in which Python's hash would differ."""
     assert sample_keys(["1F600-noto", "ü"]).tolist() == [822882619907642937, 6192904641445441335]
+
+
+def test_hard_negatives_count_in_proportion_to_what_they_look_like():
+    """Written out: in the denominator each wrong pair times M e^(beta s c) / sum of these; 0 is the plain loss."""
+    generator = torch.Generator().manual_seed(0)
+    image, text = (F.normalize(torch.randn(7, 5, generator=generator), dim=1) for _ in range(2))
+    key, scale, beta = torch.arange(7), torch.tensor(4.0), 0.7
+    found = info_nce(image, text, scale, key, hardness=beta)
+    odds = (scale * image.double() @ text.double().T).exp()
+    expected = []
+    for row in range(7):
+        others = [at for at in range(7) if at != row]
+        loss = 0.0
+        for line in (odds[row], odds[:, row]):
+            weight = line[others] ** beta
+            weight = len(others) * weight / weight.sum()
+            loss += -(line[row] / (line[row] + (weight * line[others]).sum())).log().item() / 2
+        expected.append(loss)
+    assert found.tolist() == pytest.approx(expected, rel=1e-5)
+    plain = info_nce(image, text, scale, key)
+    assert info_nce(image, text, scale, key, hardness=0.0).equal(plain)
+    assert found.mean() > plain.mean()  # which is Jensen's inequality
+    with_copies = info_nce(image.repeat(2, 1), text.repeat(2, 1), scale, key.repeat(2), hardness=beta)
+    assert with_copies[:7].tolist() == pytest.approx(expected, rel=1e-5)
