@@ -26,9 +26,10 @@ from torch import Tensor, nn
 from trainables.errors import StorageError
 from trainables.files import replacing
 from trainables.freezing import locked_names
+from trainables.modelfolder import LAST as LAST
 from trainables.modelfolder import WEIGHTS
 
-LAST, BEST = "last.safetensors", WEIGHTS
+BEST = WEIGHTS
 _NO_MATTER = ("data_dir", "checkpoint_every_seconds")  # to what is trained
 
 

@@ -20,6 +20,7 @@ from trainables.files import write_atomic
 from trainables.task import Task
 
 CONFIG, FACTS, TOKENIZER, WEIGHTS = "config.yaml", "model.json", "tokenizer.json", "best.safetensors"
+LAST, MIDDLE = "last.safetensors", "middle.safetensors"  # what its training goes on from
 FORMAT = 1
 
 

@@ -26,12 +26,12 @@ from trainables.checkpoint import (
     training_tensors,
 )
 from trainables.errors import PreemptedError
+from trainables.modelfolder import MIDDLE as MIDDLE
 from trainables.progress import Progress
 from trainables.room import halve
 from trainables.state import State
 from trainables.tally import Tally
 
-MIDDLE = "middle.safetensors"
 _TIME, _WANTED = 1, 2  # why a checkpoint is due; the larger one counts
 
 

@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
+
 
 def main() -> None:
-    """Entry point: errors that a user can cause are one message and exit code 2."""
+    """Entry point: errors that a user can cause are one message and exit code 2.
+
+    Where Ray was in it the process ends at once: a thread of Ray's that still runs can crash while Python takes its
+    modules down, and the exit code would be another.
+    """
     from mmtune.cli.app import app
 
-    app()
+    try:
+        app()
+    except SystemExit as end:
+        if "ray" in sys.modules and isinstance(end.code, int):
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(OSError):  # nobody reads it any more
+                    stream.flush()
+            os._exit(end.code)
+        raise

@@ -35,6 +35,10 @@ ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait cost five times the time on a busy machine
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TOKENIZERS_PARALLELISM": "false",
+    # What tensorboardX and Ray would set while Ray's threads read the environment, which a new name moves in memory:
+    # the driver died of it. Of one that is there the value alone is exchanged.
+    "CRC32C_SW_MODE": "auto",
+    "PYTHONBREAKPOINT": "ray.util.rpdb.set_trace",
 }
 
 # Of a local Ray: what would answer anybody with its metrics, without a token.

@@ -22,6 +22,7 @@ from mmtune import records
 from mmtune.study.failures import may_pass
 from mmtune.study.ledger import open_ledger
 from trainables.dominance import non_dominated
+from trainables.modelfolder import LAST, MIDDLE, WEIGHTS
 
 if TYPE_CHECKING:
     from mmtune.records import StudyFolder
@@ -179,15 +180,12 @@ def clear_finished(folder: StudyFolder, spec: SearchSpec, info: Mapping[str, Any
 
 
 def _files(folder: Path, kinds: Collection[str]) -> Iterable[Path]:
-    from trainables.checkpoint import BEST, LAST  # imports torch
-    from trainables.resume import MIDDLE
-
-    yield from (folder / {"last": LAST, "best": BEST}[kind] for kind in kinds)
+    yield from (folder / {"last": LAST, "best": WEIGHTS}[kind] for kind in kinds)
     if kinds:
         yield folder / MIDDLE
         yield from folder.glob(f".{MIDDLE}.*.tmp")
         yield from folder.glob(f".{LAST}.*.tmp")  # of a process that was killed while it wrote
-        yield from folder.glob(f".{BEST}.*.tmp")
+        yield from folder.glob(f".{WEIGHTS}.*.tmp")
 
 
 def _first(standing: Standing) -> float:

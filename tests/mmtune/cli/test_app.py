@@ -34,6 +34,18 @@ def test_nothing_heavy_is_imported_before_it_is_needed(code):
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.parametrize("module, said", [("ray", ""), ("none", "taken down\n")])
+def test_where_ray_was_the_process_ends_at_once(module, said):
+    code = f"""if True:
+        import atexit, sys
+        sys.modules[{module!r}] = sys
+        atexit.register(print, "taken down")
+        from mmtune.cli import main
+        main()"""
+    done = subprocess.run([sys.executable, "-c", code, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"mmtune {package.__version__}\n{said}"
+
+
 def test_it_is_a_command(tmp_path):
     done = subprocess.run([sys.executable, "-m", "mmtune.cli", "list", "metrics"], capture_output=True, text=True)
     assert done.returncode == 0 and "val_ap_micro" in done.stdout and "device_seconds" in done.stdout

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import psutil
 
-from mmtune.slots.cluster import ENVIRONMENT
+from mmtune.slots.cluster import set_environment
 
-os.environ.update(ENVIRONMENT)
+set_environment(None)
 
 import ray  # noqa: E402 (Ray reads its settings on import)
 
@@ -51,12 +51,14 @@ def main() -> None:
     kinds = [sys.argv[at + 1] for at, word in enumerate(sys.argv) if word == "--kill"]
     folder = create_study(spec, storage=sys.argv[2])
     ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False)
+    variables = set(os.environ)
     threading.Thread(target=kill_when_busy, args=(folder.reports, kinds), daemon=True).start()
     ending = run_study(folder)
     deadline = time.monotonic() + 30  # Ray frees a placement group a moment after its removal
     while ray.available_resources().get("CPU") != 4.0 and time.monotonic() < deadline:
         time.sleep(0.2)
     free = ray.available_resources().get("CPU", 0.0)
+    assert set(os.environ) == variables, "while Ray's threads read the environment a new name can crash them"
     print(json.dumps({"complete": ending.is_complete, "error": ending.error, "free_cpus": free}))
 
 
