@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mmtune import records
 from mmtune.models.reference import ModelRef
 from mmtune.storage.additions import held, upload
+from mmtune.study.lock import locked
 from trainables.files import replacing, write_atomic
 from trainables.messages import unknown
 
@@ -142,7 +143,7 @@ def told_times(looks: int) -> str:
 def count_look(ref: ModelRef, without: Sequence[str] = ()) -> int:
     """Notes that the test split of its own data is looked at; how often it was, this time included."""
     root = ref.folder if ref.study is None else ref.study
-    with held(root):
+    with held(root), locked(root / records.TESTED):  # others may be looking, too
         rows = records.CsvAppender(root / records.TESTED)
         rows.append({"time": records.now(), "model": ref.name, "without": "+".join(without)})
     return looks_at_test(root)

@@ -57,7 +57,7 @@ def train_in_slot(
         from mmtune.slots.pool import SlotPool
 
         shape = _shape(config, cluster_nodes())
-        scratch, is_new = folder / _SCRATCH, not folder.exists()
+        scratch = folder / _SCRATCH
         pool = SlotPool(
             count=1, shape=shape, storage=scratch, filling=scratch / "filling", say=say, env=handed_on(),
             is_interruptible=config.checkpoint_every_seconds is not None,
@@ -68,8 +68,6 @@ def train_in_slot(
         finally:
             pool.close(timeout=20.0 if config.checkpoint_every_seconds is not None else 5.0)
             shutil.rmtree(scratch, ignore_errors=True)
-            if is_new and folder.exists() and not any(folder.iterdir()):
-                folder.rmdir()
     if end["state"] != records.COMPLETE:
         raise ValueError(f"training failed: {end.get('error', 'unknown error')}")
     assert "reason" in end  # a COMPLETE one has it

@@ -11,14 +11,16 @@ import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from mmtune import records
+from mmtune.records import StudyFolder
 from mmtune.search.trials import TrialRecord
+from mmtune.study.lock import study_lock
 from mmtune.study.signals import stop_signals
 from trainables.config import TrialConfig
 from trainables.files import write_atomic
@@ -47,8 +49,8 @@ def train_single(
     """Trains ``config`` in ``folder``, or goes on where it was interrupted there.
 
     Writes config.yaml, reports.csv, the last and best checkpoint, predictions.parquet and, at the end, test.json;
-    when that exists the test split is not looked at again. Nothing is written before the first epoch is over, so
-    that a config which cannot be trained does not keep the folder from the next.
+    when that exists the test split is not looked at again. Nothing but a lock is written before the first epoch is
+    over, and the lock goes, so that a config which cannot be trained does not keep the folder from the next.
 
     SIGINT and SIGTERM end it at once, or, where ``checkpoint_every_seconds`` is set, with a checkpoint of the steps so
     far.
@@ -64,27 +66,46 @@ def train_single(
         Metrics on the test split.
 
     Raises:
-        ValueError: bad data, training that diverged, a folder of another configuration, no cluster at ``address`` or
-            none with room for the workers.
+        ValueError: bad data, training that diverged, a folder of another configuration or that another process trains
+            in, no cluster at ``address`` or none with room for the workers.
         KeyboardInterrupt: a signal came; it says where the same call goes on.
     """
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder}: is no folder; choose another --out")
     config = of_its_task(config)
-    written = folder / "config.yaml"
+    written, done = folder / "config.yaml", folder / "test.json"
     if written.exists() and written.read_text(encoding="utf-8") != _text(config):
         raise ValueError(f"{folder}: holds another configuration; choose another --out")
-    done = folder / "test.json"
     if done.exists():
         say(f"{folder}: trained and tested before")
         return records.read_json(done)
     wish = _Wish()
     try:
-        with stop_signals(waits=wish.can_wait) as wish.event:
+        with _held(folder), stop_signals(waits=wish.can_wait) as wish.event:
             _train(config, Epochs(config, folder, say), address, watching, wish)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped; the same command goes on in {folder}") from None
     return records.read_json(done)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Keeps a second process out of the folder, which goes again if nothing came into it.
+
+    Raises:
+        StudyBusyError: there is one already.
+    """
+    lock, new = StudyFolder(folder).lock, [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    with study_lock(StudyFolder(folder)):
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # of a disk that is gone, say; or there is more in a folder
+                if os.listdir(folder) == [lock.name]:
+                    lock.unlink()
+                    for path in new:
+                        path.rmdir()
 
 
 class _Wish:

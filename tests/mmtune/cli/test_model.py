@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 
 import pytest
 import yaml
 
 from mmtune import records
+from mmtune.records import StudyFolder
+from mmtune.spec.configfile import load_config
+from mmtune.study.lock import lock_owner, study_lock
+from mmtune.study.single import train_single
 
 CONFIG = """\
 family: text
@@ -50,6 +55,19 @@ def test_train(mmtune):
     (mmtune.cwd / "other.yaml").write_text(CONFIG + "seed: 2\n")
     message = mmtune.refused("train", "other.yaml", "--out", folder)
     assert message == f"{folder}: holds another configuration; choose another --out"
+
+
+def test_a_folder_that_another_process_trains_in(mmtune):
+    (mmtune.cwd / "tiny.yaml").write_text(CONFIG)
+    folder, owners = StudyFolder(mmtune.cwd / "trained" / "tiny"), []
+    folder.root.mkdir(parents=True)
+    with study_lock(folder):
+        message = mmtune.refused("train", "tiny.yaml")
+    me = f"process {os.getpid()} on {os.uname().nodename}"
+    assert message == f"trained/tiny: being written by {me}"
+    config = load_config(mmtune.cwd / "tiny.yaml")
+    train_single(config, folder=folder.root, say=lambda line: owners.append(lock_owner(folder)))
+    assert set(owners) == {me} and lock_owner(folder) is None
 
 
 def test_training_that_diverges(mmtune):

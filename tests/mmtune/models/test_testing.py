@@ -1,6 +1,8 @@
 """`mmtune test` on models trained in this process: round trips, other data, missing modalities, what is refused."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -122,6 +124,21 @@ def test_looks_at_the_test_split_are_counted(model, tmp_path):
     before = looks_at_test(model / "trained")
     counts = [evaluate_model(ref, split=split, out=tmp_path).looks for split in ("test", "val", "test")]
     assert counts == [before + 1, None, before + 2]
+
+
+def test_looks_of_processes_at_once_are_all_counted(tmp_path):
+    code = "import sys; from pathlib import Path; from mmtune.models.reference import ModelRef\n"
+    code += "from mmtune.models.testing import count_look\n"
+    code += "print('ready', flush=True); sys.stdin.read()\nfor _ in range(5): count_look(ModelRef(Path(sys.argv[1])))"
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    looking = [subprocess.Popen(command, stdin=-1, stdout=-1, text=True) for _ in range(3)]
+    assert [process.stdout.readline() for process in looking] == ["ready\n"] * 3
+    for process in looking:
+        process.stdin.close()  # all go at once
+    assert [process.wait() for process in looking] == [0] * 3
+    for process in looking:
+        process.stdout.close()
+    assert looks_at_test(tmp_path) == 15
 
 
 def test_without_a_modality_in_both_protocols(model, tmp_path):

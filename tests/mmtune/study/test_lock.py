@@ -8,13 +8,16 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
 from mmtune.records import StudyFolder
-from mmtune.study.lock import StudyBusyError, lock_owner, study_lock
+from mmtune.study.lock import StudyBusyError, lock_owner, locked, study_lock
+from trainables.files import write_atomic
 
 
 @contextmanager
@@ -91,3 +94,20 @@ def test_on_a_read_only_disk_nobody_writes_and_everybody_can_ask(tmp_path):
         pytest.skip("no mount namespaces here")
     assert done.stdout == "None\n"
     assert done.stderr.endswith(f"OSError: [Errno 30] Read-only file system: '{tmp_path / '.lock'}'\n")
+
+
+def test_who_waits_for_a_file_that_is_replaced_meanwhile_holds_the_new_one(tmp_path):
+    path, log = tmp_path / "tested.csv", []
+
+    def second():
+        with locked(path) as handle:
+            log.append(os.path.samestat(os.fstat(handle), path.stat()))
+
+    with locked(path):
+        waiting = threading.Thread(target=second)
+        waiting.start()
+        time.sleep(0.2)
+        write_atomic(path, "new")
+        assert log == []
+    waiting.join(10)
+    assert log == [True] and path.read_text() == "new"
