@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 PACKAGES = ()
 STEPS = np.linspace(-3, 3, 7)
 ACTIVE = 0.01  # variance of the posterior mean, above which a dimension is active (Burda et al. 2016)
+_CLASSES = ("categorical", "graph")  # are decoded to classes, which no row's features are near to
 _DRAWN = 30  # dimensions, and attributes, of a picture
 
 
@@ -30,7 +31,7 @@ class Latents:
     """What a VAE makes of N rows.
 
     Attributes:
-        features: modality -> standardised features (N, D), which it reads and reconstructs.
+        features: modality -> standardised features (N, D), which it reads and reconstructs; not categories and graph.
         means: posterior means (N, Z): given 'all' modalities, and given each alone where there is such a posterior.
         kl_Z: KL of the posterior given all to the prior, of each dimension, in nats, mean over the rows.
         vae: its module.
@@ -177,7 +178,7 @@ def read_latents(subject: Subject) -> Latents:
         kl_Z = 0.5 * (mean_KNZ**2 + logvar_KNZ.exp() - 1 - logvar_KNZ).mean(dim=(0, 1))
         means = {"all": mean_KNZ, **({} if len(alone) < 2 else {name: mean for name, (mean, _) in alone.items()})}
     return Latents(
-        {name: values.cpu().numpy() for name, values in features.items()},
+        {name: values.cpu().numpy() for name, values in features.items() if name not in _CLASSES},
         {name: mean.mean(dim=0).cpu().numpy() for name, mean in means.items()},
         kl_Z.cpu().numpy().astype(np.float64),
         vae,

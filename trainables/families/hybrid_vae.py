@@ -19,6 +19,7 @@ from trainables.layers.multimodal_vae import (
     VAE_LOSS_TERMS,
     MultimodalVae,
     VaeConfig,
+    read_codes,
     read_features,
     vae_droppable,
     vae_inputs,
@@ -79,7 +80,8 @@ class _HybridVae(nn.Module):
         return {"active_units": active_units(joint_NZ)}
 
     def forward(self, batch: Batch) -> ModelOutput:
-        latent = self.vae(read_features(self.ports, batch, config=self.config))
+        features = read_features(self.ports, batch, config=self.config)
+        latent = self.vae(features, read_codes(batch, features))
         return ModelOutput(
             logits=self.head(latent.z_BZ),
             features={**latent.means, "joint": latent.mean_BZ},

@@ -21,6 +21,7 @@ from trainables.layers.multimodal_vae import (
     VAE_LOSS_TERMS,
     MultimodalVae,
     VaeConfig,
+    read_codes,
     read_features,
     vae_droppable,
     vae_inputs,
@@ -69,7 +70,8 @@ class _Mvae(nn.Module):
         return {"active_units": active_units(joint_NZ)}
 
     def forward(self, batch: Batch) -> ModelOutput:
-        latent = self.vae(read_features(self.ports, batch, config=self.config))
+        features = read_features(self.ports, batch, config=self.config)
+        latent = self.vae(features, read_codes(batch, features))
         return ModelOutput(
             logits=self.probe(latent.mean_BZ.detach()),
             features={**latent.means, "joint": latent.mean_BZ},

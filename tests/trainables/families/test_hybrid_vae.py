@@ -16,6 +16,7 @@ VARIANTS = [
     {"posterior": "concat", "cls_depth": 0},
     {"modalities": "image+text", "subset_elbo": True, "free_bits": 0.1, "warmup_cls_epochs": 1},
     {"modalities": "text+image+numeric", "subset_elbo": True, "text_pool": "cls"},
+    {"modalities": "numeric+categorical+graph", "posterior": "moe"},
 ]
 BY_HEART = {"beta": 1e-4, "gamma": 10.0}
 ON_RANKS = {"warmup_cls_epochs": 1}

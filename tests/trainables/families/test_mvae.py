@@ -2,11 +2,13 @@ from typing import Any
 
 import pytest
 import torch
+from cases import made
 
 from trainables.batch import Batch
 from trainables.encoders.port import Port
 from trainables.families.mvae import Config, build, droppable, inputs
 from trainables.freezing import begin_epoch
+from trainables.layers.code_losses import category_loss, neighbour_loss
 from trainables.losses import supervised_loss
 from trainables.task import Task
 
@@ -17,9 +19,11 @@ VARIANTS = [
     {"posterior": "concat", "beta_schedule": "cyclical"},
     {"modalities": "image", "enc_depth": 0},
     {"modalities": "numeric+text"},
+    {"modalities": "text+numeric+categorical+graph", "subset_elbo": True},
+    {"modalities": "categorical+graph", "posterior": "concat"},
 ]
 BY_HEART = {"beta": 1e-4}  # its probe is all that sees the labels
-ON_RANKS = {"subset_elbo": True}
+ON_RANKS = {"subset_elbo": True, "modalities": "text+image+categorical+graph"}
 RECOMPUTED = None
 
 TASK = Task(kind="multiclass", classes=("a", "b", "c"))
@@ -93,3 +97,23 @@ def test_the_step_sets_beta_and_no_epoch_freezes_anything():
         betas.append(net.vae.beta.item())
     assert betas == pytest.approx([0.0, 0.15, 0.3] * 2)
     assert not any(begin_epoch(net, epoch) for epoch in (1, 2, 3))
+
+
+def test_categories_and_neighbours_are_reconstructed_as_classes(toy):
+    """From the mean of the posterior given all, by the decoders; the embeddings that are read learn from it."""
+    net, _, batch = made(toy, "mvae", {"modalities": "text+categorical+graph", "w_other": 2.0})
+    given = batch([0, 4, 6, 8])  # of row 6 a category is missing, of some the neighbours
+    out = net.eval()(given)
+    z_BZ, sizes = out.features["joint"], [table.num_embeddings - 1 for table in net.categorical.encoder.tables]
+    decoded = {name: net.vae.decoders[name](z_BZ) for name in ("categorical", "graph")}
+    assert decoded["categorical"].shape[1] == sum(sizes) and decoded["graph"].shape[1] == 9
+    expected = 2 * category_loss(decoded["categorical"], given.categories, sizes)
+    torch.testing.assert_close(out.losses["reconstruction_categorical"], expected)
+    torch.testing.assert_close(
+        out.losses["reconstruction_graph"], 2 * neighbour_loss(decoded["graph"], given.neighbours)
+    )
+    sum(loss.mean() for loss in net.train()(given).losses.values()).backward()
+    assert net.graph.encoder.nodes.weight.grad.abs().sum() > 0
+    assert all(table.weight.grad.abs().sum() > 0 for table in net.categorical.encoder.tables)
+    without = net.eval()(given.without("categorical"))
+    assert "reconstruction_categorical" not in without.losses

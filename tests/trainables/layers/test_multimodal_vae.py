@@ -225,8 +225,6 @@ def test_inputs_are_locked_and_standardised():
     [
         ({"modalities": "text+sound"}, "'sound' is no modality"),
         ({"modalities": "text+image+text"}, "names a modality twice"),
-        ({"modalities": "text+categorical"}, "'categorical' enters as learnt features, which a VAE cannot reconstruct"),
-        ({"modalities": "graph"}, "'graph' enters as learnt features, which a VAE cannot reconstruct"),
         ({"posterior": "concat", "subset_elbo": True}, "model.subset_elbo: posterior 'concat' has no encoder of one"),
         ({"modalities": "text", "subset_elbo": True}, "model.subset_elbo: 'text' has no subsets"),
     ],
