@@ -81,7 +81,7 @@ def test_studies(tab, write_study):
 
 def test_keys(tab, search):
     (tab.cwd / "s.yaml").write_text(search)
-    assert tab("mmtune run s.yaml --set fixed.mod") == ["fixed.model.text_encoder=", "fixed.model.lock_text="]
+    assert tab("mmtune run s.yaml --set fixed.model") == ["fixed.model.text_encoder=", "fixed.model.lock_text="]
     twice = "mmtune check s.yaml --set budget.trials=3 --set space.optim.lr.l"
     assert tab(twice) == ["space.optim.lr.low=", "space.optim.lr.log="]
     assert tab("mmtune run s.yaml --set budget.") == ["budget.trials=", "budget.device_hours=", "budget.wall_hours="]
