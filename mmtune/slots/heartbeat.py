@@ -46,10 +46,13 @@ class Beats:
 
     def beat(self, slot: str, rank: int, place: Place) -> str | None:
         """A worker lives; what to say of it, if it was thought frozen."""
+        before, _ = self._heard.get((slot, rank), (place, 0.0))
         self._heard[slot, rank] = place, self._clock()
         if (slot, rank) not in self._silent:
             return None
         self._silent.discard((slot, rank))
+        if place != before:  # another one in its place: its node was lost
+            return None
         return f"worker {rank} of {slot} answers again ({place})"
 
     def forget(self, slot: str) -> None:

@@ -35,6 +35,15 @@ def test_a_silent_worker_is_named_once_and_then_replaced():
     assert beats.silent() == [] and beats.to_replace() == []
 
 
+def test_one_that_comes_in_the_place_of_a_silent_one_is_not_said_to_answer_again():
+    now = 0.0
+    beats = Beats(replaced_after=0.0, clock=lambda: now)
+    beats.beat("slot-0", 0, HERE)
+    now = 30.0
+    assert len(beats.silent()) == 1
+    assert beats.beat("slot-0", 0, THERE) is None and beats.silent() == []
+
+
 def test_zero_never_replaces():
     now = 0.0
     beats = Beats(replaced_after=0.0, clock=lambda: now)
