@@ -55,6 +55,7 @@ class Ledger:
         self._num_changes = 0  # since trials.csv was written
         self._columns: list[str] = []  # of trials.csv
         self._lines: dict[str, str] = {}  # of trials.csv by trial, as long as they have not changed
+        self._is_begun = folder.trials.exists()
         self._load()
         if folder.changes.exists():  # of a session that was killed
             self.write_trials()
@@ -73,13 +74,14 @@ class Ledger:
             return False
         row = dict(row)
         facts = {key: row.pop(key) for key in records.TRIAL_FACTS if key in row}
-        record.facts |= facts
+        if facts:  # which reports.csv does not have; first, as they come with this report alone
+            record.facts |= facts
+            self._write(trial)
+        self._check_there()
         self._csv.append({"trial": trial, "time": records.now(), **row})
         record.add(row)
         self._lines.pop(trial, None)
         self._events.add(record, row)
-        if facts:  # which reports.csv does not have
-            self._write(trial)
         return True
 
     def pause(self, trial: str) -> None:
@@ -104,6 +106,7 @@ class Ledger:
         record.facts |= dict(facts or {})
         if error is not None:
             record.error = error.strip().splitlines()[0] if error.strip() else "unknown error"
+            self._check_there()
             write_atomic(self.folder.trial(trial) / "error.txt", (traceback or error) + "\n")
         self._events.end(record, metric=self.trials.metric, mode=self.trials.mode)
         self._write(trial)
@@ -183,7 +186,7 @@ class Ledger:
         if self._num_changes * _ROWS_A_CHANGE >= len(self.trials):
             self.write_trials()
         else:
-            check_there(self.folder.root)
+            self._check_there()
             self._changes.append(self.row(self.trials[trial]))
 
     def write_trials(self) -> None:
@@ -197,10 +200,14 @@ class Ledger:
             self._columns = [*records.TRIAL_COLUMNS, *self.params, *metrics, *_COST_COLUMNS, *_LAST_COLUMNS]
         header, *lines = records.csv_text(self._columns, list(rows.values())).splitlines(keepends=True)
         self._lines |= dict(zip(rows, lines, strict=True))
-        check_there(self.folder.root)
+        self._check_there()
         write_atomic(self.folder.trials, "".join([header, *(self._lines[name] for name in names)]))
         self.folder.changes.unlink(missing_ok=True)  # a kill before this leaves rows there that trials.csv has too
-        self._changes, self._num_changes = records.CsvAppender(self.folder.changes), 0
+        self._changes, self._num_changes, self._is_begun = records.CsvAppender(self.folder.changes), 0, True
+
+    def _check_there(self) -> None:
+        """Returns if the study is; Tune makes a folder in the place of one that is gone."""
+        check_there(self.folder.trials if self._is_begun else self.folder.root)
 
 
 def _metrics(rows: Iterable[Mapping[str, Any]]) -> dict[str, None]:

@@ -2,6 +2,7 @@
 
 import csv
 import random
+import shutil
 
 import pytest
 
@@ -79,6 +80,38 @@ def test_what_the_first_report_says_of_the_model_outlasts_a_kill(tmp_path):
     again.end("t0000", records.PRUNED)
     line = records.read_rows(tmp_path / "trials.csv")[0]
     assert line["state"] == "PRUNED" and [line[name] for name in records.INFERENCE] == [0.5] * 5
+
+
+def test_what_the_first_report_says_of_the_model_is_there_before_the_report(tmp_path):
+    """A disk that goes between the two takes the report, which comes again."""
+    ledger = make(tmp_path)
+    ledger.start("t0000", {"family": "text"})
+    measured = dict.fromkeys(records.INFERENCE, 0.5)
+    (tmp_path / "reports.csv").mkdir()  # no file that takes a line
+    with pytest.raises(OSError):
+        ledger.add("t0000", row(1, 0.4, **measured))
+    (tmp_path / "reports.csv").rmdir()
+    again = make(tmp_path)
+    assert again.trials["t0000"].facts == measured and again.trials["t0000"].epoch == 0
+    assert again.add("t0000", row(1, 0.4))
+
+
+def test_nothing_is_begun_in_the_place_of_a_study_that_is_gone(tmp_path):
+    root = tmp_path / "s"
+    root.mkdir()
+    ledger = make(root)
+    ledger.start("t0000", {"family": "text"})
+    shutil.rmtree(root)
+    (root / "tune").mkdir(parents=True)  # as Ray Tune does
+    for change in (
+        lambda: ledger.add("t0000", row(1, 0.4)),
+        lambda: ledger.start("t0001", {"family": "text"}),
+        lambda: ledger.end("t0000", records.FAILED, error="x"),
+        ledger.write_trials,
+    ):
+        with pytest.raises(FileNotFoundError):
+            change()
+        assert [path.name for path in root.iterdir()] == ["tune"]
 
 
 def test_a_report_is_written_once(tmp_path):
