@@ -82,7 +82,7 @@ def main() -> None:
     costs = []
     with scratch_folder() as storage:
         for trials in args.trials:
-            folder = write_study(load_spec(_SPEC.format(trials=trials, sampler=args.sampler)), storage, trials)
+            folder = write_study(study_spec(trials, args.sampler), storage, trials)
             size = sum(path.stat().st_size for path in folder.root.glob("*.*")) / 2**20
             print(f"\n{trials:,} trials x {EPOCHS} epochs, {size:.1f} MiB of tables and journal", flush=True)
             for verb in ("status", "report"):
@@ -90,6 +90,11 @@ def main() -> None:
                 print(f"  {verb:<9} {cpu:6.2f} CPU-s {wall:6.2f} s {memory:6.0f} MiB", flush=True)
             costs.append(_print_driven(folder, args.more))
     print(f"ratio: {max(costs) / min(costs):.2f}")
+
+
+def study_spec(trials: int, sampler: str = "parzen") -> SearchSpec:
+    """A study of three families with seven parameters."""
+    return load_spec(_SPEC.format(trials=trials, sampler=sampler))
 
 
 def watched(*arguments: str) -> tuple[float, float, float, str]:

@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 import mmtune
-from mmtune.cli import answer, data, export, inspect, model, results, show, study
+from mmtune.cli import answer, data, elsewhere, export, inspect, model, results, show, study
 from mmtune.storage.store import is_url
 
 
@@ -59,7 +59,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     epilog="Example: mmtune run demo/openclipart",
 )
-for group in (study.app, results.app, model.app, answer.app, inspect.app, export.app, show.app):
+for group in (study.app, results.app, model.app, answer.app, inspect.app, export.app, elsewhere.app, show.app):
     app.add_typer(group)
 app.add_typer(data.app, name="data")
 

@@ -77,6 +77,13 @@ def figures(incomplete: str) -> list[str]:
     return _beginning(incomplete, DRAWINGS)
 
 
+def trackers(incomplete: str) -> list[str]:
+    """Experiment trackers."""
+    from mmtune.trackers.kinds import TRACKERS
+
+    return _beginning(incomplete, TRACKERS)
+
+
 def metrics(incomplete: str) -> list[str]:
     """Metrics."""
     from trainables.metrics import objective_names

@@ -96,6 +96,14 @@ def _figures() -> Listing:
     return ["figure", "what it shows"], [[name, row.about] for name, row in DRAWINGS.items()]
 
 
+def _trackers() -> Listing:
+    from mmtune.trackers.kinds import TRACKERS
+
+    return ["tracker", "install", "what it is"], [
+        [name, f"pip install 'mmtune[{row.extra}]'", row.about] for name, row in TRACKERS.items()
+    ]
+
+
 def _keys() -> Listing:
     from mmtune.spec.keys import config_groups, file_groups
 
@@ -127,5 +135,6 @@ LISTS: dict[str, Callable[[], Listing]] = {
     "metrics": _metrics,
     "inspections": _inspections,
     "figures": _figures,
+    "trackers": _trackers,
     "keys": _keys,
 }

@@ -168,7 +168,7 @@ def report(
     ] = False,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Of --watch; 0 takes a free one.")] = 0,
 ) -> None:
-    """Writes summary.csv, pareto.csv, best.yaml, figures, report.html."""
+    """Writes summary.csv, pareto.csv, best.yaml, figures, report.html; its figures into TensorBoard too."""
     from analysis.report import write_report
 
     paths = [find_study(study) for study in studies]
@@ -180,6 +180,11 @@ def report(
     if port:
         raise ValueError("--port goes with --watch")
     files = write_report(paths, out=out, metric=metric, cost=cost)
+    if out is None and (board := paths[0] / "tensorboard").is_dir():
+        from mmtune.study.tensorboard import write_pictures
+
+        drawn = [files.pareto_png, files.curves_png, *(sorted(files.figures.glob("*.png")) if files.figures else ())]
+        write_pictures(board, {path.stem: path.read_bytes() for path in drawn})
     for path in vars(files).values():
         if path is not None:
             typer.echo(str(path))

@@ -18,7 +18,7 @@ def list_topic(
         str,
         typer.Argument(
             metavar="WHAT",
-            help="families, datasets, spaces, samplers, schedulers, metrics, inspections, figures or keys",
+            help="families, datasets, spaces, samplers, schedulers, metrics, inspections, figures, trackers or keys",
             autocompletion=completion.topics,
         ),
     ],

@@ -33,6 +33,7 @@ from mmtune.spec.sections import (
     SearchFile,
     mode_of,
 )
+from mmtune.trackers.kinds import TRACKERS
 from trainables.metrics import objective_names
 
 Schema = dict[str, Any]
@@ -69,6 +70,7 @@ def search_schema() -> Schema:
     properties["resources"] |= _section(Resources)
     properties["keep"] |= {"anyOf": [{"enum": ["best", "all", None]}, _section(KeepTop)]}
     properties["confirm"] |= _section(Confirm)
+    properties["trackers"] |= {"type": ["array", "null"], "items": {"enum": [*TRACKERS]}, "uniqueItems": True}
     properties["finalists"] |= {"type": ["object", "null"], "additionalProperties": {"type": "object"}}
     seed = {"type": "integer", "minimum": 0, "exclusiveMaximum": 2**32}
     properties["seeds"] |= {"type": ["array", "null"], "items": seed, "minItems": 1, "uniqueItems": True}

@@ -43,6 +43,7 @@ from mmtune.spec.sections import (
     read_objectives,
     read_resources,
     read_scheduler,
+    read_trackers,
 )
 from mmtune.spec.space_section import SpaceSection
 from mmtune.spec.validation import with_floats
@@ -75,6 +76,7 @@ class SearchSpec:
     constraints: Mapping[str, float] = field(default_factory=dict)  # cost -> the most that a trial may have of it
     keep: Keep = "best"  # whose weights stay
     confirm: Confirm | None = None  # what follows the search
+    trackers: tuple[str, ...] = ()  # where trials are sent while they run
     finalists: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # settings by name, in place of a search
     has_own_objectives: bool = True  # False: the file names none, so that they follow the task
     warnings: tuple[str, ...] = ()
@@ -198,6 +200,7 @@ class _Reader:
             resources=read_resources(document),
             constraints=read_constraints(document),
             keep=read_keep(document),
+            trackers=read_trackers(document),
             has_own_objectives=self.data.get("objectives") is not None,
             source=document.source,
         )

@@ -13,6 +13,7 @@ from mmtune.spec.document import Document
 from mmtune.spec.domains import CategoricalDomain
 from mmtune.spec.sampler import SamplerSpec
 from mmtune.spec.validation import Model, read_model
+from mmtune.trackers.kinds import TRACKERS
 from trainables.config import Section
 from trainables.messages import describe, show, unknown
 from trainables.metrics import metric_mode, objective_names
@@ -213,6 +214,8 @@ class SearchFile(Section):
     """
     confirm: Confirm | None = None
     """What follows the search: the best again on fresh seeds, each tested once; null: nothing."""
+    trackers: list[str] | None = None
+    """Where trials are sent while they run: [mlflow]; null: nowhere. `mmtune list trackers`."""
     finalists: dict[str, dict[str, Any]] | None = None
     """In place of space: configurations by name, each trained whole on every one of seeds and tested once at its end.
 
@@ -255,6 +258,17 @@ def read_objectives(document: Document) -> tuple[Objective, ...]:
         objective = read_model(document, path, entry, Objective)
         objectives += [] if objective is None else [objective]
     return tuple(objectives) or default
+
+
+def read_trackers(document: Document) -> tuple[str, ...]:
+    """``trackers:``, a list of names."""
+    entries = document.entries("trackers", example="mlflow") or []
+    for i, name in enumerate(entries):
+        if not isinstance(name, str) or name not in TRACKERS:
+            document.bad(("trackers", i), unknown(str(name), tuple(TRACKERS)))
+        elif name in entries[:i]:
+            document.bad(("trackers", i), f"'{name}' is there already")
+    return tuple(name for name in TRACKERS if name in entries)
 
 
 def read_scheduler(document: Document, *, epochs: int) -> SchedulerSpec:

@@ -47,6 +47,7 @@ from mmtune.study.plan import count_slots, make_plan
 from mmtune.study.retry import reopen_failed
 from mmtune.study.session import Ending, Session
 from mmtune.study.signals import stop_signals
+from mmtune.trackers.beside import tracking
 
 if TYPE_CHECKING:
     from mmtune.storage.mirror import Mirror
@@ -190,7 +191,8 @@ def run_study(
             session = Session(
                 folder, spec, info, slots=slots, interrupted=interrupted, began=began, say=say, mirror=mirror
             )
-            with watching_head(session.abandon, is_local=is_local):
+            tracked = tracking(folder.root, spec.trackers, session.screen.say)
+            with watching_head(session.abandon, is_local=is_local), tracked:
                 ending = session.run(run_tuner)
         with suppress(OSError):  # the session has said so, and what it took until then is there
             session.close_books()

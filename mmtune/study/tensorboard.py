@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import shutil
+import struct
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -38,6 +40,24 @@ def param_kinds(space: Space) -> dict[str, Kind]:
             is_flag = all(isinstance(value, bool) for value in values) and len(domains) == 1
             kinds[key] = "flag" if is_flag else "word"
     return kinds
+
+
+def write_pictures(root: Path, pictures: Mapping[str, bytes]) -> None:
+    """Puts PNG pictures, by name, into the run ``report``, in place of those that were there.
+
+    Args:
+        root: the study's tensorboard folder.
+        pictures: of the report.
+    """
+    from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
+
+    shutil.rmtree(root / "report", ignore_errors=True)
+    file = _EventFile(root / "report")
+    for name, png in pictures.items():
+        width, height = struct.unpack(">II", png[16:24])  # of the PNG's header
+        image = Summary.Image(width=width, height=height, colorspace=4, encoded_image_string=png)
+        file.add(Summary(value=[Summary.Value(tag=name, image=image)]), 0)
+    file.close()
 
 
 class EventFiles:

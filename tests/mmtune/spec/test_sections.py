@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from pydantic import ValidationError
 
@@ -45,3 +47,19 @@ def test_what_is_wrong_with_several_keys_of_a_section_is_said_at_once():
         "resources.concurrent_trials": "1",  # 1.5 is not a whole number
         "resources.x": "unknown key",
     }
+
+
+def test_trackers_are_known_and_there_once():
+    text = (
+        "study: s\nfamily: text\ndataset: openclipart\nspace: {uda.mode: {type: categorical, choices: [none, aug]}}\n"
+    )
+    text = text.replace("none", '"none"') + "budget: {trials: 2}\n"
+    assert load_spec(text).trackers == ()
+    spec = load_spec(text + "trackers: [mlflow]\n")
+    assert spec.trackers == ("mlflow",) == load_spec(spec.to_yaml()).trackers
+    for given, said in (
+        ("[mlfow]", "did you mean 'mlflow'"), ("mlflow", "a list is expected: [mlflow]"),
+        ("[mlflow, mlflow]", "'mlflow' is there already"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=re.escape(said)):
+            load_spec(f"{text}trackers: {given}\n")

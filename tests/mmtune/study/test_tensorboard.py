@@ -1,5 +1,6 @@
 """Event files: what TensorBoard reads in them."""
 
+import base64
 import json
 import re
 import subprocess
@@ -14,7 +15,7 @@ from mmtune import records
 from mmtune.records import StudyFolder
 from mmtune.spec.search_spec import load_spec
 from mmtune.study.ledger import Ledger
-from mmtune.study.tensorboard import param_kinds
+from mmtune.study.tensorboard import param_kinds, write_pictures
 
 tensorboard = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
 SPEC = """\
@@ -120,3 +121,16 @@ def ask(port, what, body):
             return json.load(answer)
     except urllib.error.HTTPError:
         return None  # nothing loaded yet
+
+
+def test_pictures_of_the_report_take_the_place_of_older_ones(tmp_path):
+    png = base64.b64decode(
+        b"iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNiAAAABgADNjd8qAAAAABJRU5ErkJggg=="
+    )
+    write_pictures(tmp_path, {"old": png})
+    write_pictures(tmp_path, {"pareto": png, "curves": png})
+    found = tensorboard.EventAccumulator(str(tmp_path / "report"))
+    found.Reload()
+    assert found.Tags()["images"] == ["pareto", "curves"]
+    (image,) = found.Images("pareto")
+    assert (image.width, image.height, image.encoded_image_string) == (1, 1, png)
