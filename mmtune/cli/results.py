@@ -168,8 +168,10 @@ def report(
     ] = False,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Of --watch; 0 takes a free one.")] = 0,
 ) -> None:
-    """Writes summary.csv, pareto.csv, best.yaml, figures, report.html; its figures into TensorBoard too."""
+    """Writes summary.csv, pareto.csv, best.yaml, figures, report.html; of several datasets one each and one on top."""
+    from analysis.across import by_data
     from analysis.report import write_report
+    from analysis.several import write_several
 
     paths = [find_study(study) for study in studies]
     if watch:
@@ -179,6 +181,10 @@ def report(
         return
     if port:
         raise ValueError("--port goes with --watch")
+    if metric is None and out is not None and len(by_data(paths)) > 1:
+        for path in write_several(paths, Path(out), cost=cost):
+            typer.echo(str(path))
+        return
     files = write_report(paths, out=out, metric=metric, cost=cost)
     if out is None and (board := paths[0] / "tensorboard").is_dir():
         from mmtune.study.tensorboard import write_pictures
