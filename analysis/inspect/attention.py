@@ -29,12 +29,12 @@ _NO_WORDS = {
 
 
 def attention(subject: Subject) -> list[str]:
-    """Writes attention.csv, attention_rows.csv and a picture for each stack of layers.
+    """Writes attention.csv, attention_rows.csv, attention_curves.csv and a picture for each stack of layers.
 
     Raises:
         NotApplicable: the model has no layers that attend.
     """
-    tokens, rows, drawn = [], [], {}
+    tokens, rows, points, drawn = [], [], [], {}
     for at in subject.shown:
         asked = ask(subject, int(at))
         for stack in stacks(subject.trained, asked.batch):
@@ -45,7 +45,11 @@ def attention(subject: Subject) -> list[str]:
             part = _tokens(asked, stack)
             for kind, values_T in kinds.items():
                 part[kind.replace(" ", "_")] = values_T[part["position"]]
-            for modality, measured in _areas(asked, stack, kinds, seed=subject.seed).items():
+            own: dict[str, list[dict[str, Any]]] = {}
+            measured_of = _areas(asked, stack, kinds, seed=subject.seed, points=own)
+            for modality, curves in own.items():
+                points += [{"id": subject.ids[at], "stack": stack.name, "modality": modality, **row} for row in curves]
+            for modality, measured in measured_of.items():
                 for kind, areas in measured.items():
                     rows.append({"id": subject.ids[at], "stack": stack.name, "kind": kind, "modality": modality,
                                  "explained": asked.name, "score": asked.score, **areas})  # fmt: skip
@@ -58,6 +62,7 @@ def attention(subject: Subject) -> list[str]:
     subject.write_table("attention", table.loc[:, columns])
     areas = pd.DataFrame(rows)
     subject.write_table("attention_rows", areas)
+    subject.write_table("attention_curves", pd.DataFrame(points))
     for name, samples in drawn.items():
         _draw(subject, name, samples)
     names = [f"{stack}, {kind}, {modality}" for stack, kind, modality in zip(
@@ -152,20 +157,22 @@ def _tokens(asked: Asked, stack: Stack) -> pd.DataFrame:
 
 
 def _areas(
-    asked: Asked, stack: Stack, kinds: dict[str, np.ndarray], *, seed: int
+    asked: Asked, stack: Stack, kinds: dict[str, np.ndarray], *, seed: int, points: dict[str, list[dict[str, Any]]]
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Areas under deletion and insertion by modality of the stack and kind."""
+    """Areas under deletion and insertion by modality of the stack and kind; ``points`` of the curves by modality."""
     found = {}
     if len(stack.cells):
         shape = grid_shape(len(stack.cells))
         cells = {kind: values_T[stack.cells] for kind, values_T in kinds.items()}
-        found["image"] = faithfulness(lambda there: asked.without_cells(there, shape), cells, seed=seed)
+        points["image"] = own = []
+        found["image"] = faithfulness(lambda there: asked.without_cells(there, shape), cells, seed=seed, points=own)
     places = asked.words[0] if stack.words else np.zeros(0, np.int64)
     if len(places):
         position = {token: at for at, token in stack.words.items()}
         at = [position[token] for token in places.tolist()]
         words = {kind: values_T[at] for kind, values_T in kinds.items()}
-        found["text"] = faithfulness(lambda there: asked.without_tokens(there, places), words, seed=seed)
+        points["text"] = own = []
+        found["text"] = faithfulness(lambda there: asked.without_tokens(there, places), words, seed=seed, points=own)
     return found
 
 

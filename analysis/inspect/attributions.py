@@ -46,14 +46,14 @@ class Attributed:
 
 
 def inspect(subject: Subject) -> list[str]:
-    """Writes attributions.csv (tokens), attribution_rows.csv and attributions.png.
+    """Writes attributions.csv (tokens), attribution_rows.csv, attribution_curves.csv and attributions.png.
 
     Raises:
         NotApplicable: the model reads no text, or none of the rows shown has a word.
     """
     if "text" not in subject.trained.modalities:
         raise NotApplicable(f"the model reads {', '.join(subject.trained.modalities)}, no text")
-    tokens, rows, bars = [], [], []
+    tokens, rows, bars, points = [], [], [], []
     for at in subject.shown:
         asked = ask(subject, int(at))
         places, words = asked.words
@@ -62,8 +62,11 @@ def inspect(subject: Subject) -> list[str]:
         found = integrated_gradients(asked)
         values = found.values_L[places]
         given = {"own": values}
-        measured = faithfulness(lambda there, a=asked, p=places: a.without_tokens(there, p), given, seed=subject.seed)
-        id = subject.ids[at]
+        id, own = subject.ids[at], []
+        measured = faithfulness(
+            lambda there, a=asked, p=places: a.without_tokens(there, p), given, seed=subject.seed, points=own
+        )
+        points += [{"id": id, **row} for row in own]
         tokens.append(pd.DataFrame({"id": id, "position": places, "token": words, "attribution": values}))
         gap = float(values.sum()) - (found.logit - found.blank_logit)
         rows.append({"id": id, "label": subject.label(int(at)), "explained": asked.name, "score": asked.score,
@@ -75,6 +78,7 @@ def inspect(subject: Subject) -> list[str]:
     subject.write_table("attributions", pd.concat(tokens))
     table = pd.DataFrame(rows)
     subject.write_table("attribution_rows", table)
+    subject.write_table("attribution_curves", pd.DataFrame(points))
     _draw(subject, bars)
     largest = float(np.abs(table["gap"]).max())
     lines = told_areas(table.assign(method="integrated gradients"), "method")

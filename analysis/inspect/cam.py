@@ -49,13 +49,13 @@ class Seen:
 
 
 def inspect(subject: Subject) -> list[str]:
-    """Writes cam.csv, with areas under deletion and insertion curves, and cam.png.
+    """Writes cam.csv, with areas under deletion and insertion curves, these curves as cam_curves.csv, and cam.png.
 
     Raises:
         NotApplicable: the model sees no picture.
     """
     seen = where_pictures_are_seen(subject.trained)
-    rows = []
+    rows, points = [], []
     title = "How much the class that the model says hangs on each place (bright: much)"
     figure, panels = grid(len(subject.shown), 1 + len(METHODS), title=title)
     for axes, at in zip(panels, subject.shown, strict=True):
@@ -65,7 +65,11 @@ def inspect(subject: Subject) -> list[str]:
         maps = {name: cam(asked, seen, kind) for name, kind in METHODS.items()}
         shape = next(iter(maps.values()))[1]
         cells = {name: by_cell(map_SS, shape) for name, (map_SS, _) in maps.items()}
-        found = faithfulness(lambda there, a=asked, s=shape: a.without_cells(there, s), cells, seed=subject.seed)
+        own: list[dict[str, Any]] = []
+        found = faithfulness(
+            lambda there, a=asked, s=shape: a.without_cells(there, s), cells, seed=subject.seed, points=own
+        )
+        points += [{"id": subject.ids[at], **row} for row in own]
         for panel, (name, areas) in zip(axes[1:], found.items(), strict=True):
             rows.append({"id": subject.ids[at], "label": subject.label(at), "explained": asked.name, "method": name,
                          "score": asked.score, **areas})  # fmt: skip
@@ -74,6 +78,7 @@ def inspect(subject: Subject) -> list[str]:
     subject.write_figure("cam", figure)
     table = pd.DataFrame(rows)
     subject.write_table("cam", table)
+    subject.write_table("cam_curves", pd.DataFrame(points))
     return told_areas(table, "method")
 
 

@@ -8,6 +8,7 @@ early in the second: a small area under deletion, a large one under insertion, a
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,12 @@ _DRAWS = 10  # random orders
 
 
 def faithfulness(
-    score: Score, explanations: dict[str, np.ndarray], *, seed: int, draws: int = _DRAWS
+    score: Score,
+    explanations: dict[str, np.ndarray],
+    *,
+    seed: int,
+    draws: int = _DRAWS,
+    points: list[dict[str, Any]] | None = None,
 ) -> dict[str, dict[str, float]]:
     """Areas under the curves of explanations of a sample: AREAS by name; random orders are the same for all.
 
@@ -28,6 +34,8 @@ def faithfulness(
         explanations: importance of each unit (n,), by name.
         seed: of the random orders.
         draws: their number.
+        points: receives a row a point of each curve: explanation (``random``: the mean over the draws), curve
+            (deletion, insertion), share of the units that were changed, score.
     """
     rng = np.random.default_rng(seed)
     num = len(next(iter(explanations.values())))
@@ -40,6 +48,13 @@ def faithfulness(
         areas = [area(shares, values) for (shares, _), values in zip(curves, scores, strict=True)]
         for name, value in zip(found, areas, strict=False):
             found[name] |= {kind: value, f"random_{kind}": float(np.mean(areas[len(found) :]))}
+        if points is not None:
+            drawn = {**dict(zip(found, scores, strict=False)), "random": np.mean(scores[len(found) :], axis=0)}
+            for name, values in drawn.items():
+                pairs = zip(curves[0][0].tolist(), values.tolist(), strict=True)
+                points += [
+                    {"explanation": name, "curve": kind, "share": share, "score": value} for share, value in pairs
+                ]
     return found
 
 

@@ -67,8 +67,8 @@ def coordinates(values_ND: np.ndarray, *, seed: int) -> dict[str, np.ndarray]:
     if find_spec("umap") is not None:
         import umap  # pyright: ignore[reportMissingImports]
 
-        neighbours = min(15, len(reduced) - 1)
-        found["umap"] = np.asarray(umap.UMAP(n_neighbors=neighbours, random_state=seed).fit_transform(reduced))
+        made = umap.UMAP(n_neighbors=min(15, len(reduced) - 1), random_state=seed, n_jobs=1)  # a seed takes one thread
+        found["umap"] = np.asarray(made.fit_transform(reduced))
     return found
 
 

@@ -1,6 +1,7 @@
 """Deletion and insertion on additive scores, whose areas are sums that can be written down."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from analysis.inspect.faithful import area, faithfulness, steps
@@ -39,3 +40,17 @@ def test_curves_begin_and_end_at_the_whole_and_at_nothing(num):
     assert there.mean(axis=1) == pytest.approx(1 - shares) and there[0].all() and not there[-1].any()
     assert area(shares, there.mean(axis=1)) == pytest.approx(0.5)
     assert (steps(np.arange(num), is_insertion=True)[1] == ~there).all()
+
+
+def test_points_of_the_curves_have_the_areas():
+    """Also of random orders: the area of their mean is the mean of their areas."""
+    weights, points = np.array([1.0, 8.0, 2.0, 4.0]), []
+    given = {"own": weights, "other": -weights}
+    found = faithfulness(lambda there: there @ weights, given, seed=0, points=points)
+    table = pd.DataFrame(points)
+    assert len(table) == 3 * 2 * 5 and table["share"].unique().tolist() == [0, 0.25, 0.5, 0.75, 1]
+    for (name, curve), own in table.groupby(["explanation", "curve"]):
+        expected = found["own"][f"random_{curve}"] if name == "random" else found[name][curve]
+        assert area(own["share"].to_numpy(), own["score"].to_numpy()) == pytest.approx(expected)
+    own = table.loc[(table["explanation"] == "own") & (table["curve"] == "deletion"), "score"]
+    assert own.to_list() == [15, 7, 3, 1, 0]

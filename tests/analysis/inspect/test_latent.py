@@ -78,3 +78,14 @@ def test_neighbours_stay_neighbours_and_a_seed_repeats():
 def test_features_that_do_not_vary_lie_on_a_point():
     maps = coordinates(np.ones((6, 3)), seed=0)
     np.testing.assert_allclose(maps["pca"], 0)
+
+
+@pytest.mark.slow
+def test_umap_keeps_clouds_apart_and_repeats():
+    pytest.importorskip("umap", reason="umap-learn is not installed")
+    rng = np.random.default_rng(0)
+    values = np.concatenate([rng.normal(size=(40, 8)), rng.normal(size=(40, 8)) + 12])
+    one, other = (coordinates(values, seed=3)["umap"] for _ in range(2))
+    assert one.shape == (80, 2) and (one == other).all()
+    groups = np.repeat([0, 1], 40)
+    assert sklearn.metrics.silhouette_score(one, groups) > 0.7

@@ -18,7 +18,8 @@ def test_what_it_finds_is_told_and_written(mmtune, tiny):
     assert lines[0].startswith("calibration: expected calibration error 0.")
     assert lines[1].startswith("attributions: integrated gradients: deletion 0.")
     assert lines[3] == "cam: not applicable: the model reads text, no picture"
-    files = ["calibration.csv", "calibration.png", "attributions.csv", "attribution_rows.csv", "attributions.png"]
+    files = ["calibration.csv", "calibration.png", "attributions.csv", "attribution_rows.csv",
+             "attribution_curves.csv", "attributions.png"]  # fmt: skip
     assert lines[4] == f"tiny: 40 rows; written: seen: {', '.join(files)}"
     assert sorted(path.name for path in (mmtune.cwd / "seen").iterdir()) == sorted(files)
     said = mmtune.refused("inspect", "trained/tiny", "--what", "cam,retrieval")
