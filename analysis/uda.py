@@ -141,6 +141,8 @@ def ratio_figure(paths: Paths, metric: str, mode: str) -> Figure:
     if "dynamic" not in found:
         raise NotThere(f"{_named(paths)}: no finished trial with uda.mode=dynamic")
     reports = _reports(paths, found["dynamic"])
+    if "uda_case" not in reports or numbers(reports, "uda_ratio").isna().all():
+        raise NotThere(f"{trial_label(found['dynamic'], table)}: its reports have no uda_ratio and uda_case")
     figure, (axes,) = new_figure(1)
     axes.plot(reports["epoch"], numbers(reports, "uda_ratio"), color="0.8", zorder=1)
     cases = reports["uda_case"].astype(str)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from analysis.studies import load_studies
-from analysis.uda import LAM, MODE, VIEWS, fit_figure, overlay_figure, ratio_figure, regimes_figure, with_uda
+from analysis.uda import LAM, MODE, VIEWS, NotThere, fit_figure, overlay_figure, ratio_figure, regimes_figure, with_uda
 
 FIXED = {"epochs": 20, "batch_size": 32}
 
@@ -87,3 +87,11 @@ def test_training_rows_without_the_metric_are_named(studies):
     trial = studies.trial(0)
     with pytest.raises(ValueError, match="demo/t0000: its reports have no train_accuracy"):
         fit_figure(studies.of(trial), "val_accuracy", "max")
+
+
+def test_reports_without_a_ratio_are_named(studies):
+    path = studies.write(
+        "s", [trial := studies.trial(0)], studies.reports(trial), fixed=FIXED | {"uda.mode": "dynamic"}
+    )
+    with pytest.raises(NotThere, match="t0000: its reports have no uda_ratio and uda_case"):
+        ratio_figure(path, "val_accuracy", "max")
