@@ -1,4 +1,4 @@
-"""Notices that the head of a Ray cluster is gone: its GCS, or a local raylet, without which nothing of it goes on.
+"""Notices that the head of a Ray cluster is gone, its GCS, or this node's raylet: without these nothing here goes on.
 
 Ray's own code waits a minute for the GCS, in which calls hang, and then ends the process that waits, in words of its
 own. So it is looked for from a thread, and what ends the process says first how to go on.
@@ -15,15 +15,15 @@ import time
 from collections.abc import Callable, Iterator
 
 _EVERY = 1.0  # seconds between two looks
-_PATIENCE = 3.0  # with a local cluster, whose GCS nobody starts again
-_PATIENCE_ELSEWHERE = 45.0  # a cluster may start it again; Ray's own ends after 60
+_PATIENCE = 3.0  # with what nobody starts again: a raylet, the GCS of a local cluster
+_PATIENCE_ELSEWHERE = 45.0  # with the GCS of another, which may be started again; Ray's own ends after 60
 
 
 @contextlib.contextmanager
 def watching_head(lost: Callable[[str], None], *, is_local: bool) -> Iterator[None]:
     """While the block runs, ``lost`` is called once, from another thread, when the joined cluster's GCS is gone.
 
-    With a local cluster also when its raylet is.
+    Also when the raylet is through which this process has joined it.
 
     Args:
         lost: receives a line on what happened.
@@ -31,12 +31,11 @@ def watching_head(lost: Callable[[str], None], *, is_local: bool) -> Iterator[No
     """
     import ray
 
-    parts, is_over = {"head": ray.get_runtime_context().gcs_address}, threading.Event()
-    if is_local:  # where a raylet is all there is, too
-        (node,) = ray.nodes()
-        parts["raylet"] = f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"
-    patience = _PATIENCE if is_local else _PATIENCE_ELSEWHERE
-    for part, address in parts.items():
+    here, is_over = ray.get_runtime_context(), threading.Event()
+    (node,) = [node for node in ray.nodes() if node["NodeID"] == here.get_node_id()]
+    raylet = f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"
+    parts = [("head", here.gcs_address, _PATIENCE if is_local else _PATIENCE_ELSEWHERE), ("raylet", raylet, _PATIENCE)]
+    for part, address, patience in parts:
         args = (part, address, lost, is_over, patience)
         threading.Thread(target=watch, args=args, name=f"{part}-watch", daemon=True).start()
     try:

@@ -13,6 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from mmtune import records
@@ -32,6 +33,18 @@ scheduler: {name: none}
 sampler: {name: random}
 budget: {trials: 400}
 resources: {cpus_per_worker: 1}
+"""
+PAIR = """\
+study: p
+family: text
+dataset: openclipart
+fixed: {epochs: 20, batch_size: 16, max_train_rows: 320, max_text_len: 16, model.text_encoder: tiny-bert,
+        model.lock_text: false, seed: 1}
+space: {optim.lr: {type: float, low: 1.0e-4, high: 1.0e-2, log: true}}
+try_first: [{optim.lr: 0.001}, {optim.lr: 0.001}]
+scheduler: {name: none}
+budget: {trials: 2}
+resources: {workers: 2, cpus_per_worker: 1, concurrent_trials: 1}
 """
 HIDE = """\
 import sys
@@ -202,3 +215,50 @@ def test_a_study_handed_in_as_a_job_is_killed_and_goes_on(cluster, tmp_path):
         (f"t{trial:04d}", epoch) for trial in range(6) for epoch in (1, 2, 3)
     ]
     cluster.leave(worker)
+
+
+@pytest.mark.slow
+def test_two_workers_lose_a_node_and_then_the_drivers_own(cluster, tmp_path):
+    """The last of the cluster: a node of one worker is gone, then the head's raylet; the study goes on without them."""
+    (tmp_path / "s.yaml").write_text(PAIR)
+    nodes, said = [cluster.add(), cluster.add()], tmp_path / "said"
+    folder = records.StudyFolder(tmp_path / "studies" / "p")
+
+    def start(*verb: str, env: dict[str, str]) -> subprocess.Popen[bytes]:
+        with said.open("a") as out:
+            command = [sys.executable, "-P", "-m", "mmtune.cli", *verb]
+            return subprocess.Popen(command, cwd=tmp_path, env=env, stdout=out, stderr=out)
+
+    def wait_for(what):
+        deadline = time.monotonic() + 1200
+        while not what():
+            assert process.poll() is None and time.monotonic() < deadline, said.read_text()
+            time.sleep(0.1)
+
+    def epochs():
+        return len(records.read_rows(folder.reports))
+
+    process = start("run", "s.yaml", "--address", cluster.address, env=cluster.environment)
+    try:
+        wait_for(lambda: epochs() > 0)
+        cluster.leave(nodes[0])
+        cluster.add()
+        wait_for(lambda: "t0000: its worker died; it goes on after epoch" in said.read_text())
+        known = epochs()
+        wait_for(lambda: epochs() > known)
+        (raylet,) = [each for each in psutil.Process(cluster.head.pid).children() if "raylet" in each.name()]
+        raylet.kill()
+        assert process.wait(120) == 1
+        assert epochs() < 20 and "mmtune: Ray's raylet at" in said.read_text()
+        assert said.read_text().endswith(f"not finished. Go on with: mmtune resume {folder.root}\n")
+        names = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        process = start("resume", str(folder.root), env=names)
+        assert process.wait(1500) == 0, said.read_text()
+    finally:
+        process.kill()
+    assert "Traceback" not in said.read_text() and "(raylet" not in said.read_text()
+    rows = records.read_rows(folder.reports)
+    times = ("trial", "time", *records.SUMS, "samples_per_second", "peak_memory_gib")
+    disturbed, whole = ([{name: cell for name, cell in row.items() if name not in times} for row in rows
+                         if row["trial"] == trial] for trial in ("t0000", "t0001"))  # fmt: skip
+    assert disturbed == whole and [row["epoch"] for row in whole] == list(range(1, 21))
