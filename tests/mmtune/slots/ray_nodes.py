@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 
+_TOO_SLOW = "timed out during startup"
 RAY = Path(sys.executable).with_name("ray")
 
 
@@ -48,9 +49,9 @@ class RayNodes:
         self.address = (folder / "ray_current_cluster").read_text().strip()
 
     def start(
-        self, *args: str, env: dict[str, str] | None = None, within: Sequence[str] = ()
+        self, *args: str, env: dict[str, str] | None = None, within: Sequence[str] = (), is_patient: bool = True
     ) -> subprocess.Popen[bytes]:
-        """A node, once it is up."""
+        """A node, once it is up; ``is_patient``: tried once more on a machine that is too busy for Ray's 30 s."""
         command = [*within, RAY, "start", "--block", "--disable-usage-stats", "--object-store-memory=100000000", *args]
         command.append(f"--dashboard-agent-listen-port={free_port()}")  # a second cluster here has taken the usual one
         log = self.folder / f"node-{len(self._started)}.log"
@@ -59,6 +60,9 @@ class RayNodes:
         self._started.append(process)
         deadline = time.monotonic() + 1200
         while b"Ray runtime started" not in log.read_bytes():
+            if process.poll() is not None and is_patient and _TOO_SLOW in log.read_text():
+                _end_below(next(word for word in args if word.startswith("--temp-dir=")).partition("=")[2])
+                return self.start(*args, env=env, within=within, is_patient=False)
             assert process.poll() is None and time.monotonic() < deadline, log.read_text()
             time.sleep(0.2)
         return process
@@ -87,6 +91,11 @@ class RayNodes:
         for process in reversed(self._started):
             if process.poll() is None:
                 self.leave(process)
-        for process in psutil.process_iter(["cmdline"]):
-            if any(f"{self.folder}/" in word for word in process.info["cmdline"] or ()):
-                process.kill()
+        _end_below(str(self.folder))
+
+
+def _end_below(folder: str) -> None:
+    """Ends the processes of nodes whose files lie there."""
+    for process in psutil.process_iter(["cmdline"]):
+        if any(f"{folder}/" in word for word in process.info["cmdline"] or ()):
+            process.kill()
