@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmtune.slots.forkserver import forking
 from mmtune.slots.joining import check_cluster
 from mmtune.slots.reaper import ending_on_error, reaping
 
@@ -95,53 +96,90 @@ def ray_session(address: str | None) -> Iterator[None]:
     """
     set_environment(address)
     quiet()
+    if not starts_local(address):
+        with _joined(address):
+            yield
+        return
+    with _place_of_sockets() as folder, forking(folder), _started(folder):
+        yield
+
+
+@contextlib.contextmanager
+def _joined(address: str | None) -> Iterator[None]:
     import ray
-    from ray.exceptions import RaySystemError
 
     if ray.is_initialized():
         yield
         return
-    address = address or os.environ.get("RAY_ADDRESS")
-    if address not in (None, "local"):
+    address = address or os.environ["RAY_ADDRESS"]
+    if address != "local":
         check_cluster(address)
-    settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    own: str | None = None
-    if address is None:
-        # Ray listens on every interface, whatever it is told; its token authentication, which a local cluster has by
-        # default, stays on.
-        # "local": without an address ray.init would join whatever cluster runs on this machine.
-        settings |= {"address": "local", "include_dashboard": False, "object_store_memory": 256 * 2**20}
-        settings |= {"num_cpus": int(local_node().cpus)}
-        if not _fits_sockets(_ray_folder()):
-            own = tempfile.mkdtemp(prefix="mmtune-", dir=_short_folder())
-            settings |= {"_temp_dir": own}
-    else:
-        settings |= {"address": address, "runtime_env": {"env_vars": ENVIRONMENT}}
+    settings = {"address": address, "runtime_env": {"env_vars": ENVIRONMENT}}
     try:
-        try:
-            for is_last in (False, True):
-                try:
-                    with ending_on_error():
-                        ray.init(**settings)
-                    break
-                except Exception as error:
-                    if is_last or _TOO_SLOW not in str(error):
-                        raise
-        except Exception as error:  # Ray raises that very class where its processes are too slow to start
-            if type(error) is not Exception and not isinstance(error, ConnectionError | RaySystemError | RuntimeError):
-                raise
-            reason = str(error).splitlines()[0]
-            if address is None:
-                raise ValueError(f"Ray does not start here: {reason}") from None
-            raise ValueError(f"no Ray cluster answers at '{address}': {reason}") from None
+        _init(settings, f"no Ray cluster answers at '{address}'")
         quiet()
         _hide_token()
-        with reaping() if address is None else contextlib.nullcontext():
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextlib.contextmanager
+def _started(folder: str) -> Iterator[None]:
+    import ray
+
+    # Ray listens on every interface, whatever it is told; its token authentication, which a local cluster has by
+    # default, stays on.
+    # "local": without an address ray.init would join whatever cluster runs on this machine.
+    settings = {"address": "local", "include_dashboard": False, "object_store_memory": 256 * 2**20}
+    settings |= {"num_cpus": int(local_node().cpus)}
+    if folder != _ray_folder():
+        settings |= {"_temp_dir": folder}
+    try:
+        _init(settings, "Ray does not start here")
+        quiet()
+        _hide_token()
+        with reaping():
             yield
     finally:
         ray.shutdown()
-        if own is not None:
-            shutil.rmtree(own, ignore_errors=True)
+
+
+def _init(settings: dict[str, Any], failure: str) -> None:
+    """Ray, tried twice where its processes are too slow to start.
+
+    Raises:
+        ValueError: ``failure``, and why.
+    """
+    import ray
+    from ray.exceptions import RaySystemError
+
+    try:
+        for is_last in (False, True):
+            try:
+                with ending_on_error():
+                    ray.init(log_to_driver=False, logging_level=logging.ERROR, **settings)
+                break
+            except Exception as error:
+                if is_last or _TOO_SLOW not in str(error):
+                    raise
+    except Exception as error:  # Ray raises that very class where its processes are too slow to start
+        if type(error) is not Exception and not isinstance(error, ConnectionError | RaySystemError | RuntimeError):
+            raise
+        raise ValueError(f"{failure}: {str(error).splitlines()[0]}") from None
+
+
+@contextlib.contextmanager
+def _place_of_sockets() -> Iterator[str]:
+    """Ray's folder, or one for this session alone where its sockets do not fit there."""
+    if _fits_sockets(_ray_folder()):
+        yield _ray_folder()
+        return
+    own = tempfile.mkdtemp(prefix="mmtune-", dir=_short_folder())
+    try:
+        yield own
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
 
 
 def _hide_token() -> None:

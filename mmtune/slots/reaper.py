@@ -71,7 +71,7 @@ def _ray_below(driver: int) -> dict[int, str]:
             left.append(pid)
             with contextlib.suppress(OSError):
                 command = Path(f"/proc/{pid}/cmdline").read_bytes()
-                if b"/ray/" in command or command.startswith(b"ray::"):
+                if b"/ray/" in command or command.startswith(b"ray::") or b"mmtune.slots.forkserver" in command:
                     found[pid] = began
     return found
 

@@ -24,9 +24,7 @@ from mmtune.slots.cluster import (
     cluster_nodes,
     local_nodes,
     nodes_of,
-    quiet,
     ray_session,
-    set_environment,
     starts_local,
 )
 from mmtune.slots.head import watching_head
@@ -180,11 +178,9 @@ def run_study(
             count_slots(spec, local_nodes())  # say so before Ray starts
         if overrides:  # nothing was refused
             write_extended(folder, spec, info)
-        set_environment(address)
-        quiet()  # in notebooks Ray speaks when it is imported
-        from mmtune.study.tuner import run_tuner  # imports ray
-
         with ray_session(address), stop_signals() as interrupted:
+            from mmtune.study.tuner import run_tuner  # takes seconds, while Ray starts
+
             slots, _ = count_slots(spec, cluster_nodes())
             check_nodes(data_dir=info["data_dir"], folder=folder.root if mirror is None else None)
             info["sessions"].append({"started": records.now(), "pid": os.getpid(), "slots": slots})
