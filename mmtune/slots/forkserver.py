@@ -61,7 +61,7 @@ def forking(folder: str) -> Iterator[None]:
         quiet, number = subprocess.DEVNULL, listening.fileno()
         process = subprocess.Popen(
             [sys.executable, "-m", _NAME, str(number), own],
-            env={"TORCHINDUCTOR_CACHE_DIR": own} | os.environ,  # torch makes that folder when it is imported
+            env={"TORCHINDUCTOR_CACHE_DIR": own, "OMP_NUM_THREADS": "1"} | os.environ,  # read when torch is imported
             stdin=subprocess.PIPE, stdout=quiet, stderr=quiet, start_new_session=True, pass_fds=[number],
         )  # fmt: skip
     try:
@@ -100,7 +100,7 @@ def serve(listening: socket.socket) -> Worker | None:
     with mock.patch.object(ray.actor, "ActorClassID", _ClassIds):
         for name in _NEEDED:
             importlib.import_module(name)
-    if threading.active_count() > 1:  # a thread that holds a lock would hold it for ever in the fork
+    if threading.active_count() > 1 or not _draws_anew():  # a lock that a thread holds stays locked in a fork
         return None
     gc.collect()
     gc.freeze()
@@ -117,6 +117,23 @@ def serve(listening: socket.socket) -> Worker | None:
             for stream in worker.streams:
                 os.close(stream)
             asking.sendall(ANSWER)
+
+
+def _draws_anew() -> bool:
+    """Whether ids that Ray draws in two forks differ: its generator must not have been used before."""
+    from ray._raylet import UniqueID  # pyright: ignore[reportAttributeAccessIssue]
+
+    drawn = set()
+    for _ in range(2):
+        reading, writing = os.pipe()
+        if (pid := os.fork()) == 0:
+            os.write(writing, UniqueID.from_random().binary())
+            os._exit(0)
+        os.close(writing)
+        with open(reading, "rb") as file:
+            drawn.add(file.read())
+        os.waitpid(pid, 0)
+    return len(drawn) == 2
 
 
 class _ClassIds:
