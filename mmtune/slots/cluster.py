@@ -114,9 +114,8 @@ def _joined(address: str | None) -> Iterator[None]:
     address = address or os.environ["RAY_ADDRESS"]
     if address != "local":
         check_cluster(address)
-    settings = {"address": address, "runtime_env": {"env_vars": ENVIRONMENT}}
     try:
-        _init(settings, f"no Ray cluster answers at '{address}'")
+        _init(address, runtime_env={"env_vars": ENVIRONMENT})
         quiet()
         _hide_token()
         yield
@@ -130,13 +129,11 @@ def _started(folder: str) -> Iterator[None]:
 
     # Ray listens on every interface, whatever it is told; its token authentication, which a local cluster has by
     # default, stays on.
-    # "local": without an address ray.init would join whatever cluster runs on this machine.
-    settings = {"address": "local", "include_dashboard": False, "object_store_memory": 256 * 2**20}
-    settings |= {"num_cpus": int(local_node().cpus)}
+    settings = {"include_dashboard": False, "object_store_memory": 256 * 2**20, "num_cpus": int(local_node().cpus)}
     if folder != _ray_folder():
         settings |= {"_temp_dir": folder}
     try:
-        _init(settings, "Ray does not start here")
+        _init("local", **settings)  # without an address ray.init would join whatever cluster runs on this machine
         quiet()
         _hide_token()
         with reaping():
@@ -145,11 +142,11 @@ def _started(folder: str) -> Iterator[None]:
         ray.shutdown()
 
 
-def _init(settings: dict[str, Any], failure: str) -> None:
+def _init(address: str, **settings: Any) -> None:
     """Ray, tried twice where its processes are too slow to start.
 
     Raises:
-        ValueError: ``failure``, and why.
+        ValueError: it does not start, or nothing answers.
     """
     import ray
     from ray.exceptions import RaySystemError
@@ -158,7 +155,7 @@ def _init(settings: dict[str, Any], failure: str) -> None:
         for is_last in (False, True):
             try:
                 with ending_on_error():
-                    ray.init(log_to_driver=False, logging_level=logging.ERROR, **settings)
+                    ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **settings)
                 break
             except Exception as error:
                 if is_last or _TOO_SLOW not in str(error):
@@ -166,7 +163,10 @@ def _init(settings: dict[str, Any], failure: str) -> None:
     except Exception as error:  # Ray raises that very class where its processes are too slow to start
         if type(error) is not Exception and not isinstance(error, ConnectionError | RaySystemError | RuntimeError):
             raise
-        raise ValueError(f"{failure}: {str(error).splitlines()[0]}") from None
+        reason = str(error).splitlines()[0]
+        if address == "local":
+            raise ValueError(f"Ray does not start here: {reason}") from None
+        raise ValueError(f"no Ray cluster answers at '{address}': {reason}") from None
 
 
 @contextlib.contextmanager
