@@ -115,13 +115,17 @@ def disk_of(spec: SearchSpec, data_dir: str | None, drawn: Sequence[Drawn], game
 
 
 def first_trials(spec: SearchSpec, data_dir: str | None, *, count: int, sizes: ModelSizes) -> list[Drawn]:
-    """The first ``count`` trials, or fewer where they are many; those with models too many to build are left out.
+    """The first ``count`` trials, or fewer where they are many; those with models too many to build are left out,
+    but for the first.
 
     Raises:
         ValueError: a model that cannot be built.
     """
-    configs = _configs(spec, data_dir, count=min(count, DRAWS))
-    return [Drawn(config, sizes.of(config)) for config in configs if config in sizes or len(sizes) < _MODELS]
+    drawn: list[Drawn] = []
+    for config in _configs(spec, data_dir, count=min(count, DRAWS)):
+        if not drawn or config in sizes or len(sizes) < _MODELS:
+            drawn.append(Drawn(config, sizes.of(config)))
+    return drawn
 
 
 def play(spec: SearchSpec, drawn: Sequence[Drawn], *, slots: int) -> list[Game]:

@@ -85,3 +85,13 @@ def test_paused_trials_that_may_return_keep_both_and_stopped_ones_none(predicted
 def test_without_a_number_of_trials_it_is_of_one(predicted, each):
     for_one = predicted("budget={device_hours: 1}")[0]
     assert for_one == pytest.approx(2 * each[0].last_bytes, rel=0.01)  # its best stays, and the last is being replaced
+
+
+def test_the_first_model_is_built_however_many_there_are(monkeypatch, each):
+    """Trials that would need another are taken for trials like those that were built."""
+    monkeypatch.setattr("mmtune.study.disk._MODELS", 0)
+    sizes = ModelSizes(1)
+    all_like_the_first = predict_disk(load_spec(SEARCH, overrides=["keep=all"]), None, slots=2, sizes=sizes)
+    best = predict_disk(load_spec(SEARCH, overrides=["keep={top: 1}"]), None, slots=2, sizes=sizes)
+    assert len(sizes) == 1
+    assert all_like_the_first.over - best.over == pytest.approx(each[0].best_bytes, abs=2)
