@@ -31,7 +31,7 @@ def test_searches_ship_with_data_that_is_there():
 
 
 def test_verbs_take_the_options():
-    verbs = typer.main.get_command(app).commands
+    verbs = typer.main.get_group(app).commands
     for words in commands():
         known = {name for parameter in verbs[words[1]].params for name in parameter.opts}
         assert words[0] == "mmtune" and {word for word in words if word.startswith("--")} <= known, words

@@ -30,6 +30,7 @@ def test_figures_with_data_are_files_and_in_the_page(studies, tmp_path):
     (tmp_path / "out" / "figures").mkdir(parents=True)
     (tmp_path / "out" / "figures" / "augmented.png").write_bytes(TINY[:-1])
     files = write_report(paths, tmp_path / "out")
+    assert files.figures is not None
     names = {f"{name}.{kind}" for name in ("fit", "overlay", "ratio") for kind in ("png", "svg")}
     assert {file.name for file in files.figures.iterdir()} == {*names, "augmented.png"}  # no fixed lambda: no regimes
     page = files.html.read_text()

@@ -49,7 +49,9 @@ def test_points_of_the_curves_have_the_areas():
     found = faithfulness(lambda there: there @ weights, given, seed=0, points=points)
     table = pd.DataFrame(points)
     assert len(table) == 3 * 2 * 5 and table["share"].unique().tolist() == [0, 0.25, 0.5, 0.75, 1]
-    for (name, curve), own in table.groupby(["explanation", "curve"]):
+    for key, own in table.groupby(["explanation", "curve"]):
+        assert isinstance(key, tuple)
+        name, curve = key
         expected = found["own"][f"random_{curve}"] if name == "random" else found[name][curve]
         assert area(own["share"].to_numpy(), own["score"].to_numpy()) == pytest.approx(expected)
     own = table.loc[(table["explanation"] == "own") & (table["curve"] == "deletion"), "score"]

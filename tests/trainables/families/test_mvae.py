@@ -112,7 +112,7 @@ def test_categories_and_neighbours_are_reconstructed_as_classes(toy):
     torch.testing.assert_close(
         out.losses["reconstruction_graph"], 2 * neighbour_loss(decoded["graph"], given.neighbours)
     )
-    sum(loss.mean() for loss in net.train()(given).losses.values()).backward()
+    torch.stack([loss.mean() for loss in net.train()(given).losses.values()]).sum().backward()
     assert net.graph.encoder.nodes.weight.grad.abs().sum() > 0
     assert all(table.weight.grad.abs().sum() > 0 for table in net.categorical.encoder.tables)
     without = net.eval()(given.without("categorical"))
