@@ -92,15 +92,16 @@ def test_a_long_tmpdir_is_worked_around_and_nothing_is_left(tmp_path):
 
 SETTINGS = """
 import sys
+from mmtune.slots import cluster
 from mmtune.spec.search_spec import load_spec
 from mmtune.study import run
 from mmtune.study.create import create_study
 spec = load_spec(open(sys.argv[1]).read())
-def started(address):
+def started(folder):
     from ray._private import ray_constants
     print(ray_constants.RAY_DEDUP_LOGS_SKIP_REGEX)
     raise SystemExit
-run.ray_session = started
+cluster._started = started
 run.run_study(create_study(spec, storage=sys.argv[2]), say=None)
 """
 
