@@ -155,7 +155,7 @@ def _init(address: str, **settings: Any) -> None:
         for is_last in (False, True):
             try:
                 with ending_on_error():
-                    ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **settings)
+                    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **settings)
                 break
             except Exception as error:
                 if is_last or _TOO_SLOW not in str(error):
