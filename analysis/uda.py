@@ -74,13 +74,7 @@ def regimes_figure(paths: Paths, metric: str, mode: str) -> Figure:
     from matplotlib.lines import Line2D
 
     table = load_studies(paths)
-    usable = usable_trials(with_uda(paths, table), metric)
-    dynamic, fixed = (usable.loc[usable[MODE] == kind] for kind in ("dynamic", "fixed"))
-    shared = set(dynamic["family"]) & set(fixed["family"])
-    if not shared:
-        raise NotThere(f"{_named(paths)}: no family has finished trials with uda.mode=fixed and with dynamic")
-    last = best_trial(dynamic.loc[dynamic["family"].isin(shared)], metric, mode)
-    fixed = fixed.loc[fixed["family"] == last["family"]]
+    fixed, last = _beside_dynamic(paths, table, "fixed", metric, mode)
     epochs, lams = numbers(fixed, "epochs"), numbers(fixed, LAM)
     long = fixed.loc[epochs >= epochs.max() / 2]
     if lams.loc[long.index].nunique() < 2:
@@ -109,13 +103,8 @@ def overlay_figure(paths: Paths, metric: str, mode: str) -> Figure:
     from matplotlib.lines import Line2D
 
     table = load_studies(paths)
-    usable = usable_trials(with_uda(paths, table), metric)
-    base, dynamic = (usable.loc[usable[MODE] == kind] for kind in ("none", "dynamic"))
-    shared = set(base["family"]) & set(dynamic["family"])
-    if not shared:
-        raise NotThere(f"{_named(paths)}: no family has finished trials with uda.mode=none and with dynamic")
-    solid = best_trial(dynamic.loc[dynamic["family"].isin(shared)], metric, mode)
-    dotted = best_trial(base.loc[base["family"] == solid["family"]], metric, mode)
+    base, solid = _beside_dynamic(paths, table, "none", metric, mode)
+    dotted = best_trial(base, metric, mode)
     figure, (axes,) = new_figure(1)
     entries = [(Line2D([], [], color=colour), said) for colour, said in zip(COLOURS, _SPLITS, strict=False)]
     kinds: tuple[tuple[pd.Series, Any, str], ...] = ((dotted, ":", "without UDA"), (solid, "-", "dynamic UDA"))
@@ -155,6 +144,23 @@ def ratio_figure(paths: Paths, metric: str, mode: str) -> Figure:
     axes.set_ylabel(f"R of {plain(trial_label(found['dynamic'], table))}")
     legend(figure, entries)
     return figure
+
+
+def _beside_dynamic(
+    paths: Paths, table: pd.DataFrame, kind: str, metric: str, mode: str
+) -> tuple[pd.DataFrame, pd.Series]:
+    """Finished trials of another mode of UDA, and the best one with dynamic UDA, of that one's family.
+
+    Raises:
+        NotThere: no family has both.
+    """
+    usable = usable_trials(with_uda(paths, table), metric)
+    others, dynamic = (usable.loc[usable[MODE] == name] for name in (kind, "dynamic"))
+    shared = set(others["family"]) & set(dynamic["family"])
+    if not shared:
+        raise NotThere(f"{_named(paths)}: no family has finished trials with uda.mode={kind} and with dynamic")
+    best = best_trial(dynamic.loc[dynamic["family"].isin(shared)], metric, mode)
+    return others.loc[others["family"] == best["family"]], best
 
 
 def _best_by_mode(table: pd.DataFrame, metric: str, mode: str) -> dict[str, pd.Series]:

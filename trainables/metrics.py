@@ -52,7 +52,8 @@ class Metric:
         return (
             task.kind in self.kinds
             and not self.is_of_model
-            and ((task.is_binary or not self.is_binary) and (task.is_ranking or not self.is_ranking))
+            and (task.is_binary or not self.is_binary)
+            and (task.is_ranking or not self.is_ranking)
         )
 
 

@@ -179,7 +179,7 @@ def run_study(
         if overrides:  # nothing was refused
             write_extended(folder, spec, info)
         with ray_session(address), stop_signals() as interrupted:
-            from mmtune.study.tuner import run_tuner  # takes seconds, while Ray starts
+            from mmtune.study.tuner import run_tuner  # takes seconds, in which the fork server imports too
 
             slots, _ = count_slots(spec, cluster_nodes())
             check_nodes(data_dir=info["data_dir"], folder=folder.root if mirror is None else None)

@@ -18,9 +18,10 @@ from typing import Any, Protocol
 
 from mmtune import records
 from mmtune.trackers.kinds import TRACKERS
+from trainables.modelfolder import CONFIG, FACTS, TOKENIZER, WEIGHTS
 
 EVERY = 5.0  # seconds between two looks
-MODEL = ("config.yaml", "model.json", "tokenizer.json", "best.safetensors")
+MODEL = (CONFIG, FACTS, TOKENIZER, WEIGHTS)
 
 
 @dataclass(frozen=True)

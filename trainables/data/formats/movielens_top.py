@@ -9,7 +9,7 @@ is there in three forms, all of the training part and without the row itself: id
 from __future__ import annotations
 
 import math
-from pathlib import Path
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -26,28 +26,10 @@ SUMMARY = "MovieLens as top-K recommendation, leave one out, 99 sampled candidat
 IS_EMBEDDED = False
 TARGETS = {"interaction": "multiclass", "rating": "regression"}
 
+CANDIDATES = 99  # beside the held-out films
 _NAME = "movielens_top"
-_CANDIDATES = 99
 _FACTORS = 8
 _MOST_ROWS = 20_000_000
-
-
-def sources(data_dir: str | None) -> list[Path]:
-    """The release's tables, and the plots.
-
-    Raises:
-        ValueError: no folder, or no known layout in it.
-    """
-    return sources_of(_NAME, data_dir)
-
-
-def read(data_dir: str | None) -> Table:
-    """Rated films and sampled candidates.
-
-    Raises:
-        ValueError: as for :func:`sources`, or a file that cannot be read at all.
-    """
-    return read_top(_NAME, data_dir, split="leave_one_out", num_candidates=_CANDIDATES)
 
 
 def read_top(
@@ -62,7 +44,7 @@ def read_top(
         num_candidates: that a user has beside the held-out films; None: all films that the user did not rate before.
 
     Raises:
-        ValueError: as for :func:`sources`, files that cannot be read, nothing that could be held out, or more rows
+        ValueError: as for :func:`sources_of`, files that cannot be read, nothing that could be held out, or more rows
             than fit.
     """
     rows, movies, known = read_ratings(name, data_dir)
@@ -138,3 +120,7 @@ def _of_rows(graph: Neighbours, sources: np.ndarray) -> Neighbours:
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     places = np.repeat(graph.offsets[sources] - offsets[:-1], counts) + np.arange(offsets[-1])
     return Neighbours(nodes=graph.nodes[places], offsets=offsets, num_nodes=graph.num_nodes)
+
+
+sources = partial(sources_of, _NAME)
+read = partial(read_top, _NAME, split="leave_one_out", num_candidates=CANDIDATES)
