@@ -29,6 +29,7 @@ Paths = str | Path | Sequence[str | Path]
 
 FIRST_COLUMNS = ("study", "trial", "state", "family", "epochs", "best_epoch")
 LAST_COLUMNS = ("device_hours", "error", "started", "ended")
+_Stamps = tuple[tuple[int, int] | None, ...]
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,16 @@ def load_studies(paths: Paths) -> pd.DataFrame:
     Raises:
         ValueError: a path is no study, is given twice, or holds no trial yet.
     """
+    named = tuple(study_folders(paths).items())
+    return _read_studies(named, tuple(_stamps(folder) for _, folder in named)).copy()
+
+
+@lru_cache(maxsize=8)
+def _read_studies(named: tuple[tuple[str, records.StudyFolder], ...], of: tuple[_Stamps, ...]) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     params: dict[str, None] = {}
     families: dict[str, None] = {}
-    for study, folder in study_folders(paths).items():
+    for study, folder in named:
         trials = _trial_rows(folder)
         if not trials:
             raise ValueError(f"{folder.root}: no trial yet")
@@ -206,12 +213,16 @@ def study_folders(paths: Paths) -> dict[str, records.StudyFolder]:
 
 def _trial_rows(folder: records.StudyFolder) -> tuple[dict[str, Any], ...]:
     """What is known of each trial, in the order of their numbers; not to be changed."""
-    files = (folder.trials, folder.changes, folder.reports, folder.spec, folder.info)
-    return _read_trials(folder, tuple(map(stamp, files)))
+    return _read_trials(folder, _stamps(folder))
+
+
+def _stamps(folder: records.StudyFolder) -> _Stamps:
+    """What changes with the tables of a study."""
+    return tuple(map(stamp, (folder.trials, folder.changes, folder.reports, folder.spec, folder.info)))
 
 
 @lru_cache(maxsize=8)  # a command asks for the same studies several times
-def _read_trials(folder: records.StudyFolder, of: tuple[tuple[int, int] | None, ...]) -> tuple[dict[str, Any], ...]:
+def _read_trials(folder: records.StudyFolder, of: _Stamps) -> tuple[dict[str, Any], ...]:
     metric, mode = _objectives(folder)[0]
     family = _spec(folder).get("family")
     ended = records.newest(read_rows(folder.trials), read_rows(folder.changes))
