@@ -4,6 +4,7 @@ On one thread sums add up in the same order everywhere, and small models run sev
 """
 
 import os
+import sys
 
 import pytest
 from hypothesis import settings
@@ -21,6 +22,14 @@ def cache(tmp_path_factory):
     """A fresh cache folder, or the one that $MMTUNE_CACHE names."""
     root = os.environ.setdefault("MMTUNE_CACHE", str(tmp_path_factory.mktemp("cache")))
     return root
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """The number of threads that a training sets stays its own test's."""
+    yield
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
 
 
 LONGEST = (  # files that take more than half a minute, the longest first: at the end one process would wait for them

@@ -1,6 +1,7 @@
 """What models say in a clean process that has no weights installed: ``python answer.py JOB...``.
 
-A job is a pickle of (folder of the model, Inputs); beside it ``<job>.npy`` gets the logits.
+A job is a pickle of (folder of the model, Inputs, threads: sums differ in their last digits with their number);
+beside it ``<job>.npy`` gets the logits.
 """
 
 import pickle
@@ -22,10 +23,13 @@ class NotInstalled:
 
 def main(jobs):
     sys.meta_path.insert(0, NotInstalled())
+    import torch
+
     from trainables.trained import load_trained
 
     for job in jobs:
-        folder, inputs = pickle.loads(Path(job).read_bytes())
+        folder, inputs, threads = pickle.loads(Path(job).read_bytes())
+        torch.set_num_threads(threads)
         trained = load_trained(folder, device="cpu")
         np.save(f"{job}.npy", trained.forward(trained.batch(inputs)).logits.float().numpy())
 

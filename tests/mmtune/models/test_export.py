@@ -68,7 +68,7 @@ def elsewhere(tmp_path, folders, inputs):
     """The logits of each folder in one clean process."""
     jobs = [tmp_path / f"job-{at}" for at in range(len(folders))]
     for job, folder, given in zip(jobs, folders, inputs, strict=True):
-        job.write_bytes(pickle.dumps((folder, given)))
+        job.write_bytes(pickle.dumps((folder, given, torch.get_num_threads())))
     cwd = tmp_path / "cwd"
     cwd.mkdir()
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TORCH_", "MMTUNE_"))}
