@@ -51,6 +51,10 @@ NORMS = {  # rows that see each other: by a BatchNorm in the middle of a model, 
     "contrastive with copies": (
         "clip", {"mode": "contrastive"}, {"batch_size": 15, "micro_batch_size": 2, "uda": {"mode": "fixed"}},
     ),
+    "latents with copies": (
+        "hybrid_vae", {"beta": 0.1, "total_correlation": 5.0},
+        {"batch_size": 15, "micro_batch_size": 2, "uda": {"mode": "fixed"}},
+    ),
 }  # fmt: skip
 
 

@@ -30,7 +30,8 @@ from trainables.encoders.port import Port
 from trainables.encoders.text import load_text_encoder
 from trainables.encoders.tokenizers import load_tokenizer
 from trainables.encoders.weights import load_config, load_model
-from trainables.layers.contrastive import info_nce, sample_keys
+from trainables.layers.across_ranks import sample_keys
+from trainables.layers.contrastive import info_nce
 from trainables.layers.matching import matching_recalls
 from trainables.layers.mlp import mlp
 from trainables.task import Task

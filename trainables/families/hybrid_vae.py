@@ -19,8 +19,7 @@ from trainables.layers.multimodal_vae import (
     VAE_LOSS_TERMS,
     MultimodalVae,
     VaeConfig,
-    read_codes,
-    read_features,
+    read_batch,
     vae_droppable,
     vae_inputs,
 )
@@ -67,6 +66,7 @@ class _HybridVae(nn.Module):
             self.add_module(name, port)
         self.vae = MultimodalVae(ports, config)
         self.head = mlp(config.z, config.cls_hidden, task.num_outputs, depth=config.cls_depth, dropout=config.dropout)
+        self.compares_rows = config.total_correlation > 1
         self.gamma = 0.0
         self.begin_step(0)
 
@@ -80,8 +80,15 @@ class _HybridVae(nn.Module):
         return {"active_units": active_units(joint_NZ)}
 
     def forward(self, batch: Batch) -> ModelOutput:
-        features = read_features(self.ports, batch, config=self.config)
-        latent = self.vae(features, read_codes(batch, features))
+        return self.decide(self.encode(batch))
+
+    def encode(self, batch: Batch) -> dict[str, Tensor]:
+        """What the latent is made of, row by row."""
+        return read_batch(self.ports, batch, config=self.config, is_training=self.training)
+
+    def decide(self, given: dict[str, Tensor]) -> ModelOutput:
+        """From what :meth:`encode` gave: latent and classifier, over all rows of a step where these are compared."""
+        latent = self.vae(given)
         return ModelOutput(
             logits=self.head(latent.z_BZ),
             features={**latent.means, "joint": latent.mean_BZ},

@@ -25,14 +25,16 @@ from trainables.batch import Batch
 from trainables.config import Section
 from trainables.encoders.inputs import Input, Modalities, TextPool
 from trainables.encoders.port import Port
+from trainables.layers.across_ranks import sample_keys
 from trainables.layers.code_losses import category_loss, neighbour_loss
 from trainables.layers.mlp import mlp
 from trainables.layers.product_of_experts import product_of_experts
+from trainables.layers.total_correlation import total_correlation
 from trainables.layers.vae import BetaSchedule, annealed, kl_to_prior, sample
 
 Posterior = Literal["poe", "moe", "concat"]
 _MODALITIES = ("text", "image", "numeric", "categorical", "graph")
-VAE_LOSS_TERMS = (*(f"reconstruction_{name}" for name in _MODALITIES), "kl", "subsets")
+VAE_LOSS_TERMS = (*(f"reconstruction_{name}" for name in _MODALITIES), "kl", "total_correlation", "subsets")
 _LOGVAR_LIMIT = 10.0
 
 
@@ -67,17 +69,21 @@ class VaeConfig(Section):
     """How beta gets to its value: at once, linearly, or linearly again and again."""
     anneal_epochs: int = Field(10, ge=1)
     """A: epochs in which beta climbs; beta_schedule: linear, cyclical."""
+    total_correlation: float = Field(1.0, ge=1)
+    """What the total correlation within the KL counts, times beta (the beta of Chen et al. 2018); 1: the plain KL."""
     free_bits: float = Field(0.0, ge=0)
     """Nats of KL that cost nothing, for each latent dimension of each sample."""
     subset_elbo: bool = False
     """Also the ELBO of each modality alone; posterior: poe, moe."""
 
     @model_validator(mode="after")
-    def _subsets_exist(self) -> VaeConfig:
+    def _can_be(self) -> VaeConfig:
         if self.subset_elbo and self.posterior == "concat":
             raise ValueError("model.subset_elbo: posterior 'concat' has no encoder of one modality; use poe or moe")
         if self.subset_elbo and len(modality_names(self)) == 1:
             raise ValueError(f"model.subset_elbo: '{self.modalities}' has no subsets")
+        if self.total_correlation > 1 and self.z == 1:
+            raise ValueError("model.total_correlation: a latent of z 1 has no dimensions that could go together")
         return self
 
 
@@ -155,17 +161,16 @@ class MultimodalVae(nn.Module):
         config, schedule = self.config, self.config.beta_schedule
         self.beta.fill_(annealed(config.beta, schedule=schedule, anneal_epochs=config.anneal_epochs, passed=passed))
 
-    def forward(self, features: Mapping[str, Tensor], codes: Mapping[str, Tensor] | None = None) -> Latent:
-        """The latent of ``features``, (B, D) by modality; a missing modality is left out.
-
-        Args:
-            features: standardised, or learnt embeddings.
-            codes: of 'categorical' and 'graph' what is reconstructed, see :func:`read_codes`.
-        """
+    def forward(self, given: Mapping[str, Tensor]) -> Latent:
+        """The latent of what :func:`read_batch` gives: features (B, D) by modality; a missing modality is left out."""
+        features = {name: given[name] for name in self.decoders if name in given}
         alone, joint = self.posteriors(features)
-        z_BZ, targets = self._z(*joint), {**features, **(codes or {})}
+        z_BZ, targets = self._z(*joint), {name: given.get(f"target_{name}", features[name]) for name in features}
         losses = {f"reconstruction_{name}": self._error(name, z_BZ, targets[name]) for name in features}
         losses["kl"] = self._kl(*joint)
+        if self.training and self.config.total_correlation > 1:
+            excess = self.beta * (self.config.total_correlation - 1)
+            losses["total_correlation"] = excess * total_correlation(z_BZ, *joint, given["key"])
         if self.config.subset_elbo:
             terms = [
                 self._error(name, self._z(*posterior), targets[name]) + self._kl(*posterior)
@@ -233,7 +238,16 @@ def read_features(ports: Mapping[str, Port], batch: Batch, *, config: VaeConfig)
     return {name: port(batch) for name, port in ports.items() if name not in optional or batch.has(name)}
 
 
-def read_codes(batch: Batch, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Of the modalities in ``features`` that are reconstructed as classes: codes (B, K), or neighbours (B, E)."""
-    given = {"categorical": batch.categories, "graph": batch.neighbours}
-    return {name: codes for name, codes in given.items() if name in features and codes is not None}
+def read_batch(ports: Mapping[str, Port], batch: Batch, *, config: VaeConfig, is_training: bool) -> dict[str, Tensor]:
+    """What a :class:`MultimodalVae` takes: by modality its features (B, D); ``target_categorical``, codes (B, K), and
+    ``target_graph``, neighbours (B, E), which are reconstructed as classes; ``key`` (B,), which sample each row is of.
+
+    Raises:
+        ValueError: a modality is missing that the model cannot do without.
+    """
+    features = read_features(ports, batch, config=config)
+    targets = {"categorical": batch.categories, "graph": batch.neighbours}
+    found = {f"target_{name}": codes for name, codes in targets.items() if name in features and codes is not None}
+    if is_training and config.total_correlation > 1:
+        found["key"] = sample_keys(batch.ids).to(batch.labels.device)
+    return {**features, **found}

@@ -12,7 +12,7 @@ from trainables.task import Task
 TINY = {"text_encoder": "tiny-bert", "image_encoder": "tiny-cnn"}
 VARIANTS = [
     {},
-    {"posterior": "moe"},
+    {"posterior": "moe", "total_correlation": 4.0},
     {"posterior": "concat", "cls_depth": 0},
     {"modalities": "image+text", "subset_elbo": True, "free_bits": 0.1, "warmup_cls_epochs": 1},
     {"modalities": "text+image+numeric", "subset_elbo": True, "text_pool": "cls"},

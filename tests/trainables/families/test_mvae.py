@@ -1,12 +1,14 @@
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from cases import made
 
 from trainables.batch import Batch
 from trainables.encoders.port import Port
-from trainables.families.mvae import Config, build, droppable, inputs
+from trainables.families.mvae import LOSS_TERMS, UNLABELLED_TERMS, Config, build, droppable, inputs
 from trainables.freezing import begin_epoch
 from trainables.layers.code_losses import category_loss, neighbour_loss
 from trainables.losses import supervised_loss
@@ -15,7 +17,7 @@ from trainables.task import Task
 TINY = {"text_encoder": "tiny-bert", "image_encoder": "tiny-cnn"}
 VARIANTS = [
     {},
-    {"posterior": "moe", "subset_elbo": True},
+    {"posterior": "moe", "subset_elbo": True, "total_correlation": 4.0, "w_label": 0.5},
     {"posterior": "concat", "beta_schedule": "cyclical"},
     {"modalities": "image", "enc_depth": 0},
     {"modalities": "numeric+text"},
@@ -31,7 +33,7 @@ WIDTHS = {"text": 5, "image": 7}
 MEAN, STD = 3.0, 2.0  # of the training rows
 
 
-def mvae(**given: Any) -> Any:
+def mvae(task: Task = TASK, **given: Any) -> Any:
     config = Config(**{"z": 4, "enc_hidden": 6, **given})
     ports = {
         name: Port(
@@ -41,7 +43,7 @@ def mvae(**given: Any) -> Any:
         for name, input in inputs(config).items()
     }  # fmt: skip
     torch.manual_seed(0)
-    return build(config, TASK, ports).eval()
+    return build(config, task, ports).eval()
 
 
 def batch() -> Batch:
@@ -65,6 +67,32 @@ def test_the_vae_sees_z_scores_and_the_probe_its_posterior_mean():
     torch.manual_seed(1)
     assert net.train()(given).features["joint"].equal(out.features["joint"])  # no draw reaches the probe
     assert out.supervised_weight == 1
+
+
+@pytest.mark.parametrize(
+    ("task", "labels", "guess"),
+    [
+        (TASK, torch.tensor([0, 1, 2, 0, 1, 2]), np.log(3)),
+        (Task(kind="multilabel", classes=("a", "b")), torch.tensor([[0.0, 1.0]] * 6), np.log(2)),
+        (Task(kind="regression"), torch.tensor([0.5, -1.0, 2.0, 0.0, 1.0, -0.3]), 1.0),
+    ],
+)
+def test_labels_are_decoded_from_the_draw_where_that_is_asked_for(task, labels, guess):
+    """About 1 for a guess, as each reconstruction; the probe stays cut off, and unlabelled rows take no part."""
+    net, given = mvae(w_label=3.0, task=task).train(), replace(batch(), labels=labels)
+    torch.manual_seed(2)
+    out = net(given)
+    torch.manual_seed(2)
+    z_BZ = net.vae(net.encode(given)).z_BZ
+    expected = supervised_loss(net.label_decoder(z_BZ), labels, task, reduction="none") * 3 / guess
+    torch.testing.assert_close(out.losses["reconstruction_label"], expected.float())
+    out.losses["reconstruction_label"].mean().backward()
+    reached = {name.rsplit(".", 2)[0] for name, p in net.named_parameters() if p.grad is not None}
+    assert (
+        "label_decoder" in reached and "vae.encoders.text" in reached and not any("probe" in name for name in reached)
+    )
+    assert "reconstruction_label" not in net.eval()(given).losses and not hasattr(mvae(), "label_decoder")
+    assert "reconstruction_label" in LOSS_TERMS and "reconstruction_label" not in UNLABELLED_TERMS
 
 
 def test_labels_reach_the_probe_alone_and_the_elbo_never_does():

@@ -3,7 +3,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from trainables.layers.contrastive import info_nce, sample_keys
+from trainables.layers.across_ranks import sample_keys
+from trainables.layers.contrastive import info_nce
 
 B, D, SCALE = 6, 5, torch.tensor(14.3)
 

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from trainables.encoders.port import Port
 from trainables.layers.multimodal_vae import MultimodalVae, VaeConfig, vae_droppable, vae_inputs
+from trainables.layers.total_correlation import total_correlation
 from trainables.layers.vae import active_units
 
 B, Z = 4, 3
@@ -136,6 +137,26 @@ def test_training_decodes_a_draw():
 
 
 @pytest.mark.parametrize("posterior", ["poe", "moe", "concat"])
+def test_the_total_correlation_counts_more_than_the_rest_of_the_kl(posterior):
+    """Where w is 1 the KL alone; beyond it beta (w - 1) times the correlation of the draw, in training only."""
+    model, given = vae(posterior=posterior, total_correlation=6.0, beta=0.7).train(), features()
+    given["key"] = torch.arange(B)
+    torch.manual_seed(5)
+    latent = model(given)
+    expected = 0.7 * 5 * total_correlation(latent.z_BZ, *model.posteriors(features())[1], given["key"])
+    torch.testing.assert_close(latent.losses["total_correlation"], expected)
+    plain = vae(posterior=posterior, beta=0.7).train()
+    torch.manual_seed(5)
+    without = plain(features()).losses
+    assert "total_correlation" not in without and "total_correlation" not in model.eval()(features()).losses
+    for name, value in without.items():
+        torch.testing.assert_close(latent.losses[name], value)
+    latent.losses["total_correlation"].sum().backward()
+    grads = [parameter.grad for parameter in model.encoders.parameters()]
+    assert all(grad is not None and grad.any() for grad in grads)
+
+
+@pytest.mark.parametrize("posterior", ["poe", "moe", "concat"])
 def test_every_parameter_gets_a_gradient_also_at_beta_0(posterior):
     model = vae(posterior=posterior, subset_elbo=posterior != "concat", beta_schedule="linear", free_bits=0.1).train()
     assert model.beta == 0
@@ -226,6 +247,7 @@ def test_inputs_are_locked_and_standardised():
         ({"modalities": "text+sound"}, "'sound' is no modality"),
         ({"modalities": "text+image+text"}, "names a modality twice"),
         ({"posterior": "concat", "subset_elbo": True}, "model.subset_elbo: posterior 'concat' has no encoder of one"),
+        ({"z": 1, "total_correlation": 2.0}, "model.total_correlation: a latent of z 1 has no dimensions"),
         ({"modalities": "text", "subset_elbo": True}, "model.subset_elbo: 'text' has no subsets"),
     ],
 )
