@@ -209,6 +209,12 @@ def draw_row(axes: Any, subject: Subject, at: int, *, title: str = "", modality:
         axes.set_title(wrapped(title, width=22, lines=3), fontsize=7)
 
 
+def draw_picture(axes: Any, picture: np.ndarray, *, title: str) -> None:
+    """A picture (S, S, 3), from 0 to 1, in a panel under a title."""
+    axes.imshow(picture, interpolation="nearest")
+    axes.set_title(wrapped(title, width=22, lines=3), fontsize=7)
+
+
 def _numpy(parts: Sequence[Any]) -> np.ndarray:
     import torch
 

@@ -1,7 +1,9 @@
 """The latent of a VAE: what each dimension decodes to, what it goes along with, and how well it reconstructs.
 
-Decoded are features, not pictures or words: what is shown of them is the row whose features are nearest.
-N rows, Z latent dimensions, D features of a modality, K components of a mixture (1 of other posteriors).
+Decoded are features, of which the row whose features are nearest is shown; or small pictures, which are shown; or
+words, of which the likeliest are.
+N rows, Z latent dimensions, D features or pixels' channels of a modality, K components of a mixture (1 of other
+posteriors), V words, S pixels a side.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import pandas as pd
 
 from analysis.figures import INK, new_figure, plain
 from analysis.inspect.retrieval import best_ranks, retrieval_metrics, similarity
-from analysis.inspect.subject import NotApplicable, Subject, draw_row, grid
+from analysis.inspect.subject import NotApplicable, Subject, draw_picture, draw_row, grid
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
 PACKAGES = ()
 STEPS = np.linspace(-3, 3, 7)
 ACTIVE = 0.01  # variance of the posterior mean, above which a dimension is active (Burda et al. 2016)
-_CLASSES = ("categorical", "graph")  # are decoded to classes, which no row's features are near to
+_WORDS = 5  # that are shown of a decoded text
+_AT_ONCE = 256  # latents that are decoded
 _DRAWN = 30  # dimensions, and attributes, of a picture
 
 
@@ -31,25 +34,37 @@ class Latents:
     """What a VAE makes of N rows.
 
     Attributes:
-        features: modality -> standardised features (N, D), which it reads and reconstructs; not categories and graph.
+        values: modality -> (N, D) that it reconstructs: standardised features, or small pictures from -1 to 1.
+        words: of each row which of the V words its text has, where words are what it reconstructs of texts; else None.
         means: posterior means (N, Z): given 'all' modalities, and given each alone where there is such a posterior.
         kl_Z: KL of the posterior given all to the prior, of each dimension, in nats, mean over the rows.
         vae: its module.
     """
 
-    features: dict[str, np.ndarray]
+    values: dict[str, np.ndarray]
+    words: list[np.ndarray] | None
     means: dict[str, np.ndarray]
     kl_Z: np.ndarray
     vae: Any
 
     def decoded(self, z_NZ: np.ndarray, modality: str) -> np.ndarray:
-        """Features (N, D) of latents."""
+        """What is decoded of latents: features or pixels (N, D), of a text's words logits (N, V)."""
         import torch
 
         decoder = self.vae.decoders[modality]
         with torch.inference_mode():
             place = next(decoder.parameters())
-            return decoder(torch.from_numpy(z_NZ).to(place)).float().cpu().numpy()
+            parts = [decoder(part) for part in torch.from_numpy(z_NZ).to(place).split(_AT_ONCE)]
+            return torch.cat(parts).flatten(1).float().cpu().numpy()
+
+    def picture(self, decoded_D: np.ndarray) -> np.ndarray:
+        """(S, S, 3) from 0 to 1, of what is decoded of pictures."""
+        side = self.vae.config.picture_size
+        return (decoded_D.reshape(3, side, side).transpose(1, 2, 0).clip(-1, 1) + 1) / 2
+
+    def shows(self, modality: str) -> bool:
+        """Whether what is decoded is a picture."""
+        return self.vae.kinds[modality] == "pixels"
 
 
 def latents(subject: Subject) -> list[str]:
@@ -104,18 +119,28 @@ def traversal(subject: Subject) -> list[str]:
         place = next(classify.parameters())
         logits = classify(torch.from_numpy(path_SZ).to(place)).float().cpu().numpy()
     said, rows = _said(subject, subject.trained.scores(logits)), []
-    for modality, values_ND in found.features.items():
-        distance_SN = -similarity(found.decoded(path_SZ, modality), values_ND, "euclidean")
+    for modality, values_ND in found.values.items():
+        decoded_SD = found.decoded(path_SZ, modality)
+        distance_SN = -similarity(decoded_SD, values_ND, "euclidean")
         nearest_S = distance_SN.argmin(axis=1)
         for at, near in enumerate(nearest_S):
             dimension, step = dimensions[at // len(STEPS)], STEPS[at % len(STEPS)]
             rows.append({"start": subject.ids[start], "dimension": dimension, "value": step, "modality": modality,
                          "nearest": subject.ids[near], "distance": distance_SN[at, near], **said[at]})  # fmt: skip
-        figure, panels = grid(len(dimensions), len(STEPS), title=f"{modality} nearest to what is decoded")
+        what = f"{modality}, decoded" if found.shows(modality) else f"{modality} nearest to what is decoded"
+        figure, panels = grid(len(dimensions), len(STEPS), title=what)
         for at, axes in enumerate(panels.flat):
             title = f"z{dimensions[at // len(STEPS)]} = {STEPS[at % len(STEPS)]:g}: {said[at]['prediction']}"
-            draw_row(axes, subject, int(nearest_S[at]), title=title, modality=modality)
+            if found.shows(modality):
+                draw_picture(axes, found.picture(decoded_SD[at]), title=title)
+            else:
+                draw_row(axes, subject, int(nearest_S[at]), title=title, modality=modality)
         subject.write_figure(f"traversal-{modality}", figure)
+    if found.words is not None:
+        for at, words in enumerate(_likeliest(subject, found.decoded(path_SZ, "text"))):
+            dimension, step = dimensions[at // len(STEPS)], STEPS[at % len(STEPS)]
+            rows.append({"start": subject.ids[start], "dimension": dimension, "value": step, "modality": "text",
+                         "words": words, **said[at]})  # fmt: skip
     subject.write_table("traversal", pd.DataFrame(rows))
     return [f"{len(dimensions)} dimensions from {subject.ids[start]}, the row nearest to the middle"]
 
@@ -128,13 +153,14 @@ def reconstructions(subject: Subject) -> list[str]:
     """
     found = read_latents(subject)
     rows, said = [], []
-    for modality, values_ND in found.features.items():
+    for modality, values_ND in found.values.items():
         places = np.unique(values_ND, axis=0, return_inverse=True)[1].reshape(-1)  # equal rows stand for each other
         firsts = np.unique(places, return_index=True)[1]
         is_positive = places[:, None] == np.arange(len(firsts))
-        nearest = {}
+        nearest, pictures = {}, {}
         for given, mean_NZ in found.means.items():
             decoded_ND = found.decoded(mean_NZ, modality)
+            pictures[given] = decoded_ND
             near_NK = similarity(decoded_ND, values_ND[firsts], "euclidean")
             nearest[given] = firsts[near_NK.argmax(axis=1)]
             ranks = retrieval_metrics(best_ranks(near_NK, is_positive), is_positive)
@@ -143,12 +169,24 @@ def reconstructions(subject: Subject) -> list[str]:
             rows.append(row)
             if given == "all":
                 said.append(f"{modality}: R2 {row['r2']:.4f}, nearest to itself {row['recall_at_1']:.4f}")
-        figure, panels = grid(len(subject.shown), 1 + len(nearest), title=f"{modality}: nearest to what is decoded")
+        what = f"{modality}, decoded" if found.shows(modality) else f"{modality}: nearest to what is decoded"
+        figure, panels = grid(len(subject.shown), 1 + len(nearest), title=what)
         for axes, at in zip(panels, subject.shown, strict=True):
             draw_row(axes[0], subject, int(at), title=f"row {subject.ids[at]}", modality=modality)
             for panel, (given, rows_N) in zip(axes[1:], nearest.items(), strict=True):
-                draw_row(panel, subject, int(rows_N[at]), title=f"given {given}", modality=modality)
+                if found.shows(modality):
+                    draw_picture(panel, found.picture(pictures[given][at]), title=f"given {given}")
+                else:
+                    draw_row(panel, subject, int(rows_N[at]), title=f"given {given}", modality=modality)
         subject.write_figure(f"reconstructions-{modality}", figure)
+    if found.words is not None:
+        shown: dict[str, list[Any]] = {"id": subject.ids}
+        for given, mean_NZ in found.means.items():
+            logits_NV = found.decoded(mean_NZ, "text")
+            rows.append({"given": given, "decoded": "text", "words_found": words_found(found.words, logits_NV)})
+            shown[given] = _likeliest(subject, logits_NV)
+        said.append(f"text: of its words {rows[-len(found.means)]['words_found']:.4f} are among the likeliest")
+        subject.write_table("words", pd.DataFrame(shown))
     subject.write_table("reconstructions", pd.DataFrame(rows))
     return said
 
@@ -161,8 +199,6 @@ def read_latents(subject: Subject) -> Latents:
     """
     import torch
 
-    from trainables.layers.multimodal_vae import read_features
-
     model: Any = subject.trained.model
     family = subject.trained.config.family
     vae = getattr(model, "vae", None)
@@ -171,14 +207,18 @@ def read_latents(subject: Subject) -> Latents:
     parts: dict[str, list[Any]] = {}
     with torch.inference_mode():
         for batch in subject.batches():
-            for name, values in read_features(model.ports, batch, config=model.config).items():
-                parts.setdefault(name, []).append(values.float())
-        features = {name: torch.cat(values) for name, values in parts.items()}
+            for name, values in vae.read(model.ports, batch).items():
+                parts.setdefault(name, []).append(values)
+        features = {name: torch.cat(values).float() for name, values in parts.items() if name in vae.kinds}
         alone, (mean_KNZ, logvar_KNZ) = vae.posteriors(features)
         kl_Z = 0.5 * (mean_KNZ**2 + logvar_KNZ.exp() - 1 - logvar_KNZ).mean(dim=(0, 1))
         means = {"all": mean_KNZ, **({} if len(alone) < 2 else {name: mean for name, (mean, _) in alone.items()})}
+    values = {name: features[name] for name, kind in vae.kinds.items() if kind == "features" and name in features}
+    values |= {"image": torch.cat(parts["target_image"]).flatten(1)} if vae.kinds.get("image") == "pixels" else {}
+    words = [row_L for part_BL in parts.get("target_text", []) for row_L in part_BL.cpu().numpy()]
     return Latents(
-        {name: values.cpu().numpy() for name, values in features.items() if name not in _CLASSES},
+        {name: values_ND.cpu().numpy() for name, values_ND in values.items()},
+        [np.unique(row_L[row_L > 0]) - 1 for row_L in words] if words else None,
         {name: mean.mean(dim=0).cpu().numpy() for name, mean in means.items()},
         kl_Z.cpu().numpy().astype(np.float64),
         vae,
@@ -214,6 +254,16 @@ def correlations(mean_NZ: np.ndarray, values_NA: np.ndarray) -> np.ndarray:
     return found
 
 
+def words_found(words: list[np.ndarray], logits_NV: np.ndarray) -> float:
+    """Of a row's W different words the share that is among the W likeliest; mean over the rows that have words."""
+    shares = []
+    for own_W, logits_V in zip(words, logits_NV, strict=True):
+        if len(own_W):
+            likeliest = np.argpartition(-logits_V, len(own_W) - 1)[: len(own_W)]
+            shares.append(np.isin(own_W, likeliest).mean())
+    return float(np.mean(shares)) if shares else np.nan
+
+
 def walk(mean_Z: np.ndarray, dimension: int) -> np.ndarray:
     """The latent with one dimension at each of STEPS, (7, Z)."""
     path = np.repeat(mean_Z[None], len(STEPS), axis=0)
@@ -226,6 +276,13 @@ def fit(values_ND: np.ndarray, decoded_ND: np.ndarray) -> dict[str, float]:
     error = float(((values_ND - decoded_ND) ** 2).mean())
     whole = float(((values_ND - values_ND.mean(axis=0)) ** 2).mean())
     return {"mse": error, "r2": 1 - error / whole if whole > 0 else np.nan}
+
+
+def _likeliest(subject: Subject, logits_NV: np.ndarray) -> list[str]:
+    """The likeliest words of each row, joined by spaces."""
+    tokens = subject.trained.tokenizer.convert_ids_to_tokens
+    best_NW = np.argsort(-logits_NV, axis=1, kind="stable")[:, :_WORDS]
+    return [" ".join(str(token) for token in tokens(row_W.tolist())) for row_W in best_NW]
 
 
 def _said(subject: Subject, scores: np.ndarray) -> list[dict[str, Any]]:

@@ -142,4 +142,4 @@ def _encoded(dataset: DatasetRef, modality: str, input: Input, size: int, is_cac
     features = features.clone()  # a tensor that training may see
     if modality == "text" and input.output == "tokens":
         return {"text_features": features, "attention_mask": raw["attention_mask"]}
-    return {f"{modality}_features": features}
+    return {f"{modality}_features": features, **(raw if input.keeps_raw else {})}

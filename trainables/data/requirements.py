@@ -92,8 +92,8 @@ def requirements(config: TrialConfig) -> list[Requirement]:
     """What ``config`` needs prepared: the clean data first, then static augmented views.
 
     Raises:
-        ValueError: UDA views that the family does not have, more tokens than the text encoder takes, or modality
-            dropout of one modality.
+        ValueError: UDA views that the family does not have, more tokens than the text encoder takes, pictures smaller
+            than what is reconstructed of them, or modality dropout of one modality.
     """
     dataset, inputs = DatasetRef.of(config), family_inputs(config)
     copies = augmentations(config, inputs)
@@ -102,6 +102,9 @@ def requirements(config: TrialConfig) -> list[Requirement]:
         raise ValueError(f"modality_dropout: family '{config.family}' reads {only} alone here, which it cannot lose")
     if "text" in inputs:
         _check_text_length(config, inputs["text"])
+    if "image" in inputs and config.image_size < inputs["image"].least_size:
+        least = inputs["image"].least_size
+        raise ValueError(f"model.picture_size: {least} is more than image_size, {config.image_size}")
 
     def one(modality: str, view: TextView | ImageView | None) -> Requirement:
         entry, is_text = inputs[modality], modality == "text"
@@ -114,6 +117,7 @@ def requirements(config: TrialConfig) -> list[Requirement]:
         )  # fmt: skip
 
     needed = [one(modality, None) for modality in inputs if modality in ("text", "image")]
+    needed += [need.without_features() for need in needed if need.uses_features and need.input.keeps_raw]
     if config.uda.copies == "static":
         needed += [one(modality, view) for modality, view in copies.items()]
     return needed

@@ -73,7 +73,7 @@ class FreshImages:
 
 @dataclass(frozen=True)
 class View:
-    """For each modality raw inputs or features, never both; None is what the family does not read."""
+    """For each modality raw inputs or features, or both where the input keeps them; None is what is not read."""
 
     tokens: Tokens | FreshText | None = None
     text_features: Features | None = None
@@ -89,7 +89,8 @@ class View:
         elif self.tokens is not None:
             found["input_ids"], found["attention_mask"] = self.tokens.padded(rows, max_text_len)
         if self.text_features is not None:
-            found["text_features"], found["attention_mask"] = _features(self.text_features, rows)
+            found["text_features"], mask = _features(self.text_features, rows)
+            found |= {} if mask is None else {"attention_mask": mask}
         if isinstance(self.images, FreshImages):
             found["pixel_values"] = self.images.pixels(rows, epoch)
         elif self.images is not None:

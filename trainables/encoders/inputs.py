@@ -48,6 +48,8 @@ class Input:
         max_tokens: of text only: the longest text instead of the encoder's own limit.
         is_optional: of numeric and categorical: a dataset need not have it.
         is_standardised: (x - mean) / deviation over the training rows, for each feature.
+        keeps_raw: of text and images: batches carry tokens or pixels too where they carry cached features.
+        least_size: of images, pixels a side that the family wants at least.
         seed: what weights that are nowhere to be read are drawn from; see :meth:`drawn_from`.
     """
 
@@ -60,6 +62,8 @@ class Input:
     max_tokens: int | None = None
     is_optional: bool = False
     is_standardised: bool = False
+    keeps_raw: bool = False
+    least_size: int = 0
     seed: int = 0
 
     def drawn_from(self, seed: int) -> Input:

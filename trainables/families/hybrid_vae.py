@@ -19,7 +19,6 @@ from trainables.layers.multimodal_vae import (
     VAE_LOSS_TERMS,
     MultimodalVae,
     VaeConfig,
-    read_batch,
     vae_droppable,
     vae_inputs,
 )
@@ -84,7 +83,7 @@ class _HybridVae(nn.Module):
 
     def encode(self, batch: Batch) -> dict[str, Tensor]:
         """What the latent is made of, row by row."""
-        return read_batch(self.ports, batch, config=self.config, is_training=self.training)
+        return self.vae.read(self.ports, batch)
 
     def decide(self, given: dict[str, Tensor]) -> ModelOutput:
         """From what :meth:`encode` gave: latent and classifier, over all rows of a step where these are compared."""

@@ -23,7 +23,6 @@ from trainables.layers.multimodal_vae import (
     VAE_LOSS_TERMS,
     MultimodalVae,
     VaeConfig,
-    read_batch,
     vae_droppable,
     vae_inputs,
 )
@@ -83,7 +82,7 @@ class _Mvae(nn.Module):
         """What the latent is made of, row by row, and in training the labels that it decodes."""
         decodes_labels = self.training and self.config.w_label > 0
         labels = {"labels": batch.labels} if decodes_labels else {}
-        return {**read_batch(self.ports, batch, config=self.config, is_training=self.training), **labels}
+        return {**self.vae.read(self.ports, batch), **labels}
 
     def decide(self, given: dict[str, Tensor]) -> ModelOutput:
         """From what :meth:`encode` gave: latent and probe, over all rows of a step where these are compared."""

@@ -1,7 +1,8 @@
-"""Reconstruction of what is no vector of features: categories and neighbours, as classification
+"""Reconstruction of what is no vector of features: categories, neighbours and words, as classification
 (docs/methods.md#reconstruction).
 
-Letters: B samples, K columns of categories, S values of all columns together, E neighbours, V nodes of the graph.
+Letters: B samples, K columns of categories, S values of all columns together, E items (neighbours, or tokens of a text)
+out of V (nodes of the graph, or the vocabulary).
 """
 
 from __future__ import annotations
@@ -33,18 +34,35 @@ def category_loss(logits_BS: Tensor, codes_BK: Tensor, sizes: Sequence[int]) -> 
     return torch.stack(losses, dim=1).sum(dim=1) / num_known_B
 
 
-def neighbour_loss(logits_BV: Tensor, nodes_BE: Tensor) -> Tensor:
-    """Minus the log probability of a neighbour under a softmax over the nodes, over log V; mean over the neighbours, as
-    of the multinomial of Liang et al. 2018 (https://arxiv.org/abs/1802.05814), eq. 2.
+def multinomial_loss(logits_BV: Tensor, items_BE: Tensor) -> Tensor:
+    """Minus the log probability of an item under a softmax over all, over log V; mean over the items, as of the
+    multinomial of Liang et al. 2018 (https://arxiv.org/abs/1802.05814), eq. 2.
 
     Args:
-        logits_BV: of each node.
-        nodes_BE: nodes from 1, padded with zeros.
+        logits_BV: of each item.
+        items_BE: items from 1, as often as they occur, among zeros.
 
     Returns:
-        (B,), about 1 for a guess; 0 where there is no neighbour.
+        (B,), about 1 for a guess; 0 where there is no item.
     """
     log_p_BV = logits_BV.float().log_softmax(dim=1)
-    is_there_BE = nodes_BE > 0
-    found_BE = log_p_BV.gather(1, (nodes_BE - 1).clamp(min=0)) * is_there_BE
+    is_there_BE = items_BE > 0
+    found_BE = log_p_BV.gather(1, (items_BE - 1).clamp(min=0)) * is_there_BE
     return -found_BE.sum(dim=1) / is_there_BE.sum(dim=1).clamp(min=1) / math.log(max(2, logits_BV.shape[1]))
+
+
+def bernoulli_loss(logits_BV: Tensor, items_BE: Tensor) -> Tensor:
+    """Binary cross-entropy of each of the V items being there or not, summed, over log V times how many are there.
+
+    Args:
+        logits_BV: of each item.
+        items_BE: items from 1, among zeros; how often one occurs does not count.
+
+    Returns:
+        (B,), about 1 for one who says 1/V of each; 0 where there is no item.
+    """
+    size = logits_BV.shape[1]
+    is_there_BV = logits_BV.new_zeros(len(logits_BV), size + 1, dtype=torch.float32).scatter(1, items_BE, 1.0)[:, 1:]
+    loss_B = F.binary_cross_entropy_with_logits(logits_BV.float(), is_there_BV, reduction="none").sum(dim=1)
+    number_B = is_there_BV.sum(dim=1)
+    return torch.where(number_B > 0, loss_B, 0.0) / number_B.clamp(min=1) / math.log(max(2, size))

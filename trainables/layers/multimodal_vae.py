@@ -3,7 +3,8 @@
 Each modality enters as a standardised feature vector. Encoders are MLPs to (mean, log variance); the joint
 posterior is a product of these experts and the prior (Wu & Goodman 2018), their uniform mixture (Shi et al.
 2019), or one encoder over the concatenated features (Khattar et al. 2019). Decoders are MLPs back to each
-modality; categories and neighbours enter as learnt embeddings and are reconstructed as classes. Reconstruction is the
+modality; categories and neighbours enter as learnt embeddings and are reconstructed as classes, a text as its features
+or its words, a picture as its features or a small picture. Reconstruction is the
 squared error averaged over features, KL is summed over latent dimensions: beta
 between 1e-3 and 1e-1 balances them, and beta near 1 collapses the posterior.
 
@@ -12,9 +13,10 @@ Letters: B samples, D features of a modality, K mixture components, Z latent dim
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -22,19 +24,25 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainables.batch import Batch
-from trainables.config import Section
+from trainables.config import Only, Section
 from trainables.encoders.inputs import Input, Modalities, TextPool
 from trainables.encoders.port import Port
+from trainables.encoders.tokenizers import special_ids
+from trainables.encoders.weights import load_config
 from trainables.layers.across_ranks import sample_keys
-from trainables.layers.code_losses import category_loss, neighbour_loss
+from trainables.layers.code_losses import bernoulli_loss, category_loss, multinomial_loss
 from trainables.layers.mlp import mlp
+from trainables.layers.picture_decoder import PictureDecoder, thumbnails
 from trainables.layers.product_of_experts import product_of_experts
 from trainables.layers.total_correlation import total_correlation
 from trainables.layers.vae import BetaSchedule, annealed, kl_to_prior, sample
 
 Posterior = Literal["poe", "moe", "concat"]
+TextDecoder = Literal["features", "multinomial", "bernoulli"]
+ImageDecoder = Literal["features", "pixels"]
+DecodedKind = Literal["features", "classes", "multinomial", "bernoulli", "pixels"]
 _MODALITIES = ("text", "image", "numeric", "categorical", "graph")
-VAE_LOSS_TERMS = (*(f"reconstruction_{name}" for name in _MODALITIES), "kl", "total_correlation", "subsets")
+VAE_LOSS_TERMS = (*(f"reconstruction_{name}" for name in _MODALITIES), "kl", "subsets", "total_correlation")
 _LOGVAR_LIMIT = 10.0
 
 
@@ -57,6 +65,12 @@ class VaeConfig(Section):
     """Width of the hidden layers of encoders and decoders."""
     enc_depth: int = Field(1, ge=0, le=8)
     """Number of the hidden layers of encoders and decoders, each."""
+    text_decoder: TextDecoder = "features"
+    """What a text is reconstructed as: its features, or its words: how many of each (multinomial), or which."""
+    image_decoder: ImageDecoder = "features"
+    """What a picture is reconstructed as: its features, or a small picture."""
+    picture_size: Annotated[Literal[16, 32, 64], Only(image_decoder="pixels")] = 32
+    """Pixels a side of that picture, image_size at most."""
     w_text: float = Field(1.0, ge=0)
     """Weight of the text's reconstruction."""
     w_image: float = Field(1.0, ge=0)
@@ -82,6 +96,9 @@ class VaeConfig(Section):
             raise ValueError("model.subset_elbo: posterior 'concat' has no encoder of one modality; use poe or moe")
         if self.subset_elbo and len(modality_names(self)) == 1:
             raise ValueError(f"model.subset_elbo: '{self.modalities}' has no subsets")
+        for modality, decoder in (("text", self.text_decoder), ("image", self.image_decoder)):
+            if decoder != "features" and modality not in modality_names(self):
+                raise ValueError(f"model.{modality}_decoder: '{self.modalities}' has no {modality} to reconstruct")
         if self.total_correlation > 1 and self.z == 1:
             raise ValueError("model.total_correlation: a latent of z 1 has no dimensions that could go together")
         return self
@@ -94,13 +111,20 @@ def modality_names(config: VaeConfig) -> tuple[str, ...]:
 
 def vae_inputs(config: VaeConfig) -> dict[str, Input]:
     """Standardised features of locked encoders; numbers come as z-scores anyway, the rest as learnt embeddings."""
+    shows = config.image_decoder == "pixels"
     known = {
-        "text": Input(encoder=config.text_encoder, is_locked=True, pool=config.text_pool, is_standardised=True),
-        "image": Input(encoder=config.image_encoder, is_locked=True, is_standardised=True),
+        "text": Input(
+            encoder=config.text_encoder, is_locked=True, pool=config.text_pool, is_standardised=True,
+            keeps_raw=config.text_decoder != "features",
+        ),
+        "image": Input(
+            encoder=config.image_encoder, is_locked=True, is_standardised=True, keeps_raw=shows,
+            least_size=config.picture_size if shows else 0,
+        ),
         "numeric": Input(encoder="", is_locked=True),
         "categorical": Input(encoder="", is_locked=False),
         "graph": Input(encoder="", is_locked=False),
-    }
+    }  # fmt: skip
     return {name: known[name] for name in modality_names(config)}
 
 
@@ -150,23 +174,60 @@ class MultimodalVae(nn.Module):
         self.encoders = nn.ModuleDict(
             {name: mlp(width, hidden, 2 * config.z, depth=depth) for name, width in entries.items()}
         )
-        self.sizes = {name: _sizes(port) for name, port in ports.items() if name in ("categorical", "graph")}
+        self.kinds = {name: decoded_kind(name, config) for name in ports}
+        self.sizes = {
+            name: _sizes(port) for name, port in ports.items() if self.kinds[name] not in ("features", "pixels")
+        }
         decoded = widths | {name: sum(sizes) for name, sizes in self.sizes.items()}
         self.decoders = nn.ModuleDict(
-            {name: mlp(config.z, hidden, width, depth=depth) for name, width in decoded.items()}
+            {
+                name: PictureDecoder(config.z, config.picture_size)
+                if self.kinds[name] == "pixels"
+                else mlp(config.z, hidden, width, depth=depth)
+                for name, width in decoded.items()
+            }
         )
+        self.specials = () if config.text_decoder == "features" else special_ids(config.text_encoder)
+        if config.text_decoder == "bernoulli":
+            last: Any = self.decoders["text"]
+            nn.init.constant_(last[-1].bias, -math.log(decoded["text"]))  # else each word is there at first
 
     def begin_step(self, passed: float) -> None:
         """Sets beta for the step behind ``passed`` epochs, parts of one included."""
         config, schedule = self.config, self.config.beta_schedule
         self.beta.fill_(annealed(config.beta, schedule=schedule, anneal_epochs=config.anneal_epochs, passed=passed))
 
+    def read(self, ports: Mapping[str, Port], batch: Batch) -> dict[str, Tensor]:
+        """What the latent is made of: by modality its features (B, D); of what is not reconstructed as features
+        ``target_<modality>``: codes (B, K), neighbours (B, E) or words (B, L) from 1, 0 being none, or pictures
+        (B, 3, S, S) from -1 to 1; where rows are compared, in training, ``key`` (B,), which sample each is of.
+
+        Raises:
+            ValueError: a modality is missing that the model cannot do without.
+        """
+        config, features = self.config, read_features(ports, batch, config=self.config)
+        targets = {"categorical": batch.categories, "graph": batch.neighbours}
+        if self.kinds.get("text", "features") != "features" and batch.input_ids is not None:
+            assert batch.attention_mask is not None
+            is_word = batch.attention_mask > 0
+            for special in self.specials:
+                is_word = is_word & (batch.input_ids != special)
+            targets["text"] = torch.where(is_word, batch.input_ids + 1, 0)
+        if self.kinds.get("image") == "pixels" and batch.pixel_values is not None:
+            targets["image"] = thumbnails(batch.pixel_values, config.picture_size)
+        found = {
+            f"target_{name}": target for name, target in targets.items() if name in features and target is not None
+        }
+        if self.training and config.total_correlation > 1:
+            found["key"] = sample_keys(batch.ids).to(batch.labels.device)
+        return {**features, **found}
+
     def forward(self, given: Mapping[str, Tensor]) -> Latent:
-        """The latent of what :func:`read_batch` gives: features (B, D) by modality; a missing modality is left out."""
+        """The latent of what :meth:`read` gives: features (B, D) by modality; a missing modality is left out."""
         features = {name: given[name] for name in self.decoders if name in given}
         alone, joint = self.posteriors(features)
-        z_BZ, targets = self._z(*joint), {name: given.get(f"target_{name}", features[name]) for name in features}
-        losses = {f"reconstruction_{name}": self._error(name, z_BZ, targets[name]) for name in features}
+        z_BZ, targets = self._z(*joint), self._targets(given)
+        losses = {f"reconstruction_{name}": self._error(name, z_BZ, targets[name]) for name in targets}
         losses["kl"] = self._kl(*joint)
         if self.training and self.config.total_correlation > 1:
             excess = self.beta * (self.config.total_correlation - 1)
@@ -175,8 +236,9 @@ class MultimodalVae(nn.Module):
             terms = [
                 self._error(name, self._z(*posterior), targets[name]) + self._kl(*posterior)
                 for name, posterior in alone.items()
+                if name in targets
             ]
-            losses["subsets"] = torch.stack(terms).sum(dim=0)
+            losses |= {"subsets": torch.stack(terms).sum(dim=0)} if terms else {}
         means = {name: mean_KBZ.mean(dim=0) for name, (mean_KBZ, _) in alone.items()}
         return Latent(z_BZ=z_BZ, mean_BZ=joint[0].mean(dim=0), means=means, losses=losses)
 
@@ -199,25 +261,47 @@ class MultimodalVae(nn.Module):
         mean, logvar = self.encoders[name](values_BD).float().unsqueeze(0).chunk(2, dim=-1)
         return mean, logvar.clamp(-_LOGVAR_LIMIT, _LOGVAR_LIMIT)
 
+    def _targets(self, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What there is to reconstruct: a trained model that answers has no words and pixels beside features."""
+        found = {
+            name: given.get(name if self.kinds[name] == "features" else f"target_{name}")
+            for name in self.decoders
+            if name in given
+        }
+        missing = [name for name, target in found.items() if target is None]
+        assert not (missing and self.training), f"nothing of {missing} to reconstruct"
+        return {name: target for name, target in found.items() if target is not None}
+
     def _z(self, mean_KBZ: Tensor, logvar_KBZ: Tensor) -> Tensor:
         return sample(mean_KBZ, logvar_KBZ) if self.training else mean_KBZ.mean(dim=0)
 
     def _error(self, name: str, z_BZ: Tensor, target: Tensor) -> Tensor:
-        """Weighted error of one decoded modality, (B,): squared and averaged over features (B, D), or that of codes."""
-        decoded = self.decoders[name](z_BZ)
-        if name == "categorical":
+        """Weighted error of one decoded modality, (B,): of classes and words, else squared, a mean over it."""
+        decoded, kind = self.decoders[name](z_BZ), self.kinds[name]
+        if kind == "classes":
             return self.weights[name] * category_loss(decoded, target, self.sizes[name])
-        if name == "graph":
-            return self.weights[name] * neighbour_loss(decoded, target)
-        error_BD = F.mse_loss(decoded.float(), target.float(), reduction="none")
-        return self.weights[name] * error_BD.mean(dim=1)
+        if kind in ("multinomial", "bernoulli"):
+            loss = multinomial_loss if kind == "multinomial" else bernoulli_loss
+            return self.weights[name] * loss(decoded, target)
+        error = F.mse_loss(decoded.float(), target.float(), reduction="none")
+        return self.weights[name] * error.flatten(1).mean(dim=1)
 
     def _kl(self, mean_KBZ: Tensor, logvar_KBZ: Tensor) -> Tensor:
         return self.beta * kl_to_prior(mean_KBZ, logvar_KBZ, free_bits=self.config.free_bits)
 
 
+def decoded_kind(modality: str, config: VaeConfig) -> DecodedKind:
+    """What a modality is reconstructed as: a vector of features, a class a column, a bag of items, or a picture."""
+    if modality in ("text", "image"):
+        return config.text_decoder if modality == "text" else config.image_decoder
+    return {"categorical": "classes", "graph": "multinomial"}.get(modality, "features")  # pyright: ignore (of a dict)
+
+
 def _sizes(port: Port) -> list[int]:
-    """How many classes are reconstructed: of categories the values of each column, of a graph its nodes."""
+    """How many classes are reconstructed: values of each column, nodes of a graph, words of a vocabulary."""
+    if port.modality == "text":
+        config = load_config(port.input.encoder)
+        return [getattr(config, "text_config", config).vocab_size]
     encoder: Any = port.encoder
     tables = encoder.tables if port.modality == "categorical" else [encoder.nodes]
     return [table.num_embeddings - 1 for table in tables]  # 0 is none of them
@@ -236,18 +320,3 @@ def read_features(ports: Mapping[str, Port], batch: Batch, *, config: VaeConfig)
     """
     optional = vae_droppable(config)
     return {name: port(batch) for name, port in ports.items() if name not in optional or batch.has(name)}
-
-
-def read_batch(ports: Mapping[str, Port], batch: Batch, *, config: VaeConfig, is_training: bool) -> dict[str, Tensor]:
-    """What a :class:`MultimodalVae` takes: by modality its features (B, D); ``target_categorical``, codes (B, K), and
-    ``target_graph``, neighbours (B, E), which are reconstructed as classes; ``key`` (B,), which sample each row is of.
-
-    Raises:
-        ValueError: a modality is missing that the model cannot do without.
-    """
-    features = read_features(ports, batch, config=config)
-    targets = {"categorical": batch.categories, "graph": batch.neighbours}
-    found = {f"target_{name}": codes for name, codes in targets.items() if name in features and codes is not None}
-    if is_training and config.total_correlation > 1:
-        found["key"] = sample_keys(batch.ids).to(batch.labels.device)
-    return {**features, **found}

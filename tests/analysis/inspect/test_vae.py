@@ -1,9 +1,11 @@
 """Correlations against numpy, walks and fits by hand."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from analysis.inspect.vae import correlations, fit, walk
+from analysis.inspect.vae import Latents, correlations, fit, walk, words_found
 
 
 def test_correlations_are_numpys_where_values_are_there():
@@ -33,3 +35,18 @@ def test_the_mean_explains_nothing_and_the_truth_all():
     assert fit(values, mean)["r2"] == pytest.approx(0) and fit(values, values) == {"mse": 0.0, "r2": 1.0}
     assert fit(values, values + 2)["mse"] == pytest.approx(4)
     assert np.isnan(fit(np.ones((3, 2)), np.ones((3, 2)))["r2"])
+
+
+def test_words_are_found_among_as_many_of_the_likeliest():
+    logits = np.array([[5.0, 4.0, 3.0, 2.0], [0.0, 1.0, 2.0, 3.0], [9.0, 9.0, 9.0, 9.0]])
+    assert words_found([np.array([0, 2]), np.array([3]), np.array([], int)], logits) == pytest.approx((0.5 + 1) / 2)
+    assert np.isnan(words_found([np.array([], int)], logits[:1]))
+
+
+def test_a_picture_is_turned_back():
+    """Channels are last, -1 is black and 1 is full; what lies beyond is cut."""
+    vae = SimpleNamespace(config=SimpleNamespace(picture_size=2), kinds={"image": "pixels", "text": "features"})
+    found = Latents({}, None, {}, np.zeros(1), vae)
+    picture = found.picture(np.array([-1.0, 1, 0, 3, 1, 1, 1, 1, -9, -1, -1, 0.5]))
+    assert picture.tolist() == [[[0, 1, 0], [1, 1, 0]], [[0.5, 1, 0], [1, 1, 0.75]]]
+    assert found.shows("image") and not found.shows("text")

@@ -7,6 +7,7 @@ import cases
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from analysis.inspect.asking import ask
 from analysis.inspect.looking import stacks
@@ -33,6 +34,7 @@ MODELS = {
     "joint": ("fusion", {"kind": "intermediate", "hidden": 32, "image_encoder": "tiny-vit"}),
     "mmbt": ("mmbt", {}),
     "moe": ("hybrid_vae", {"posterior": "moe"}),
+    "decoded": ("mvae", {"image_decoder": "pixels", "picture_size": 16, "text_decoder": "multinomial"}),
     "number": ("text", {}, {"target": "number", "objective": "val_rmse"}),
     "many": ("text", {}, {"target": "many", "objective": "val_ap_micro"}),
 }
@@ -106,6 +108,26 @@ def test_the_latent_of_a_vae(model, tmp_path):
     assert not found.refused and (tmp_path / "retrieval-text-image.png").exists()
     with pytest.raises(ValueError, match="traversal: not applicable: family fusion has no latent that is decoded"):
         inspect_model(model("fusion"), ["traversal", "latents"], out=tmp_path)
+
+
+def test_what_is_decoded_to_pictures_and_words_is_shown(model, tmp_path):
+    ref = model("decoded")
+    inspect_model(ref, ["traversal", "reconstructions"], rows=10**6, shown=2, out=tmp_path)
+    steps = pd.read_csv(tmp_path / "traversal.csv")
+    assert len(steps) == 2 * 7 * 2 and set(steps["modality"]) == {"text", "image"}
+    assert steps.groupby("modality")["words"].count().to_dict() == {"image": 0, "text": 14}
+    assert all(len(words.split()) == 5 for words in steps["words"].dropna())
+    table, words = pd.read_csv(tmp_path / "reconstructions.csv"), pd.read_csv(tmp_path / "words.csv")
+    assert table.set_index("decoded").loc["text", "words_found"].between(0, 1).all()
+    assert set(words) == {"id", "all", "text", "image"} and set(words["all"].str.split().map(len)) == {5}
+    drawn = {path.name for path in tmp_path.glob("*.png")}
+    assert drawn == {"traversal-image.png", "reconstructions-image.png"}
+    trained, given = load_trained(ref.folder), labelled(load_trained(ref.folder), split="val")
+    batch = given.data.batch(given.data.rows["val"], given.data.clean)
+    with torch.inference_mode():
+        errors = trained.model(batch).losses["reconstruction_image"].numpy()
+    row = table.loc[(table["decoded"] == "image") & (table["given"] == "all")].squeeze()
+    assert row["mse"] == pytest.approx(errors.mean(), rel=1e-3)
 
 
 def test_maps_of_a_locked_encoder_are_measured_against_random_ones(model, tmp_path):

@@ -21,3 +21,17 @@ def test_every_family_and_view_fits_pictures_as_it_is_told(toy, family):
         other = requirements(toy(family, uda=uda, **given))
         assert [a == b for a, b in zip(needed, other, strict=True)] == [need.modality == "text" for need in needed]
     assert family == "text" or any(need.modality == "image" for need in needed)
+
+
+def test_what_is_reconstructed_raw_is_there_beside_features(toy):
+    """The features are the same files as of a model that reconstructs these."""
+    given = {"image_decoder": "pixels", "picture_size": 16, "text_decoder": "multinomial"}
+    needed, plain = requirements(toy("mvae", model=given, image_size=16)), requirements(toy("mvae", image_size=16))
+    assert [(need.modality, need.uses_features) for need in needed] == [
+        ("text", True), ("image", True), ("text", False), ("image", False),
+    ]  # fmt: skip
+    assert [need.features.key for need in needed[:2]] == [need.features.key for need in plain]
+    raw = requirements(toy("mvae", model=given, image_size=16, cache_features=False))
+    assert [need.uses_features for need in raw] == [False, False]
+    with pytest.raises(ValueError, match="model.picture_size: 32 is more than image_size, 16"):
+        requirements(toy("mvae", model={"image_decoder": "pixels"}, image_size=16))

@@ -14,7 +14,7 @@ VARIANTS = [
     {},
     {"posterior": "moe", "total_correlation": 4.0},
     {"posterior": "concat", "cls_depth": 0},
-    {"modalities": "image+text", "subset_elbo": True, "free_bits": 0.1, "warmup_cls_epochs": 1},
+    {"modalities": "image+text", "subset_elbo": True, "free_bits": 0.1, "text_decoder": "multinomial"},
     {"modalities": "text+image+numeric", "subset_elbo": True, "text_pool": "cls"},
     {"modalities": "numeric+categorical+graph", "posterior": "moe"},
 ]

@@ -8,9 +8,10 @@ from cases import made
 
 from trainables.batch import Batch
 from trainables.encoders.port import Port
+from trainables.encoders.weights import load_config
 from trainables.families.mvae import LOSS_TERMS, UNLABELLED_TERMS, Config, build, droppable, inputs
 from trainables.freezing import begin_epoch
-from trainables.layers.code_losses import category_loss, neighbour_loss
+from trainables.layers.code_losses import category_loss, multinomial_loss
 from trainables.losses import supervised_loss
 from trainables.task import Task
 
@@ -18,8 +19,8 @@ TINY = {"text_encoder": "tiny-bert", "image_encoder": "tiny-cnn"}
 VARIANTS = [
     {},
     {"posterior": "moe", "subset_elbo": True, "total_correlation": 4.0, "w_label": 0.5},
-    {"posterior": "concat", "beta_schedule": "cyclical"},
-    {"modalities": "image", "enc_depth": 0},
+    {"posterior": "concat", "beta_schedule": "cyclical", "text_decoder": "bernoulli"},
+    {"modalities": "image", "enc_depth": 0, "image_decoder": "pixels", "picture_size": 16},
     {"modalities": "numeric+text"},
     {"modalities": "text+numeric+categorical+graph", "subset_elbo": True},
     {"modalities": "categorical+graph", "posterior": "concat"},
@@ -138,10 +139,49 @@ def test_categories_and_neighbours_are_reconstructed_as_classes(toy):
     expected = 2 * category_loss(decoded["categorical"], given.categories, sizes)
     torch.testing.assert_close(out.losses["reconstruction_categorical"], expected)
     torch.testing.assert_close(
-        out.losses["reconstruction_graph"], 2 * neighbour_loss(decoded["graph"], given.neighbours)
+        out.losses["reconstruction_graph"], 2 * multinomial_loss(decoded["graph"], given.neighbours)
     )
     torch.stack([loss.mean() for loss in net.train()(given).losses.values()]).sum().backward()
     assert net.graph.encoder.nodes.weight.grad.abs().sum() > 0
     assert all(table.weight.grad.abs().sum() > 0 for table in net.categorical.encoder.tables)
     without = net.eval()(given.without("categorical"))
     assert "reconstruction_categorical" not in without.losses
+
+
+@pytest.mark.parametrize("cache_features", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", ["multinomial", "bernoulli"])
+def test_words_and_pictures_are_reconstructed_beside_features(kind, cache_features, toy):
+    """The words of a text without its specials and padding; the picture as the encoder sees it, but small."""
+    settings = {"text_decoder": kind, "image_decoder": "pixels", "picture_size": 16, "w_text": 2.0, "w_image": 3.0}
+    net, data, batch = made(toy, "mvae", settings, cache_features=cache_features, image_size=32)
+    given = batch([0, 4, 6, 8])  # row 4 has no text
+    assert (given.text_features is not None and given.image_features is not None) is cache_features
+    out = net.eval()(given)
+    z_BZ = out.features["joint"]
+    logits, tokens = net.vae.decoders["text"](z_BZ).detach().double().numpy(), data.clean.tokens
+    expected = []
+    for row, line in zip([0, 4, 6, 8], logits, strict=True):
+        ids = tokens.ids.row(row)[: data.max_text_len - 2]
+        if kind == "multinomial":
+            loss = np.mean([np.log(np.exp(line).sum()) - line[token] for token in ids]) if len(ids) else 0.0
+        else:
+            is_there = np.isin(np.arange(len(line)), ids)
+            loss = np.log1p(np.exp(np.where(is_there, -line, line))).sum() / max(1, is_there.sum()) * (len(ids) > 0)
+        expected.append(2 * loss / np.log(len(line)))
+    assert len(line) == load_config("tiny-bert").vocab_size and expected[1] == 0
+    assert out.losses["reconstruction_text"].tolist() == pytest.approx(expected, rel=1e-4)
+    pixels = np.stack([data.clean.images[row] for row in (0, 4, 6, 8)]).reshape(4, 3, 16, 2, 16, 2).mean(axis=(3, 5))
+    errors = (net.vae.decoders["image"](z_BZ).detach().numpy() - (pixels / 127.5 - 1)) ** 2
+    assert out.losses["reconstruction_image"].tolist() == pytest.approx(3 * errors.mean(axis=(1, 2, 3)), rel=1e-4)
+    answers = net(replace(given, input_ids=None, pixel_values=None)) if cache_features else out
+    assert answers.logits.equal(out.logits)
+    torch.stack([loss.mean() for loss in net.train()(given).losses.values()]).sum().backward()
+    assert all(value.grad is not None for value in net.vae.decoders.parameters())
+
+
+def test_what_no_modality_is_there_for_is_refused():
+    for name, value, modalities in (("text", "multinomial", "image"), ("image", "pixels", "text+numeric")):
+        with pytest.raises(ValueError, match=f"model.{name}_decoder: '.*' has no {name} to reconstruct"):
+            Config.model_validate({"modalities": modalities, f"{name}_decoder": value})
+    with pytest.raises(ValueError, match="picture_size"):
+        Config.model_validate({"image_decoder": "pixels", "picture_size": 224})

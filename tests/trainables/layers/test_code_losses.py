@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainables.layers.code_losses import category_loss, neighbour_loss
+from trainables.layers.code_losses import bernoulli_loss, category_loss, multinomial_loss
 
 
 def log_softmax(values):
@@ -33,10 +33,23 @@ def test_neighbours_by_hand():
     nodes = torch.tensor([[2, 6, 0], [4, 0, 0], [0, 0, 0]])
     log_p = [log_softmax(row) for row in logits.double().numpy()]
     expected = [-(log_p[0][1] + log_p[0][5]) / 2 / np.log(6), -log_p[1][3] / np.log(6), 0.0]
-    assert neighbour_loss(logits, nodes).tolist() == pytest.approx(expected, rel=1e-5)
+    assert multinomial_loss(logits, nodes).tolist() == pytest.approx(expected, rel=1e-5)
     padded = torch.nn.functional.pad(nodes, (0, 4))
-    assert neighbour_loss(logits, padded).equal(neighbour_loss(logits, nodes))
-    assert neighbour_loss(torch.zeros(1, 6), nodes[:1]).tolist() == pytest.approx([1.0])
+    assert multinomial_loss(logits, padded).equal(multinomial_loss(logits, nodes))
+    assert multinomial_loss(torch.zeros(1, 6), nodes[:1]).tolist() == pytest.approx([1.0])
+
+
+def test_words_that_are_there_or_not_by_hand():
+    """A word that occurs twice is there once; zeros lie anywhere among the items."""
+    logits = torch.randn(3, 6, generator=torch.Generator().manual_seed(1))
+    items = torch.tensor([[2, 0, 6, 2], [4, 0, 0, 0], [0, 0, 0, 0]])
+    p = 1 / (1 + np.exp(-logits.double().numpy()))
+    is_there = np.array([[0, 1, 0, 0, 0, 1], [0, 0, 0, 1, 0, 0]])
+    entropy = -(is_there * np.log(p[:2]) + (1 - is_there) * np.log(1 - p[:2])).sum(axis=1)
+    expected = [entropy[0] / 2 / np.log(6), entropy[1] / np.log(6), 0.0]
+    assert bernoulli_loss(logits, items).tolist() == pytest.approx(expected, rel=1e-5)
+    guess = torch.full((1, 5000), -np.log(5000.0))
+    assert bernoulli_loss(guess, torch.tensor([[3, 7, 9]])).item() == pytest.approx(1, abs=0.05)
 
 
 def test_a_column_of_one_value_is_no_division_by_zero():

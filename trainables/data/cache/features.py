@@ -75,7 +75,13 @@ class FeatureJob:
         is_text = self.modality == "text"
         limit = {"max_text_len": self.max_text_len} if is_text else {"size": self.image_size, "fit": self.image_fit}
         settings = asdict(self.input) | {"encoder": fingerprint(self.input.encoder)}
-        for name in ("is_optional", "is_standardised", "max_tokens"):  # the port's and the loader's business
+        for name in (
+            "is_optional",
+            "is_standardised",
+            "keeps_raw",
+            "least_size",
+            "max_tokens",
+        ):  # the port's and the loader's business
             del settings[name]
         source = text_key(self.dataset) if is_text else dataset_key(self.dataset)
         return {**source, "modality": self.modality, "input": settings, **limit, "view": view_key(self.view)}
