@@ -215,7 +215,7 @@ class SearchFile(Section):
     confirm: Confirm | None = None
     """What follows the search: the best again on fresh seeds, each tested once; null: nothing."""
     trackers: list[str] | None = None
-    """Where trials are sent while they run: [mlflow]; null: nowhere. `mmtune list trackers`."""
+    """Where trials are sent while they run: [mlflow, wandb]; null: nowhere. `mmtune list trackers`."""
     finalists: dict[str, dict[str, Any]] | None = None
     """In place of space: configurations by name, each trained whole on every one of seeds and tested once at its end.
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mmtune import records
+from mmtune.info import read_info
 from mmtune.trackers.kinds import TRACKERS
 from trainables.modelfolder import CONFIG, FACTS, TOKENIZER, WEIGHTS
 
@@ -129,6 +130,16 @@ def open_tracker(name: str, root: Path) -> Tracker:
         ValueError: its package is not installed, or it lacks a setting.
     """
     return import_module(TRACKERS[name].module).open_tracker(records.open_study(root))
+
+
+def study_key(folder: records.StudyFolder) -> str:
+    """What tells a study from others, of its name too.
+
+    Raises:
+        ValueError: its study.json is damaged.
+    """
+    info = read_info(folder.info, is_whole=False)
+    return f"{info.get('study', folder.name)} {info.get('started')}"
 
 
 def _numbers(row: Mapping[str, Any], *, without: tuple[str, ...]) -> dict[str, float]:

@@ -11,19 +11,20 @@ class TrackerKind:
 
     Attributes:
         about: in a line.
-        package: that has to be importable.
         extra: of mmtune, that installs it.
         module: exports ``open_tracker(study)``, a :class:`mmtune.trackers.follow.Tracker`.
     """
 
     about: str
-    package: str
     extra: str
     module: str
 
 
 TRACKERS: dict[str, TrackerKind] = {
-    "mlflow": TrackerKind(
-        "an MLflow server, that of $MLFLOW_TRACKING_URI", "mlflow", "mlflow", "mmtune.trackers.mlflow_runs"
-    ),
+    "mlflow": TrackerKind("an MLflow server, that of $MLFLOW_TRACKING_URI", "mlflow", "mmtune.trackers.mlflow_runs"),
+    "wandb": TrackerKind(
+        "offline runs of Weights & Biases in STUDY/wandb, for `wandb sync`",
+        "wandb",
+        "mmtune.trackers.wandb_runs",
+    ),  # fmt: skip
 }

@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from mmtune.info import read_info
 from mmtune.records import COMPLETE, PAUSED, PRUNED, StudyFolder
-from mmtune.trackers.follow import TrialNews
+from mmtune.trackers.follow import TrialNews, study_key
 
 URI = "MLFLOW_TRACKING_URI"
 STUDY, TRIAL, EPOCHS, STATE, MODEL = (f"mmtune.{name}" for name in ("study", "trial", "epochs", "state", "model"))
@@ -36,8 +35,7 @@ def open_tracker(folder: StudyFolder) -> MlflowRuns:
         from mlflow.tracking import MlflowClient
     except ImportError:
         raise ValueError("mlflow is not installed: pip install 'mmtune[mlflow]'") from None
-    info = read_info(folder.info, is_whole=False)
-    return MlflowRuns(MlflowClient(), name=folder.name, study=f"{info.get('study', folder.name)} {info.get('started')}")
+    return MlflowRuns(MlflowClient(), name=folder.name, study=study_key(folder))
 
 
 class MlflowRuns:

@@ -220,7 +220,9 @@ def test_kills_and_failures_and_many_stops_leave_every_cpu_free(tmp_path):
         assert epochs == list(range(1, len(epochs) + 1)), trial
 
 
-def test_a_diverging_trial_fails_alone(tmp_path):
+def test_a_diverging_trial_fails_alone_and_trackers_touch_nothing(tmp_path, monkeypatch):
+    """One tracker's server is not there; the other has a run of each trial."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     text = spec_text(
         "diverging",
         budget={"trials": 3},
@@ -229,11 +231,13 @@ def test_a_diverging_trial_fails_alone(tmp_path):
         fixed={"optim.schedule": "constant", "optim.warmup_ratio": 0.0, "optim.weight_decay": 1.0, "epochs": 8,
                "optim.grad_clip": None, "optim.head_lr_mult": 1000.0},
         try_first=[{"optim.lr": lr, "model.kind": "early", "uda.mode": "none"} for lr in (10.0, 1e-6)],
-        scheduler={"name": "none"},
+        scheduler={"name": "none"}, trackers=["mlflow", "wandb"],
     )  # fmt: skip
     ending, _ = on_four_cpus(tmp_path, text)
     assert ending["complete"]
+    sent = json.loads((tmp_path / "studies" / "diverging" / "wandb" / "sent.json").read_text())
     rows = {row["trial"]: row for row in records.read_csv(tmp_path / "studies" / "diverging" / "trials.csv")}
+    assert {trial: holds[0] for trial, holds in sent.items()} == {trial: row["state"] for trial, row in rows.items()}
     assert rows["t0000"]["state"] == "FAILED"
     assert "nan or infinite" in rows["t0000"]["error"]
     assert rows["t0001"]["state"] == "COMPLETE"

@@ -156,3 +156,59 @@ def test_a_run_a_trial_never_twice_with_epochs_costs_state_and_model(study, serv
     assert [(int(item["step"]), item["value"]) for item in history] == [(1, 0.1), (2, 0.2), (3, 0.3)]
     files = json.loads(ask(f"api/2.0/mlflow/artifacts/list?run_id={id}&path=model"))["files"]
     assert sorted(item["path"] for item in files) == ["model/best.safetensors", "model/config.yaml", "model/model.json"]
+
+
+def records_of(path):
+    """The records of an offline run's file: LevelDB's log format, each a protobuf."""
+    pb2 = pytest.importorskip("wandb.proto.wandb_internal_pb2")
+    data, at, whole, found = path.read_bytes(), 7, b"", []
+    assert data[:4] == b":W&B"
+    while at + 7 <= len(data):
+        if 32768 - at % 32768 < 7:  # a block's end holds no header
+            at += 32768 - at % 32768
+            continue
+        length, kind = int.from_bytes(data[at + 4 : at + 6], "little"), data[at + 6]
+        whole += data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # full, last
+            record = pb2.Record()
+            record.ParseFromString(whole)
+            found.append(record)
+            whole = b""
+    return found
+
+
+def test_an_offline_run_of_wandb_is_there_once_whole_and_anew_where_the_trial_has_more(study):
+    root = study(2).root
+    tracker = open_tracker("wandb", root)
+    assert send_all(root, tracker, is_end=False) == 1  # the failed one; the other still runs
+    study(3)
+    assert send_all(root, tracker, is_end=False) == 1
+    (one,) = (root / "wandb").glob("offline-run-*-t0000")
+    (half := one.with_name(f"offline-run-20260101_000000-{one.name[-14:]}")).mkdir()  # a kill left it
+    assert send_all(root, open_tracker("wandb", root), is_end=True) == 1  # its model came
+    assert send_all(root, open_tracker("wandb", root), is_end=True) == 0
+    runs = sorted((root / "wandb").glob("offline-run-*/*.wandb"), key=lambda path: path.stem)
+    assert [path.stem[-5:] for path in runs] == ["t0000", "t0001"] and not half.exists()
+
+    done, lost = map(records_of, runs)
+    run = next(record.run for record in done if record.HasField("run"))
+    assert (run.display_name, run.project, list(run.tags)) == ("t0000", "s", ["COMPLETE"])
+    config = {item.key or item.nested_key[0]: json.loads(item.value_json) for item in run.config.update}
+    assert config["family"] == "text" and config["optim.lr"] == 0.001
+    history = [
+        {item.key or item.nested_key[0]: json.loads(item.value_json) for item in record.history.item}
+        for record in done
+        if record.HasField("history")
+    ]
+    assert [(row["epoch"], row["val_accuracy"]) for row in history] == [(1, 0.1), (2, 0.2), (3, 0.3)]
+    summary = {
+        item.key or item.nested_key[0]: json.loads(item.value_json) for record in done for item in record.summary.update
+    }
+    assert summary["best/val_accuracy"] == 0.3 and summary["cost/device_seconds"] == 9.0
+    files = [entry.path for record in done for entry in record.request.log_artifact.artifact.manifest.contents]
+    files += [entry.path for record in done for entry in record.artifact.manifest.contents]
+    assert sorted(files) == ["best.safetensors", "config.yaml", "model.json"]
+    assert [record.exit.exit_code for record in done if record.HasField("exit")] == [0]
+    assert [record.exit.exit_code for record in lost if record.HasField("exit")] == [1]
+    assert next(record.run for record in lost if record.HasField("run")).notes == "it broke"
