@@ -2,8 +2,8 @@
 
 The folder is written with the project's own writers, as ``driver_scale.py`` does. Each part is a process of its own,
 its imports counted; CPU seconds and the most memory are the kernel's. The goals are 5 s to load, 15 s and 600 MiB to
-report. The ratio is that of the report's goal to its CPU time, so above 1 the goal is met: cores are shared. Run it from
-the repository's root: this file has the name of the package that it measures.
+report. The ratio is that of the report's goal to its CPU time, so above 1 the goal is met: cores are shared. Run it
+from the repository's root: this file has the name of the package that it measures.
 """
 
 from __future__ import annotations
