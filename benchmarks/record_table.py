@@ -2,7 +2,7 @@
 
 What is trained is ``table/space.yaml``: ``family`` is searched, and configuration k is drawn by its number. Families
 take turns by weight (300 fusion, 100 each of text, image and the VAEs, 60 LiT-TIRG, 20 of each other one), so that any
-number of configurations is a fair sample. Each is trained by mmtune's own loop, one after the other on one thread.
+number of configurations is a fair sample. Each is trained by mmtune's own loop on one thread, two at the same time.
 
 ``table/trainings.parquet`` gets a row a configuration: number, params (JSON), state and error as a study has them, and
 by epoch the metrics, ``device_seconds`` with their parts, and ``peak_memory_gib``. It is replaced as a whole after each
@@ -18,11 +18,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import random
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -52,24 +54,28 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, default=TABLE / "trainings.parquet", help="goes on where it stands")
     parser.add_argument("--minutes", type=float, default=120, help="no training begins after so many")
+    parser.add_argument("--workers", type=int, default=2, help="trainings at the same time")
     parser.add_argument("--most", type=int, default=sum(WEIGHTS.values()), help="configurations in all")
     args = parser.parse_args()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    import torch
-
-    torch.set_num_threads(1)
-    spec, rows = load_spec(TABLE / "space.yaml"), read_rows(args.out)
-    known, end = {row["number"] for row in rows}, time.monotonic() + 60 * args.minutes
-    for number, family in enumerate(islice(turns(), args.most)):
-        if number in known:
-            continue
-        if time.monotonic() > end:
-            break
-        rows.append(row := train_one(spec, number, family))
-        with replacing(args.out) as temporary:
-            pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), temporary, compression="zstd")
-        best = max(row["val_accuracy"], default=float("nan"))
-        print(f"{number:4} {family:<11}{row['state']:<9}{best:.3f} {sum(row['device_seconds']):7.1f} s", flush=True)
+    rows, end = read_rows(args.out), time.monotonic() + 60 * args.minutes
+    known = {row["number"] for row in rows}
+    missing = [turn for turn in enumerate(islice(turns(), args.most)) if turn[0] not in known]
+    with ProcessPoolExecutor(args.workers, multiprocessing.get_context("spawn")) as pool:
+        running = {pool.submit(train_one, *turn) for turn in missing[: args.workers]}
+        missing = missing[args.workers :]
+        while running:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                rows.append(row := future.result())
+                rows.sort(key=lambda row: row["number"])
+                with replacing(args.out) as temporary:
+                    pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), temporary, compression="zstd")
+                best, family = max(row["val_accuracy"], default=float("nan")), json.loads(row["params"])["family"]
+                seconds = sum(row["device_seconds"])
+                print(f"{row['number']:4} {family:<11}{row['state']:<9}{best:.3f} {seconds:7.1f} s", flush=True)
+                if missing and time.monotonic() < end:
+                    running.add(pool.submit(train_one, *missing.pop(0)))
     print(f"{args.out}: {len(rows)} of {args.most} configurations")
 
 
@@ -105,14 +111,18 @@ def params_of(spec: SearchSpec, number: int, family: str) -> dict[str, Any]:
     )
 
 
-def train_one(spec: SearchSpec, number: int, family: str) -> dict[str, Any]:
-    """Trains a configuration to its end, and what came of it."""
+def train_one(number: int, family: str) -> dict[str, Any]:
+    """Trains a configuration to its end on one thread, and what came of it."""
+    import torch
+
     from trainables.clock import Clock
     from trainables.data.open import open_data
     from trainables.errors import OutOfMemoryError
     from trainables.loop import fit, setup
     from trainables.ranks import Ranks, best_device
 
+    torch.set_num_threads(1)
+    spec = load_spec(TABLE / "space.yaml")
     params = params_of(spec, number, family)
     reports: list[dict[str, Any]] = []
     row: dict[str, Any] = {"number": number, "params": json.dumps(params), "state": records.COMPLETE, "error": None}
