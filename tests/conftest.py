@@ -4,6 +4,7 @@ On one thread sums add up in the same order everywhere, and small models run sev
 """
 
 import os
+import signal
 import sys
 
 import pytest
@@ -15,6 +16,9 @@ settings.load_profile("few")
 
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported, after this file; child processes take it over
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported: a try to reach it takes minutes
+
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell began the tests in the background
 
 
 @pytest.fixture(scope="session", autouse=True)
