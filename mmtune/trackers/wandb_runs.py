@@ -16,7 +16,7 @@ from typing import Any
 from mmtune.records import COMPLETE, PAUSED, PRUNED, StudyFolder, write_json
 from mmtune.trackers.follow import TrialNews, study_key
 
-_OVER = {COMPLETE: 0, PRUNED: 0, PAUSED: 0}  # exit codes by state; 1 is a run that failed
+_FINE = (COMPLETE, PRUNED, PAUSED)  # the runs of others have failed
 
 
 def open_tracker(folder: StudyFolder) -> WandbRuns:
@@ -78,7 +78,7 @@ class WandbRuns:
             for file in news.model:
                 artifact.add_file(str(file), name=file.name, policy="immutable")  # not copied
             run.log_artifact(artifact)
-        run.finish(exit_code=_OVER.get(news.state, 1))
+        run.finish(exit_code=0 if news.state in _FINE else 1)
         self._sent[news.trial] = holds
         write_json(self._sent_path, self._sent)
         return True
