@@ -5,6 +5,7 @@ Axes are scaled so that 0 is the best value that any trial reached and 1 the wor
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,7 +19,8 @@ from analysis.studies import Paths, mode_of
 from mmtune import records
 from trainables.dominance import hypervolume, non_dominated
 
-PARTS = 10  # of what was spent, after each of which the front is told
+PARTS = 10  # of what was spent, after each of which the front is told where that is short of two hours
+MOST_HOURS = 24  # fronts of a longer search are told every 2, 4, 8, ... hours, so that there are no more than these
 _GROWING = {"device_seconds": "cumulative_device_seconds", "epochs": "epoch"}  # what a trial had taken by a report
 _KEYS = ["study", "trial"]
 
@@ -87,9 +89,9 @@ def front_history(
     costs: str | Sequence[str],
     *,
     mode: str | None = None,
-    parts: int = PARTS,
+    parts: int | None = None,
 ) -> pd.DataFrame:
-    """The fronts as they were after each part of the device time that the trials took: what more budget bought.
+    """The fronts as they were after each hour of the device time that the trials took: what more budget bought.
 
     A trial counts with its best value so far; of device time and epochs with what it had taken by then, of other costs
     with what it has in the end. Trials that failed in the end count never. The last row of a cost is the front now.
@@ -103,7 +105,8 @@ def front_history(
         metric: what is gained.
         costs: what it takes; each has fronts of its own.
         mode: of the metric; None takes its own direction.
-        parts: in how many the device time is cut.
+        parts: in how many the device time is cut; None takes hours, from 24 on every second, fourth, ... of them, and
+            tenths where trials took less than two hours.
 
     Raises:
         ValueError: an unknown metric or cost, or no report yet.
@@ -123,15 +126,14 @@ def front_history(
         by_then = reports[_GROWING[cost]].to_numpy(dtype=float) if cost in _GROWING else in_the_end[whose, 0]
         is_known = (whose >= 0) & ~np.isnan(in_the_end[whose]).any(axis=1)
         moments = []
-        for part in range(1, parts + 1):
-            limit = spent[is_known].max(initial=0.0) * part / parts
+        for share, limit in _shares(spent[is_known].max(initial=0.0), parts):
             then = np.flatnonzero(is_known & (spent <= limit * (1 + 1e-12)))
             last = dict(zip(whose[then].tolist(), then.tolist(), strict=True))  # the last report of each
             at = np.array(sorted(last), dtype=int)
             points = np.column_stack([by_then[[last[i] for i in at]], sign * best_by_then[[last[i] for i in at]]])
-            if part == parts:
+            if share == 1:
                 at, points = table.index.get_indexer(trials.index), ended
-            moments.append((part / parts, limit / 3600, at, points))
+            moments.append((share, limit / 3600, at, points))
         corners = np.concatenate([points for *_, points in moments])
         for share, hours, at, points in moments:
             front = np.flatnonzero(non_dominated(points))
@@ -147,6 +149,17 @@ def front_history(
                 }
             )  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _shares(seconds: float, parts: int | None) -> list[tuple[float, float]]:
+    """The moments at which a front is told, the last being the end: shares of ``seconds``, and seconds."""
+    if parts is None and seconds >= 2 * 3600:
+        step = 3600.0
+        while seconds > step * MOST_HOURS:
+            step *= 2
+        return [*((step * n / seconds, step * n) for n in range(1, math.ceil(seconds / step))), (1.0, seconds)]
+    parts = parts or PARTS
+    return [(part / parts, seconds * part / parts) for part in range(1, parts + 1)]
 
 
 def _bend(points: np.ndarray) -> int | None:

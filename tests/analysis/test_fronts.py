@@ -88,3 +88,24 @@ def test_the_front_as_it_was_after_each_half(studies):
     epochs = front_history(path, load_studies(path), "val_accuracy", "epochs", parts=6)
     assert epochs["front"].to_list() == ["t0000"] * 5 + ["t0001"]
     assert math.isnan(front_share(table_of([(1, 0.5)], AXES[::2]), "val_accuracy", "device_seconds"))
+
+
+@pytest.mark.parametrize(
+    ("hours", "told"),
+    [
+        (1.5, [0.15 * n for n in range(1, 11)]),
+        (2.0, [1, 2]),
+        (3.25, [1, 2, 3, 3.25]),
+        (24, list(range(1, 25))),
+        (25, [*range(2, 25, 2), 25]),
+        (97, [*range(8, 97, 8), 97]),
+    ],
+)
+def test_the_front_is_told_after_each_hour_and_of_a_short_search_after_each_tenth(studies, hours, told):
+    trial = studies.trial(0, val_accuracy=0.5, epochs=50, best_epoch=50, device_seconds=hours * 3600)
+    path = studies.write("demo", [trial], studies.reports(trial))
+    history = front_history(path, load_studies(path), "val_accuracy", "device_seconds")
+    assert history["device_hours"].to_list() == pytest.approx(told)
+    assert history["spent_share"].to_list() == pytest.approx([hour / hours for hour in told])
+    done = np.floor(50 * np.array(told) / hours + 1e-6)  # whole epochs by then
+    assert history["val_accuracy"].to_list() == pytest.approx(0.5 * done / 50)
