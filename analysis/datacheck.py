@@ -46,11 +46,14 @@ def check_tables(check: Mapping[str, Any]) -> list[Table]:
         tables.append(("numbers", header, rows))
     if check["categorical"]:
         tables.append(_categories(check["categorical"], names))
-    if check["graph"]:
-        graph = check["graph"]
-        header = ["nodes", "linked", "edges", "unseen in val", "unseen in test"]
-        cells = [f"{graph[key]:,}" for key in ("nodes", "linked_nodes", "edges")]
-        tables.append(("graph", header, [cells + [_share(graph["unseen_share"][split]) for split in ("val", "test")]]))
+    if check["graphs"]:
+        header = ["graph", "nodes", "linked", "edges", "unseen in val", "unseen in test"]
+        rows = [
+            [name, *(f"{graph[key]:,}" for key in ("nodes", "linked_nodes", "edges"))]
+            + [_share(graph["unseen_share"][split]) for split in ("val", "test")]
+            for name, graph in check["graphs"].items()
+        ]
+        tables.append(("graphs", header, rows))
     return tables
 
 
@@ -61,7 +64,8 @@ def _rows(check: Mapping[str, Any]) -> Table:
         lines[f"with no class of {name}"] = target["empty"]
     lines["empty text"] = check["text"] and check["text"]["empty"]
     lines["unreadable image"] = check["image"] and check["image"]["unreadable"]
-    lines["no neighbour in the graph"] = check["graph"] and check["graph"]["isolated"]
+    for name, graph in check["graphs"].items():
+        lines[f"no neighbour in graph {name}"] = graph["isolated"]
     cells = [[name, *(f"{line[split]:,}" for split in _SPLITS)] for name, line in lines.items() if line]
     return "rows", ["", *_SPLITS], cells
 

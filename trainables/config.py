@@ -163,6 +163,8 @@ class TrialConfig(Section):
     """The data; `mmtune list datasets`."""
     target: str | None = None
     """Which labels of the dataset; null takes its first."""
+    graph: str | None = None
+    """Which graph of the dataset the family reads; null takes its first. docs/datasets.md names those of each."""
     positive_class: str | None = None
     """Which of two classes the metric f1 is of; null: the second, in a table the later by name."""
     data_dir: str | None = None
@@ -222,7 +224,7 @@ class TrialConfig(Section):
     model: Any = Field(default_factory=dict)
     """The family's own settings: its Config after validation."""
 
-    @field_validator("data_dir", "target", "positive_class", mode="before")
+    @field_validator("data_dir", "target", "graph", "positive_class", mode="before")
     @classmethod
     def _blank_is_none(cls, value: Any) -> Any:
         return None if value == "" else value

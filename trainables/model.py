@@ -72,7 +72,8 @@ def model_size(config: TrialConfig, *, workers: int = 1) -> ModelSize:
             cut what a BatchNorm has to see whole, where ``workers`` share a batch.
     """
     dataset, inputs = DatasetRef.of(config), family_inputs(config)
-    table, tabular, task = load_table(dataset), load_tabular(dataset), load_target(dataset, config.target).task
+    table, tabular = load_table(dataset), load_tabular(dataset, config.graph)
+    task = load_target(dataset, config.target).task
     for modality, rows in (("text", table.texts), ("image", table.images)):
         if modality in inputs and rows is None:
             raise ValueError(f"dataset {config.dataset} has no {modality}, which family {config.family} reads here")

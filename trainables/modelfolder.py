@@ -81,7 +81,8 @@ class ModelFacts:
         label_scale: mean and deviation of a regression's labels; None of classes.
         numeric: of the M numbers it reads.
         categorical: of the K columns of categories it reads, the values of code 1, 2, ...
-        num_nodes: of the graph it reads.
+        graph: the name of the graph it reads; None if it reads none.
+        num_nodes: of that graph.
         encoders: by modality.
         columns: what a row of new data is read from.
         versions: of the packages that trained it.
@@ -95,6 +96,7 @@ class ModelFacts:
     label_scale: tuple[float, float] | None = None
     numeric: tuple[NumberScale, ...] = ()
     categorical: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    graph: str | None = None
     num_nodes: int | None = None
     encoders: Mapping[str, EncoderUsed] = field(default_factory=dict)
     columns: Columns = Columns()
@@ -145,6 +147,7 @@ def _facts(values: dict[str, Any]) -> ModelFacts:
         label_scale=None if scale is None else (scale[0], scale[1]),
         numeric=tuple(NumberScale(**number) for number in values["numeric"]),
         categorical={name: tuple(known) for name, known in values["categorical"].items()},
+        graph=values["graph"],
         num_nodes=values["num_nodes"],
         encoders={modality: EncoderUsed(**used) for modality, used in values["encoders"].items()},
         columns=Columns(**columns),

@@ -46,6 +46,7 @@ def facts_of(config: TrialConfig, data: Data) -> ModelFacts:
         label_scale=None if data.scale is None else (data.scale.mean, data.scale.std),
         numeric=tuple(NumberScale(name, float(mean), float(std), bool(gaps)) for name, mean, std, gaps in rows),
         categorical=dict(tabular.values),
+        graph=None if tabular.graph is None else config.graph or next(iter(load_table(dataset).graphs)),
         num_nodes=None if tabular.graph is None else tabular.graph.num_nodes,
         encoders=_encoders(config),
         columns=_columns(config),

@@ -56,8 +56,10 @@ def check() -> dict[str, Any]:
             "shop": {"values": 5, "train_values": 4, "missing_share": 0.0, "unseen_share": {"val": 0.1, "test": None},
                      "alone": {"animal": alone, "age": None}}
         },
-        "graph": {"nodes": 7, "linked_nodes": 6, "edges": 2000, "isolated": by_split(0, 0, 1),
-                  "unseen_share": {"val": 0.5, "test": None}},
+        "graphs": {
+            "links": {"nodes": 7, "linked_nodes": 6, "edges": 2000, "isolated": by_split(0, 0, 1),
+                      "unseen_share": {"val": 0.5, "test": None}}
+        },
     }  # fmt: skip
 
 
@@ -65,12 +67,12 @@ def test_tables_show_what_was_measured(check):
     tables = {title: (header, rows) for title, header, rows in check_tables(check)}
     assert list(tables) == [
         "rows", "targets", "animal: rows by class", "age: values", "texts", "image files", "images", "copies",
-        "numbers", "categories", "graph",
+        "numbers", "categories", "graphs",
     ]  # fmt: skip
     for header, rows in tables.values():
         assert rows and all(len(row) == len(header) and all(isinstance(cell, str) for cell in row) for row in rows)
     assert ["rows", "1,234", "2", "1"] in tables["rows"][1]
-    assert ["no neighbour in the graph", "0", "0", "1"] in tables["rows"][1]
+    assert ["no neighbour in graph links", "0", "0", "1"] in tables["rows"][1]
     header, (animal, age) = tables["targets"]
     assert dict(zip(header, animal, strict=True)) == {
         "target": "animal", "kind": "multiclass", "classes": "2", "fewest": "cat 2", "most": "dog 6",
@@ -90,13 +92,13 @@ def test_tables_show_what_was_measured(check):
     assert [row[0] for row in rows] == ["same text", "only nearly the same text", "same image file"]
     assert tables["numbers"][1] == [["price", "50.0%", "yes", "", "0.25"]]
     assert tables["categories"][1] == [["shop", "5", "4", "0.0%", "10.0%", "", "0.900 (constant 0.750)", ""]]
-    assert tables["graph"][1] == [["7", "6", "2,000", "50.0%", ""]]
+    assert tables["graphs"][1] == [["links", "7", "6", "2,000", "50.0%", ""]]
 
 
 def test_what_a_dataset_does_not_have_has_no_table(check):
-    for name in ("text", "image", "graph"):
+    for name in ("text", "image"):
         check[name] = None
-    for name in ("copies", "numeric", "categorical"):
+    for name in ("copies", "numeric", "categorical", "graphs"):
         check[name] = {}
     assert [title for title, _, _ in check_tables(check)] == ["rows", "targets", "animal: rows by class", "age: values"]
 

@@ -18,7 +18,7 @@ TEXT_AND_GRAPH = {"modalities": "text+graph"}
 @pytest.fixture(scope="module")
 def graph(toy, tmp_path_factory):
     folder = tmp_path_factory.mktemp("graph")
-    train(toy("fusion", epochs=1, model=TEXT_AND_GRAPH), folder=folder)
+    train(toy("fusion", epochs=1, graph="classes", model=TEXT_AND_GRAPH), folder=folder)
     return load_trained(folder)
 
 
@@ -26,6 +26,7 @@ def graph(toy, tmp_path_factory):
 def test_rows_of_its_own_graph_in_parts_of_any_size(graph):
     rows = NewTable(graph.facts, graph.modalities, DatasetRef("toy"), "val")
     rows.check()
+    assert (graph.facts.graph, graph.facts.num_nodes) == ("classes", 3)  # not the first of the dataset
     written = pyarrow.parquet.read_table(graph.folder / PREDICTIONS)
     for size in (4, 100):
         parts = list(answers_of(graph, rows.tables(size)))

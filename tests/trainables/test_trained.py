@@ -99,7 +99,7 @@ def test_numbers_categories_and_graph_come_from_the_folder(toy, tmp_path):
     assert facts.numeric[0].mean == pytest.approx(np.nanmean(told))
     assert facts.numeric[0].std == pytest.approx(np.nanstd(told))
     assert sorted(facts.categorical["told"]) == ["class 0", "class 1", "class 2"]
-    assert facts.num_nodes == 9
+    assert (facts.graph, facts.num_nodes) == ("links", 9)
 
 
 @pytest.mark.parametrize("fields", ["", "noise+told"])
@@ -138,12 +138,12 @@ def test_a_column_that_is_not_there_is_named(toy, tmp_path):
 def test_metadata_need_some(toy, tmp_path, monkeypatch):
     """A dataset without categories gives its numbers alone; one without either is refused."""
     model, whole = {"metadata": "mlp", "modalities": "text"}, load_tabular(DatasetRef("toy"))
-    monkeypatch.setattr("trainables.data.open.load_tabular", lambda dataset: whole.only(["numeric"]))
+    monkeypatch.setattr("trainables.data.open.load_tabular", lambda dataset, graph: whole.only(["numeric"]))
     trained_on(toy, tmp_path / "numbers", "fusion", model=model, modality_dropout=0.3)
     trained = load_trained(tmp_path / "numbers")
     assert trained.modalities == ("text", "numeric")
     assert logits_of(trained, np.arange(3)).shape == (3, 3)
-    monkeypatch.setattr("trainables.data.open.load_tabular", lambda dataset: whole.only([]))
+    monkeypatch.setattr("trainables.data.open.load_tabular", lambda dataset, graph: whole.only([]))
     with pytest.raises(ValueError, match="model.metadata: dataset toy has no numbers and no categories"):
         train(toy("fusion", model=model), folder=tmp_path / "none")
 

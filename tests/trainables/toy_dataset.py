@@ -49,11 +49,14 @@ def read(data_dir: str | None) -> Table:
             "told": [None if row == 6 else f"class {label}" for row, label in enumerate(labels)],
             "user": [f"user {row % 5}" if row < 60 else f"new user {row}" for row in range(len(labels))],
         },
-        graph=Neighbours(
-            nodes=nodes.astype(np.int64),
-            offsets=np.concatenate([[0], np.cumsum(degrees)]).astype(np.int64),
-            num_nodes=9,
-        ),
+        graphs={
+            "links": Neighbours(
+                nodes=nodes.astype(np.int64),
+                offsets=np.concatenate([[0], np.cumsum(degrees)]).astype(np.int64),
+                num_nodes=9,
+            ),
+            "classes": Neighbours(nodes=labels.astype(np.int64), offsets=np.arange(len(labels) + 1), num_nodes=3),
+        },
         targets={
             "class": Target(
                 task=Task(kind="multiclass", classes=WORDS), labels=labels, is_labelled=np.ones(len(split), bool)

@@ -125,7 +125,8 @@ class NewTable:
     def _row_reader(self) -> Any:
         """A function from a row's number to the row."""
         table, facts, reads = load_table(self.dataset), self.facts, self.reads
-        cells, images, graph = Cells(normalise=facts.columns.is_normalised), table.images, table.graph
+        cells, images = Cells(normalise=facts.columns.is_normalised), table.images
+        graph = None if facts.graph is None else table.graphs.get(facts.graph)
         numbers = [table.numeric_names.index(scale.name) for scale in facts.numeric]
         text_numbers = [(name, table.numeric_names.index(name)) for name in facts.columns.text_numbers]
         categories = [

@@ -36,7 +36,7 @@ def open_data(config: TrialConfig) -> Data:
     table, target = load_table(dataset), load_target(dataset, config.target)
     task, rows = target.task.with_positive(config.positive_class), labelled_rows(config, target)
     clean, augmented = _views(config, inputs)
-    tabular = load_tabular(dataset).only(inputs)
+    tabular = load_tabular(dataset, config.graph).only(inputs)
     return Data(
         task=task, ids=table.ids, labels=target.labels, rows=rows, clean=clean,
         augmented=augmented, unlabelled=unlabelled_rows(config, table, target), max_text_len=config.max_text_len,

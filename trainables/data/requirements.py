@@ -93,13 +93,15 @@ def requirements(config: TrialConfig) -> list[Requirement]:
 
     Raises:
         ValueError: UDA views that the family does not have, more tokens than the text encoder takes, pictures smaller
-            than what is reconstructed of them, or modality dropout of one modality.
+            than what is reconstructed of them, modality dropout of one modality, or a graph that nobody reads.
     """
     dataset, inputs = DatasetRef.of(config), family_inputs(config)
     copies = augmentations(config, inputs)
     if config.modality_dropout and len(inputs) < 2:
         only = " and ".join(inputs)
         raise ValueError(f"modality_dropout: family '{config.family}' reads {only} alone here, which it cannot lose")
+    if config.graph is not None and "graph" not in inputs:
+        raise ValueError(f"graph: family '{config.family}' reads {' and '.join(inputs)} here, and no graph")
     if "text" in inputs:
         _check_text_length(config, inputs["text"])
     if "image" in inputs and config.image_size < inputs["image"].least_size:

@@ -87,5 +87,9 @@ def test_columns_that_are_not_there_are_named(toy):
     with pytest.raises(ValueError, match="'graph' was asked for, but dataset x has no graph"):
         load_tabular_encoder("graph", Tabular(), dataset="x")
     assert load_tabular(DatasetRef("toy")).sizes == (4, 6)  # new users of val and test have no code
+    assert load_tabular(DatasetRef("toy"), "classes").graph.num_nodes == 3
+    assert load_tabular(DatasetRef("toy")).graph.num_nodes == load_tabular(DatasetRef("toy"), "links").graph.num_nodes
+    with pytest.raises(ValueError, match="graph: dataset toy has no 'class', did you mean 'classes'. Known: links, cl"):
+        load_tabular(DatasetRef("toy"), "class")
     numeric = NumericEncoder(np.zeros(2), np.ones(2), np.zeros(2, bool))
     assert not list(numeric.parameters())

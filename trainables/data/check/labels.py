@@ -186,7 +186,7 @@ def _contradictions(look: Look, labels: Labels, texts: np.ndarray | None, pixels
         ],
     }
     table = look.table
-    if table.numeric is not None or table.categorical or table.graph is not None:
+    if table.numeric is not None or table.categorical or table.graphs:
         rows = np.concatenate([np.empty(0, np.int64), *groups])
         whole = codes_of([(inputs[shared[at]], _columns_of(table, int(look.rows[shared[at]]))) for at in rows])
         facts["contradicting_in_all"] = sum(map(len, _contradicting(whole, label[rows])))
@@ -211,6 +211,5 @@ def _different_first(group: np.ndarray, label: np.ndarray) -> np.ndarray:
 
 def _columns_of(table: Table, row: int) -> tuple[Any, ...]:
     numbers = None if table.numeric is None else table.numeric[row].tobytes()
-    graph = table.graph
-    nodes = None if graph is None else graph.nodes[graph.offsets[row] : graph.offsets[row + 1]].tobytes()
-    return numbers, nodes, *(values[row] for values in table.categorical.values())
+    nodes = [graph.nodes[graph.offsets[row] : graph.offsets[row + 1]].tobytes() for graph in table.graphs.values()]
+    return numbers, *nodes, *(values[row] for values in table.categorical.values())

@@ -254,5 +254,5 @@ class DatasetCheck:
     copies: dict[str, CopyCheck]
     numeric: dict[str, NumericColumn]
     categorical: dict[str, CategoricalColumn]
-    graph: GraphCheck | None
+    graphs: dict[str, GraphCheck]
     findings: list[Finding] = field(default_factory=list)

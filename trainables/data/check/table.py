@@ -80,7 +80,7 @@ def check_table(
             name: check_categorical(look, [values[row] for row in rows], targets)
             for name, values in table.categorical.items()
         },
-        graph=None if table.graph is None else check_graph(look, table.graph),
+        graphs={name: check_graph(look, graph) for name, graph in table.graphs.items()},
     )
     if progress is not None:
         progress("copies", 1, 1)

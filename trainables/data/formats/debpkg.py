@@ -53,7 +53,7 @@ def read(data_dir: str | None) -> Table:
         numeric=np.stack([np.array(packages[name], np.float64) for name in _NUMERIC], axis=1),
         numeric_names=_NUMERIC,
         categorical={name: packages[name] for name in _CATEGORICAL},
-        graph=_dependencies(packages["id"], edges["src"], edges["dst"]),
+        graphs={"dependencies": _dependencies(packages["id"], edges["src"], edges["dst"])},
     )
 
 

@@ -2,19 +2,22 @@
 where a folder has them.
 
 A row is a rating; split 80/10/10 by the hash of user and film, whatever the release. The text is title, genres and
-plot. A row's graph neighbours are the films that its user rated in the training part, the latest 20 without the
-row itself (the implicit feedback of SVD++; Koren 2008). One row a film is dataset ``movielens_movies``.
+plot. Graph ``history``: the films that the row's user rated in the training part, the latest 20 without the row itself
+(the implicit feedback of SVD++; Koren 2008). Graph ``knowledge``: what RecBole's triples say of the row's film. Among
+the numbers are latent factors of the training ratings. One row a film is dataset ``movielens_movies``.
 """
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from trainables.data.reading.factors import RatingFactors, rating_factors
 from trainables.data.reading.fields import BadRow
 from trainables.data.reading.folder import data_folder
+from trainables.data.reading.knowledge import film_graphs
 from trainables.data.reading.movielens_files import Movie, MovieLens, User
 from trainables.data.reading.rows import Rows
 from trainables.data.reading.splits import hash_split
@@ -28,6 +31,7 @@ TARGETS = {"rating": "regression", "rating_class": "multiclass"}
 _NAME = "movielens"
 _CLASSES = ("low", "medium", "high")  # below 3, below 4, the rest
 _LATEST = 20  # neighbours at most
+_FACTORS = 8
 _CHUNK = 1_000_000  # rows whose neighbours are looked up together
 
 
@@ -53,27 +57,48 @@ def read(data_dir: str | None) -> Table:
     Raises:
         ValueError: as for :func:`sources`, or a file that cannot be read at all.
     """
-    rows, movies, users = read_ratings(_NAME, data_dir)
+    rows, movies, users, said = read_ratings(_NAME, data_dir)
     split = hash_split(rows.ids)
+    is_train = split == "train"
     rated_by, rated, stars = rows.column("user"), rows.column("movie"), rows.column("stars")
-    numeric = {"year": [movies[id].year for id in rated]}
+    film_names, film = np.unique(rated, return_inverse=True)
+    user = np.unique(rated_by, return_inverse=True)[1]
+    numeric = {"year": np.array([movies[id].year for id in rated])}
     categorical = {"user": rated_by, "movie": rated}
     if users:
         known = [users.get(id, User()) for id in rated_by]
-        numeric["user_age"] = [user.age for user in known]
+        numeric["user_age"] = np.array([one.age for one in known])
         for name in ("gender", "occupation", "region"):
-            categorical[f"user_{name}"] = [getattr(user, name) for user in known]
+            categorical[f"user_{name}"] = [getattr(one, name) for one in known]
+    numeric |= _factors(rating_factors(user, film, np.array(stars, np.float64), is_train, size=_FACTORS))
+    history = rated_before(rated_by, rated, np.array(rows.column("seconds")), is_train)
     return rows.table(
         {"rating": regression(stars), "rating_class": multiclass([_bucket(value) for value in stars], _CLASSES)},
         split=split,
-        numeric={name: values for name, values in numeric.items() if not all(map(math.isnan, values))},
+        numeric={name: values for name, values in numeric.items() if not np.isnan(values).all()},
         categorical=categorical,
-        graph=rated_before(rated_by, rated, np.array(rows.column("seconds")), split == "train"),
+        graphs=film_graphs(history, film, film_names.tolist(), said),
     )
 
 
-def read_ratings(name: str, data_dir: str | None) -> tuple[Rows, dict[str, Movie], dict[str, User]]:
-    """The ratings as rows, with columns user, movie, stars and seconds, and what is known of films and users.
+class Ratings(NamedTuple):
+    """A release.
+
+    Attributes:
+        rows: the ratings, with columns user, movie, stars and seconds.
+        movies: what is known of films.
+        users: and of users.
+        said: and what a knowledge graph says of films.
+    """
+
+    rows: Rows
+    movies: dict[str, Movie]
+    users: dict[str, User]
+    said: dict[str, frozenset[str]]
+
+
+def read_ratings(name: str, data_dir: str | None) -> Ratings:
+    """The ratings that are there.
 
     Args:
         name: of the dataset, for messages.
@@ -86,7 +111,7 @@ def read_ratings(name: str, data_dir: str | None) -> tuple[Rows, dict[str, Movie
     rows = Rows(name, root)
     release = MovieLens(name, root, rows)
     path = release.layout[1]["ratings"]
-    movies, users, plots = dict(release.movies()), release.users(), release.plots()
+    movies, users, plots, said = dict(release.movies()), release.users(), release.plots(), release.said_of()
     posters: dict[str, str | None] = {}
     for id, movie in movies.items():
         with rows.at(movie.file, movie.line):
@@ -111,12 +136,20 @@ def read_ratings(name: str, data_dir: str | None) -> tuple[Rows, dict[str, Movie
                 seconds=rating.seconds,
             )
     rows.check()
-    return rows, movies, users
+    return Ratings(rows, movies, users, said)
 
 
 def rating_text(movie: Movie, plot: str) -> str:
     """Title, genres and plot."""
     return ". ".join(part for part in (movie.title, ", ".join(movie.genres), plot) if part)
+
+
+def _factors(found: RatingFactors) -> dict[str, np.ndarray]:
+    columns = {}
+    for side, values in (("user", found.users), ("item", found.items)):
+        columns |= {f"{side}_factor_{at + 1}": values[:, at] for at in range(_FACTORS)}
+        columns[f"{side}_bias"] = values[:, _FACTORS]
+    return {**columns, "factor_score": found.scores}
 
 
 def _bucket(stars: float) -> str:

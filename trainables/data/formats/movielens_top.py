@@ -3,7 +3,8 @@
 A row is a user and a film. Of each user the last rating is test, the one before validation, the others train (He et
 al. 2017); beside a held-out film stand 99 that the user never rated, beside a training film 4 that the user did not
 rate in training. ``movielens_top_full`` has all films as candidates, ``movielens_top_time`` is split by time. The graph
-is there in three forms, all of the training part and without the row itself: ids, neighbours, and latent factors.
+is there in three forms, all of the training part and without the row itself: ids, neighbours, and latent factors;
+beside them is graph ``knowledge``, what RecBole's triples say of the film.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from typing import Literal
 import numpy as np
 
 from trainables.data.formats.movielens import rated_before, read_ratings, sources_of
-from trainables.data.reading.candidates import COLD, by_time, latent_factors, leave_one_out, offers
+from trainables.data.reading.candidates import COLD, TRAIN, by_time, latent_factors, leave_one_out, offers
+from trainables.data.reading.knowledge import film_graphs, of_rows
 from trainables.data.reading.movielens_files import User
-from trainables.data.reading.table import SPLITS, ImageFiles, Neighbours, Table, Target
+from trainables.data.reading.table import SPLITS, ImageFiles, Table, Target
 from trainables.data.reading.targets import regression
 from trainables.task import Task
 from trainables.topk import SEPARATOR
@@ -47,7 +49,7 @@ def read_top(
         ValueError: as for :func:`sources_of`, files that cannot be read, nothing that could be held out, or more rows
             than fit.
     """
-    rows, movies, known = read_ratings(name, data_dir)
+    rows, movies, known, said = read_ratings(name, data_dir)
     film_names, film = np.unique(rows.column("movie"), return_inverse=True)
     user_names, user = np.unique(rows.column("user"), return_inverse=True)
     seconds = np.array(rows.column("seconds"))
@@ -87,6 +89,7 @@ def read_top(
         numeric[f"user_factor_{at + 1}"], numeric[f"item_factor_{at + 1}"] = factors.users[:, at], factors.items[:, at]
     numeric["factor_score"] = factors.scores
     num_cold = int((part == COLD).sum())
+    history = rated_before(rows.column("user"), rows.column("movie"), seconds, part == TRAIN)
     cold = f"{num_cold:,} held-out ratings are of users or films that training does not have, and are left out"
     stars = np.array(rows.column("stars"), np.float64)[found.sources]
     return Table(
@@ -100,7 +103,7 @@ def read_top(
         numeric=np.stack([*numeric.values()], axis=1),
         numeric_names=tuple(numeric),
         categorical=columns,
-        graph=_of_rows(rated_before(rows.column("user"), rows.column("movie"), seconds, part == 0), found.sources),
+        graphs=film_graphs(of_rows(history, found.sources), found.items, films, said),
         targets={
             "interaction": Target(
                 task=Task("multiclass", ("no", "yes"), is_ranking=True),
@@ -112,14 +115,6 @@ def read_top(
         problems=rows.problems,
         notes=[*rows.notes, *([cold] if num_cold else [])],
     )
-
-
-def _of_rows(graph: Neighbours, sources: np.ndarray) -> Neighbours:
-    """The neighbours of each row's interaction."""
-    counts = np.diff(graph.offsets)[sources]
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    places = np.repeat(graph.offsets[sources] - offsets[:-1], counts) + np.arange(offsets[-1])
-    return Neighbours(nodes=graph.nodes[places], offsets=offsets, num_nodes=graph.num_nodes)
 
 
 sources = partial(sources_of, _NAME)

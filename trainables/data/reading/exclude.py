@@ -60,7 +60,7 @@ def without_excluded(table: Table, path: Path) -> Table:
         texts=None if table.texts is None else [table.texts[row] for row in kept], images=images,
         numeric=None if table.numeric is None else table.numeric[rows],
         categorical={name: [values[row] for row in kept] for name, values in table.categorical.items()},
-        graph=None if table.graph is None else _neighbours(table.graph, rows),
+        graphs={name: _neighbours(graph, rows) for name, graph in table.graphs.items()},
         problems=[*table.problems, *problems],
         left_out=[one._replace(before=int(np.searchsorted(rows, one.before))) for one in table.left_out],
     )  # fmt: skip

@@ -1,13 +1,15 @@
 """The MovieLens releases: films, users and ratings from any of their layouts.
 
 ml-100k (``u.data``), ml-1m and ml-10m (``ratings.dat``), ml-20m and later (``ratings.csv``), and RecBole's copies
-(``*.inter``). Posters (``posters/ID.jpg``) and plots (``plots.csv`` with columns movieId and plot) are extras.
+(``*.inter``), with the triples of a knowledge graph in ``*.kg`` and its films in ``*.link``. Posters
+(``posters/ID.jpg``) and plots (``plots.csv`` with columns movieId and plot) are extras.
 """
 
 from __future__ import annotations
 
 import math
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,15 +26,17 @@ _LAYOUTS = (
     "u.data, u.item, u.genre, u.user (100k)",
     "ratings.dat, movies.dat, users.dat (1M; 10M has no users)",
     "ratings.csv, movies.csv (20M and later)",
-    "*.inter, *.item, *.user (RecBole)",
+    "*.inter, *.item, *.user (RecBole; *.kg and *.link beside them)",
 )
 _FILES = {
     "100k": {"ratings": "u.data", "movies": "u.item", "genres": "u.genre", "users": "u.user"},
     "dat": {"ratings": "ratings.dat", "movies": "movies.dat", "users": "users.dat"},
     "csv": {"ratings": "ratings.csv", "movies": "movies.csv"},
-    "recbole": {"ratings": "*.inter", "movies": "*.item", "users": "*.user"},
-}
-_OPTIONAL = ("users",)
+    "recbole": {
+        "ratings": "*.inter", "movies": "*.item", "users": "*.user", "triples": "*.kg", "entities": "*.link",
+    },
+}  # fmt: skip
+_OPTIONAL = ("users", "triples", "entities")
 _RATING = ("userId", "movieId", "rating", "timestamp")
 _YEAR = re.compile(r"\((\d{4})[^()]*\)\s*$")
 _OCCUPATIONS = (
@@ -96,6 +100,8 @@ class MovieLens:
             for use, name in names.items():
                 if use not in paths and use not in _OPTIONAL:
                     raise missing(self.dataset, self.root, name, _LAYOUTS)
+            if ("triples" in paths) != ("entities" in paths):
+                raise missing(self.dataset, self.root, names["entities" if "triples" in paths else "triples"], _LAYOUTS)
             return kind, paths
         raise missing(self.dataset, self.root, "u.data, ratings.dat, ratings.csv or *.inter", _LAYOUTS)
 
@@ -150,6 +156,28 @@ class MovieLens:
                 if not 0.5 <= value <= 5:
                     raise BadRow(f"rating {stars!r} is not within 0.5 and 5")
                 yield Rating(user, movie, value, int(_number(seconds, "timestamp")), line)
+
+    def said_of(self) -> dict[str, frozenset[str]]:
+        """Film -> what the triples of a knowledge graph say of it: a relation and the entity at its other end.
+
+        ``>`` stands between them where the film is the head, ``<`` where it is the tail. Empty without triples.
+        """
+        _, paths = self.layout
+        if "triples" not in paths:
+            return {}
+        said: dict[str, set[str]] = defaultdict(set)  # by entity
+        for _, row in self._recbole("triples", ("head_id", "relation_id", "tail_id")):
+            head, relation, tail = (composed(row[name].strip()) for name in ("head_id", "relation_id", "tail_id"))
+            said[head].add(f"{relation}>{tail}")
+            said[tail].add(f"{relation}<{head}")
+        of_films = {}
+        for line, row in self._recbole("entities", ("item_id", "entity_id")):
+            film = plain_id(row["item_id"].strip())
+            with self.rows.at(paths["entities"], line):
+                if film in of_films:
+                    raise BadRow(f"film {film} was there before")
+                of_films[film] = frozenset(said.get(composed(row["entity_id"].strip()), ()))
+        return of_films
 
     def plots(self) -> dict[str, str]:
         """Film -> plot; empty without a file of plots."""

@@ -260,9 +260,9 @@ class Rows:
         *,
         split: np.ndarray | None = None,
         images: Sequence[bytes] | None = None,
-        numeric: Mapping[str, Sequence[float]] | None = None,
+        numeric: Mapping[str, Sequence[float] | np.ndarray] | None = None,
         categorical: Mapping[str, Sequence[str | None]] | None = None,
-        graph: Neighbours | None = None,
+        graphs: Mapping[str, Neighbours] | None = None,
     ) -> Table:
         """The table; texts and pictures are None where no row has any.
 
@@ -285,7 +285,7 @@ class Rows:
             categorical={
                 name: self.names(f"categorical {name}", values) for name, values in (categorical or {}).items()
             },
-            graph=graph,
+            graphs=graphs or {},
             problems=self.problems,
             notes=[*self.notes, *(_tally_text(*key, tally) for key, tally in self._tallies.items())],
             left_out=self.left_out,

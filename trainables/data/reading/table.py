@@ -106,7 +106,7 @@ class Table:
         numeric: (N, M) float64, NaN where a value is missing; never the label nor what gives it away.
         numeric_names: the M columns.
         categorical: column -> N values, None where missing; user and item ids are such columns.
-        graph: what each row is linked to.
+        graphs: by name, what each row is linked to; the first is the default.
         problems: one line for each row that was left out or repaired: file, line or row, and why.
         notes: what was read otherwise than it is written, or may be meant otherwise: a line each, with counts.
         left_out: samples of the files that are no rows because they cannot be used, in the order of the files.
@@ -120,7 +120,12 @@ class Table:
     numeric: np.ndarray | None = None
     numeric_names: tuple[str, ...] = ()
     categorical: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
-    graph: Neighbours | None = None
+    graphs: Mapping[str, Neighbours] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
+
+    @property
+    def graph(self) -> Neighbours | None:
+        """The first of the graphs."""
+        return next(iter(self.graphs.values()), None)

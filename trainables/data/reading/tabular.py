@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from trainables.data.reading.dataset import DatasetRef, load_table
 from trainables.data.reading.scale import moments
 from trainables.data.reading.table import Neighbours, Table
+from trainables.messages import from_known, show
 
 
 @dataclass(frozen=True)
@@ -59,14 +60,25 @@ _FIELDS = {
 }
 
 
-@lru_cache(maxsize=4)  # as the table
-def load_tabular(dataset: DatasetRef) -> Tabular:
+@lru_cache(maxsize=8)  # of each table with each of its graphs
+def load_tabular(dataset: DatasetRef, graph: str | None = None) -> Tabular:
     """Numbers, categories and graph of a dataset.
 
+    Args:
+        dataset: which.
+        graph: the graph's name; None is the dataset's first.
+
     Raises:
-        ValueError: unreadable files.
+        ValueError: unreadable files, or a graph that the dataset does not have.
     """
-    return tabular_of(load_table(dataset)) if dataset.fields is None else load_tabular(dataset.plain)
+    if dataset.fields is not None:
+        return load_tabular(dataset.plain, graph)
+    table = load_table(dataset)
+    if graph is None:
+        return tabular_of(table)
+    if graph not in table.graphs:
+        raise ValueError(f"graph: dataset {dataset.name} has no {show(graph)}{from_known(graph, table.graphs)}")
+    return replace(load_tabular(dataset), graph=table.graphs[graph])
 
 
 def tabular_of(table: Table) -> Tabular:

@@ -192,9 +192,9 @@ def test_some_rows_only(clean):
 
 
 def test_a_table_with_nothing_but_labels(clean):
-    table = replace(clean, texts=None, images=None, numeric=None, numeric_names=(), categorical={}, graph=None)
+    table = replace(clean, texts=None, images=None, numeric=None, numeric_names=(), categorical={}, graphs={})
     result = check(table)
-    assert result.text is result.image is result.graph is None and result.copies == {} and findings(result) == []
+    assert result.text is result.image is None and result.graphs == result.copies == {} and findings(result) == []
 
 
 def test_what_a_user_can_get_wrong(clean):

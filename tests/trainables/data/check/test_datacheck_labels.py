@@ -178,6 +178,7 @@ def test_graph(clean):
     degrees = np.arange(NUM) % 3
     nodes = np.where(np.repeat(np.arange(NUM), degrees) < TRAIN, 1, 4)
     offsets = np.concatenate([[0], np.cumsum(degrees)])
-    graph = check(replace(clean, graph=Neighbours(nodes=nodes, offsets=offsets, num_nodes=6))).graph
+    given = {"links": Neighbours(nodes=nodes, offsets=offsets, num_nodes=6)}
+    graph = check(replace(clean, graphs=given)).graphs["links"]
     assert (graph.nodes, graph.linked_nodes, graph.edges) == (6, 2, degrees.sum())
     assert graph.isolated == {"train": 20, "val": 6, "test": 6} and graph.unseen_share == {"val": 1.0, "test": 1.0}

@@ -53,7 +53,7 @@ def clean_table(root: Path) -> Table:
         numeric=rng.normal(size=(NUM, 2)).astype(np.float32),
         numeric_names=("weight", "height"),
         categorical={"place": [f"place {at}" for at in rng.integers(0, 3, NUM)]},
-        graph=Neighbours(nodes=np.arange(NUM) % 7, offsets=np.arange(NUM + 1), num_nodes=9),
+        graphs={"links": Neighbours(nodes=np.arange(NUM) % 7, offsets=np.arange(NUM + 1), num_nodes=9)},
     )
 
 

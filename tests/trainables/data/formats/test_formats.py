@@ -118,11 +118,11 @@ def test_numbers_categories_and_neighbours(table):
     for values in table.categorical.values():
         assert len(values) == num and all(value is None or (isinstance(value, str) and value) for value in values)
         assert any(value is not None for value in values)
-    if table.graph is not None:
-        nodes, offsets = table.graph.nodes, table.graph.offsets
+    for graph in table.graphs.values():
+        nodes, offsets = graph.nodes, graph.offsets
         assert nodes.dtype == offsets.dtype == np.int64 and offsets.shape == (num + 1,)
         assert offsets[0] == 0 and offsets[-1] == len(nodes) > 0 and (np.diff(offsets) >= 0).all()
-        assert nodes.min() >= 0 and nodes.max() < table.graph.num_nodes
+        assert nodes.min() >= 0 and nodes.max() < graph.num_nodes
 
 
 def test_no_feature_is_a_label(table):
@@ -140,7 +140,7 @@ def test_no_group_is_in_two_splits(table, name):
 def test_reading_twice_gives_the_same(folders, table, name):
     again = dataset_module(name).read(folders[name])
     for item in fields(Table):
-        if item.name not in ("images", "targets", "graph"):
+        if item.name not in ("images", "targets", "graphs"):
             np.testing.assert_equal(getattr(again, item.name), getattr(table, item.name))
     if table.images is not None:
         assert list(again.images[0:50]) == list(table.images[0:50])
@@ -148,8 +148,9 @@ def test_reading_twice_gives_the_same(folders, table, name):
         assert again.targets[target].task == found.task
         np.testing.assert_array_equal(again.targets[target].labels[:], found.labels[:])
         np.testing.assert_array_equal(again.targets[target].is_labelled, found.is_labelled)
-    if table.graph is not None:
-        np.testing.assert_array_equal(again.graph.nodes, table.graph.nodes)
+    assert list(again.graphs) == list(table.graphs)
+    for key, graph in table.graphs.items():
+        np.testing.assert_array_equal(again.graphs[key].nodes, graph.nodes)
 
 
 def test_sources_exist_and_do_not_change(folders, name):

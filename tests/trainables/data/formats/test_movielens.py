@@ -80,6 +80,16 @@ def write_csv(folder):
     )
 
 
+TRIPLES = (
+    ("m.toy", "film.film.language", "m.english"),
+    ("m.president", "film.film.language", "m.english"),
+    ("m.ryan", "film.writer.film", "m.toy"),
+    ("m.ryan", "film.writer.film", "m.amelie"),
+    ("m.toy", "film.film.sequel", "m.toy2"),
+    ("m.elsewhere", "film.film.language", "m.english"),
+)
+
+
 def write_recbole(folder):
     """RecBole's copy: name:type in the header, the year in a column of its own."""
     write_files(
@@ -93,6 +103,9 @@ def write_recbole(folder):
                 + "\n"
                 for id, (title, names) in MOVIES.items()
             ),
+            "ml-100k.kg": "head_id:token\trelation_id:token\ttail_id:token\n"
+            + "".join("\t".join(triple) + "\n" for triple in TRIPLES),
+            "ml-100k.link": "item_id:token\tentity_id:token\n1\tm.toy\n2\tm.president\n3\tm.amelie\n",
             "ml-100k.user": "user_id:token\tage:token\tgender:token\toccupation:token\tzip_code:token\n"
             + "".join(f"{user}\t{20 + user}\tF\twriter\tT8H1N\n" for user in range(1, 31)),
         },
@@ -119,17 +132,64 @@ def test_releases_say_the_same(tmp_path, layout):
     assert np.array_equal(table.numeric[:, 0], [years[movie] for _, movie, _, _ in RATINGS], equal_nan=True)
     assert table.categorical["user"] == [user for user, _, _, _ in RATINGS]
     if layout in ("100k", "1m", "recbole"):
-        assert table.numeric_names == ("year", "user_age")
+        assert table.numeric_names[:2] == ("year", "user_age")
         assert table.numeric[0, 1] == (25 if layout == "1m" else 21)
         assert {name: values[0] for name, values in table.categorical.items()} == {
             "user": "1", "movie": "2", "user_gender": "F", "user_occupation": "writer", "user_region": "T",
         }  # fmt: skip
     else:
-        assert table.numeric_names == ("year",) and set(table.categorical) == {"user", "movie"}
+        assert table.numeric_names[0] == "year" and set(table.categorical) == {"user", "movie"}
+    sides = ("user", "item")
+    factors = [name for side in sides for name in (*(f"{side}_factor_{at}" for at in range(1, 9)), f"{side}_bias")]
+    assert [name for name in table.numeric_names if name not in ("year", "user_age")] == [*factors, "factor_score"]
+    assert list(table.graphs) == (["history", "knowledge", "both"] if layout == "recbole" else ["history"])
     movies = movielens_movies.read(str(tmp_path))
     assert movies.ids == ["1", "2", "3", "4"] and movies.problems == []
     assert classes(movies) == [{"Comedy"}, {"Comedy", "Drama"}, {"Drama"}, None]
     assert movies.texts[2] == title  # without the genres, which are its label
+
+
+def test_triples_are_what_films_have_in_common(tmp_path):
+    """Both ends of a triple count; an entity that is no film of the release, and what one film has alone, do not."""
+    write_recbole(tmp_path)
+    table = movielens.read(str(tmp_path))
+    knowledge = table.graphs["knowledge"]
+    shared = {"1": {"language", "ryan"}, "2": {"language"}, "3": {"ryan"}, "4": set()}
+    names = sorted(("film.film.language>m.english", "film.writer.film<m.ryan"))
+    for row, (_, movie, _, _) in enumerate(RATINGS):
+        nodes = knowledge.nodes[knowledge.offsets[row] : knowledge.offsets[row + 1]]
+        assert {names[node] for node in nodes} == {next(n for n in names if part in n) for part in shared[movie]}
+    assert {path.name for path in movielens.sources(str(tmp_path))} >= {"ml-100k.kg", "ml-100k.link"}
+
+
+def test_what_is_wrong_with_triples_is_said(tmp_path):
+    write_recbole(tmp_path)
+    with (tmp_path / "ml-100k.kg").open("a") as file:
+        file.write("m.toy\tfilm.film.language\n")
+    with (tmp_path / "ml-100k.link").open("a") as file:
+        file.write("3\tm.other\n")
+    assert movielens.read(str(tmp_path)).problems == [
+        "ml-100k.kg line 8: 2 fields, not 3",
+        "ml-100k.link line 5: film 3 was there before",
+    ]
+    (tmp_path / "ml-100k.link").unlink()
+    with pytest.raises(ValueError, match=r"has no \*.link"):
+        movielens.read(str(tmp_path))
+
+
+def test_a_held_out_rating_changes_no_feature(tmp_path):
+    """Its own stars are no feature of it, nor of any other row."""
+    write(tmp_path / "one")
+    one = movielens.read(str(tmp_path / "one"))
+    at = one.split.tolist().index("test")
+    changed = [(*row[:2], 6 - row[2] if row == RATINGS[at] else row[2], row[3]) for row in RATINGS]
+    assert changed != RATINGS
+    write(tmp_path / "other")
+    text = "".join("::".join(map(str, row)) + "\n" for row in changed)
+    write_files(tmp_path / "other", {"ratings.dat": text})
+    other = movielens.read(str(tmp_path / "other"))
+    assert classes(one) != classes(other)
+    assert np.array_equal(one.numeric, other.numeric, equal_nan=True) and np.isfinite(one.numeric[:, 2:]).all()
 
 
 def test_splits_are_the_same_in_every_release(tmp_path):
