@@ -20,6 +20,8 @@ from trainables.seeds import derive_seed
 
 def wants_unlabelled(config: TrialConfig) -> bool:
     """Whether something in the loss of ``config`` needs no label: the consistency loss, or a family's own terms."""
+    if getattr(config.model, "same_class_negatives", 1.0) > 1:
+        return False  # what has no label shares none
     if config.uda.mode == "aug" or config.unlabelled_ratio == 0:  # aug is more labelled data, and nothing else
         return False
     return config.uda.mode in ("fixed", "dynamic") or bool(unlabelled_terms(config.family))

@@ -31,7 +31,7 @@ from trainables.encoders.text import load_text_encoder
 from trainables.encoders.tokenizers import load_tokenizer
 from trainables.encoders.weights import load_config, load_model
 from trainables.layers.across_ranks import sample_keys
-from trainables.layers.contrastive import info_nce
+from trainables.layers.contrastive import info_nce, text_keys
 from trainables.layers.matching import matching_recalls
 from trainables.layers.mlp import mlp
 from trainables.task import Task
@@ -51,6 +51,9 @@ class Config(Section):
     """mode: finetune: weight of the InfoNCE loss between images and texts beside the classification's."""
     hard_negatives: Annotated[float, Only(mode=("finetune", "contrastive"))] = Field(0.0, ge=0, le=10)
     """InfoNCE: how much more the wrong pairs count that look right (the beta of Robinson et al. 2021); 0: all alike."""
+    same_class_negatives: Annotated[float, Only(mode=("finetune", "contrastive"))] = Field(1.0, ge=1, le=100)
+    """InfoNCE: how often a wrong pair counts whose samples share a class, as garments with another value of the same
+    attribute or films of one genre do; 1: as any other."""
     lock_image: Annotated[bool, Only(mode=("finetune", "contrastive"))] = False
     """modes finetune and contrastive: the image tower never changes (LiT); what it gives is computed once."""
     interaction: Annotated[Literal["concat", "concat+mul+absdiff"], Only(mode=("linear", "mlp", "finetune"))] = "concat"
@@ -71,8 +74,13 @@ def inputs(config: Config) -> dict[str, Input]:
     Raises:
         ValueError: the prompt has no place for the class, or hard negatives of a loss that has no weight.
     """
-    if config.hard_negatives and config.mode == "finetune" and config.contrastive_weight == 0:
-        raise ValueError("model.hard_negatives: is of the contrastive loss, whose contrastive_weight is 0 here")
+    if config.mode == "finetune" and config.contrastive_weight == 0:
+        for name, is_set in (
+            ("hard_negatives", config.hard_negatives > 0),
+            ("same_class_negatives", config.same_class_negatives > 1),
+        ):
+            if is_set:
+                raise ValueError(f"model.{name}: is of the contrastive loss, whose contrastive_weight is 0 here")
     if config.prompt.count("{}") != 1:
         raise ValueError(f"model.prompt: '{config.prompt}' must have {{}} once, where the class goes")
     trains = config.mode in ("finetune", "contrastive")
@@ -90,8 +98,11 @@ def build(config: Config, task: Task, ports: dict[str, Port]) -> nn.Module:
     """The model, on the ports that ``inputs`` asked for.
 
     Raises:
-        ValueError: classification by prompts of a task without one class a sample.
+        ValueError: classification by prompts of a task without one class a sample, or wrong pairs by class of a task
+            without classes.
     """
+    if config.same_class_negatives > 1 and task.kind == "regression":
+        raise ValueError("model.same_class_negatives: a regression has no classes that samples could share")
     if config.mode in ("zero_shot", "contrastive") and task.kind != "multiclass":
         raise ValueError(f"model.mode: {config.mode} compares classes with each other, this task is {task.kind}")
     if config.mode == "zero_shot":
@@ -149,7 +160,7 @@ class _Towers(nn.Module):
     def __init__(self, config: Config, ports: dict[str, Port]) -> None:
         super().__init__()
         self.text, self.image, self.droppable = ports["text"], ports["image"], droppable(config)
-        self.hard_negatives = config.hard_negatives
+        self.hard_negatives, self.same_class = config.hard_negatives, config.same_class_negatives
 
     def report(self, joint_NE: Tensor) -> dict[str, float | int]:
         """What is told of a split: how well images and texts, side by side in ``joint_NE``, find each other."""
@@ -159,12 +170,25 @@ class _Towers(nn.Module):
         return self.decide(self.encode(batch))
 
     def encode(self, batch: Batch) -> dict[str, Tensor]:
-        """Unit vectors (B, D) 'image' and, where there is one, 'text', and in training which sample a row is of."""
+        """Unit vectors (B, D) 'image' and, where there is one, 'text'; in training, too, which sample and which text a
+        row is of, and its labels."""
         image_BD = F.normalize(self.image(batch), dim=1)
         has_text = batch.has("text") or "text" not in self.droppable
         text = {"text": F.normalize(self.text(batch), dim=1)} if has_text else {}
-        key = {"key": sample_keys(batch.ids).to(image_BD.device)} if self.training else {}
-        return {**text, "image": image_BD, **key}
+        if not self.training:
+            return {**text, "image": image_BD}
+        compared = {"key": sample_keys(batch.ids).to(image_BD.device), "labels": batch.labels}
+        if batch.input_ids is not None and batch.attention_mask is not None:
+            compared["text_key"] = text_keys(batch.input_ids, batch.attention_mask)
+        return {**text, "image": image_BD, **compared}
+
+    def contrast(self, features: dict[str, Tensor], log_scale: Tensor) -> Tensor:
+        """(B,) the loss between images and texts, of what :meth:`encode` gave in training."""
+        return info_nce(
+            features["image"], features["text"], _scale(log_scale), features["key"],
+            text_key_B=features.get("text_key"), labels=features["labels"], same_class=self.same_class,
+            hardness=self.hard_negatives,
+        )  # fmt: skip
 
     def decide(self, features: dict[str, Tensor]) -> ModelOutput:
         """What the rows come to together."""
@@ -188,8 +212,7 @@ class _Contrastive(_Towers):
         unit = {name: features[name] for name in ("text", "image") if name in features}
         scale, losses = _scale(self.log_scale), {}
         if self.training:
-            loss_B = info_nce(unit["image"], unit["text"], scale, features["key"], hardness=self.hard_negatives)
-            losses = {"contrastive": loss_B}
+            losses = {"contrastive": self.contrast(features, self.log_scale)}
         class_CD = self._class_embeddings()  # pyright: ignore (loses the signature in torch.compiler.disable)
         logits = scale * unit["image"] @ class_CD.T
         joint = {"joint": torch.cat([unit["image"], unit["text"]], dim=1)} if "text" in unit else {}
@@ -227,9 +250,7 @@ class _Head(_Towers):
         """From what :meth:`encode` gave: the head, and the loss between images and texts."""
         losses, length = {}, self.image.width**0.5
         if self.compares_rows and self.training:
-            scale = _scale(self.log_scale)
-            pair, key = (features["image"], features["text"]), features["key"]
-            losses["contrastive"] = self.weight * info_nce(*pair, scale, key, hardness=self.hard_negatives)
+            losses["contrastive"] = self.weight * self.contrast(features, self.log_scale)
         image_BD, text_BD = features["image"] * length, features["text"] * length
         parts = [image_BD, text_BD]
         if self.has_products:

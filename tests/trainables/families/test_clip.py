@@ -21,15 +21,20 @@ VARIANTS = [
     {"mode": "finetune"},
     {"mode": "finetune", "contrastive_weight": 0.5, "lock_image": True},
     {"mode": "contrastive"},
-    {"mode": "contrastive", "hard_negatives": 0.5},
+    {"mode": "contrastive", "hard_negatives": 0.5, "same_class_negatives": 2.0},
     {"mode": "zero_shot"},
 ]
-ON_RANKS = {"mode": "finetune", "contrastive_weight": 0.5}
+ON_RANKS = {"mode": "finetune", "contrastive_weight": 0.5, "same_class_negatives": 2.0}
 RECOMPUTED = {"mode": "finetune"}
 REFUSED = [
     ({"mode": "contrastive"}, "number", "contrastive compares classes with each other, this task is regression"),
     ({"mode": "contrastive"}, "many", "contrastive compares classes with each other, this task is multilabel"),
     ({"mode": "zero_shot"}, "number", "zero_shot compares classes with each other, this task is regression"),
+    (
+        {"mode": "finetune", "contrastive_weight": 1.0, "same_class_negatives": 2.0},
+        "number",
+        "same_class_negatives: a regression has no classes that samples could share",
+    ),
     ({"mode": "zero_shot"}, "many", "zero_shot compares classes with each other, this task is multilabel"),
 ]
 ONLY_TRAINS = [({"mode": "contrastive"}, "text")]
@@ -145,6 +150,8 @@ def test_a_prompt_has_one_place_for_the_class():
 def test_hard_negatives_belong_to_a_loss_that_has_a_weight():
     with pytest.raises(ValueError, match="hard_negatives: is of the contrastive loss, whose contrastive_weight is 0"):
         inputs(Config.model_validate({"mode": "finetune", "hard_negatives": 0.5}))
+    with pytest.raises(ValueError, match="same_class_negatives: is of the contrastive loss, whose contrastive_weight"):
+        inputs(Config.model_validate({"mode": "finetune", "same_class_negatives": 2.0}))
 
 
 def test_what_a_model_says_of_a_split_is_an_objective_if_it_says_it(toy, tmp_path):

@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional as F
 
 from trainables.layers.across_ranks import sample_keys
-from trainables.layers.contrastive import info_nce
+from trainables.layers.contrastive import info_nce, text_keys
 
 B, D, SCALE = 6, 5, torch.tensor(14.3)
 
@@ -79,3 +79,53 @@ def test_hard_negatives_count_in_proportion_to_what_they_look_like():
     assert found.mean() > plain.mean()  # which is Jensen's inequality
     with_copies = info_nce(image.repeat(2, 1), text.repeat(2, 1), scale, key.repeat(2), hardness=beta)
     assert with_copies[:7].tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_of_a_text_with_several_images_none_is_wrong():
+    """Written out: a row against the rows of other texts, both ways. All of one text cost nothing."""
+    image_BD, text_BD = unit_vectors()
+    texts = torch.tensor([7, 8, 7, 9, 8, 7])
+    found = info_nce(image_BD, text_BD, SCALE, torch.arange(B), text_key_B=texts)
+    odds = (SCALE.double() * image_BD.double() @ text_BD.double().T).exp()
+    for row in range(B):
+        others = [at for at in range(B) if texts[at] != texts[row]]
+        loss = sum(
+            -(line[row] / (line[row] + line[others].sum())).log().item() / 2 for line in (odds[row], odds[:, row])
+        )
+        assert found[row].item() == pytest.approx(loss, rel=1e-5)
+    assert info_nce(image_BD, text_BD, SCALE, torch.arange(B), text_key_B=torch.zeros(B)).abs().max() == 0
+    different = info_nce(image_BD, text_BD, SCALE, torch.arange(B), text_key_B=torch.arange(B))
+    assert different.equal(info_nce(image_BD, text_BD, SCALE, torch.arange(B)))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [torch.tensor([0, 1, 0, 2, 1, 0]), torch.tensor([[1, 0], [1, 1], [0, 0], [0, 1], [1, 0], [0, 1]]).float()],
+    ids=["one class", "several"],
+)
+def test_wrong_pairs_of_one_class_count_more_often(labels):
+    """As if each such candidate stood there three times; a row without a class shares none."""
+    image_BD, text_BD = unit_vectors()
+    found = info_nce(image_BD, text_BD, SCALE, torch.arange(B), labels=labels, same_class=3.0)
+    odds = (SCALE.double() * image_BD.double() @ text_BD.double().T).exp()
+    classes = (
+        [{int(one)} for one in labels] if labels.ndim == 1 else [{*row.nonzero().flatten().tolist()} for row in labels]
+    )
+    for row in range(B):
+        copies = [at for at in range(B) if at != row for _ in range(3 if classes[at] & classes[row] else 1)]
+        loss = sum(
+            -(line[row] / (line[row] + line[copies].sum())).log().item() / 2 for line in (odds[row], odds[:, row])
+        )
+        assert found[row].item() == pytest.approx(loss, rel=1e-5)
+
+
+def test_a_text_has_one_key_whatever_its_padding():
+    ids = torch.tensor([[1, 5, 9, 2, 0, 0], [1, 9, 5, 2, 0, 0], [1, 5, 9, 2, 2, 0], [0, 1, 5, 9, 2, 0]])
+    mask = torch.tensor([[1, 1, 1, 1, 0, 0]] * 2 + [[1, 1, 1, 1, 1, 0]] * 2)
+    keys = text_keys(ids, mask)
+    assert len(set(keys.tolist())) == 4
+    assert text_keys(ids[:1, :4], mask[:1, :4]).equal(keys[:1]) and text_keys(
+        ids[:1] + 77 * (1 - mask[:1]), mask[:1]
+    ).equal(keys[:1])
+    many = torch.randint(0, 30_000, (20_000, 8), generator=torch.Generator().manual_seed(0)).unique(dim=0)
+    assert len(text_keys(many, torch.ones_like(many)).unique()) == len(many)

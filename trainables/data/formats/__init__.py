@@ -18,6 +18,7 @@ DATASETS: dict[str, str] = {
     "emoji_entailment": "trainables.data.formats.emoji_entailment",
     "emoji_es": "trainables.data.formats.emoji_es",
     "fashionai": "trainables.data.formats.fashionai",
+    "fashionai_pairs": "trainables.data.formats.fashionai_pairs",
     "fashiongen": "trainables.data.formats.fashiongen",
     "food101": "trainables.data.formats.food101",
     "hateful_memes": "trainables.data.formats.hateful_memes",

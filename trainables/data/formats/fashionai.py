@@ -3,7 +3,7 @@
 A row is a picture labelled for one attribute, so each attribute is a target of its own and the other rows have no
 label there. Of ``nnymn`` the y is the class; m (maybe) counts as n. Rows of ``rank`` with answers are the test
 split; otherwise it is a tenth of the labelled pictures, and rows of ``rank`` stay without labels. A picture that
-occurs twice (its file name is the same) is in one split.
+occurs twice (its file name is the same) is in one split. As pairs of a picture and a text: dataset ``fashionai_pairs``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from trainables.data.reading.textfiles import csv_rows
 SUMMARY = "pictures of garments; eight attributes, each a target"
 IS_EMBEDDED = False
 
-_CLASSES = {
+CLASSES = {
     "skirt_length": ("Invisible", "Short Length", "Knee Length", "Midi Length", "Ankle Length", "Floor Length"),
     "coat_length": (
         "Invisible", "High Waist Length", "Regular Length", "Long Length", "Micro Length", "Knee Length", "Midi Length",
@@ -42,7 +42,7 @@ _CLASSES = {
         "Long Sleeves", "Extra Long Sleeves",
     ),
 }  # fmt: skip
-TARGETS = dict.fromkeys(_CLASSES, "multiclass")
+TARGETS = dict.fromkeys(CLASSES, "multiclass")
 
 _NAME = "fashionai"
 _LAYOUTS = (
@@ -57,7 +57,12 @@ def sources(data_dir: str | None) -> list[Path]:
     Raises:
         ValueError: no folder, or no list of labels in it.
     """
-    return [path for path, _ in _lists(data_folder(_NAME, data_dir))]
+    return sources_of(_NAME, data_dir)
+
+
+def sources_of(name: str, data_dir: str | None) -> list[Path]:
+    """The same of a dataset ``name`` that is made of them."""
+    return [path for path, _ in _lists(name, data_folder(name, data_dir))]
 
 
 def read(data_dir: str | None) -> Table:
@@ -66,15 +71,32 @@ def read(data_dir: str | None) -> Table:
     Raises:
         ValueError: as for :func:`sources`, or a list that cannot be read at all.
     """
-    root = data_folder(_NAME, data_dir)
-    rows, answered = Rows(_NAME, root), set()
-    for path, part in _lists(root):
+    rows, split = read_pictures(_NAME, data_dir)
+    attributes, labels = rows.column("attribute"), rows.column("label")
+    targets = {
+        name: rows.multiclass(
+            [label if there == name else None for there, label in zip(attributes, labels, strict=True)], classes
+        )
+        for name, classes in CLASSES.items()
+    }
+    return rows.table(targets, split=split)
+
+
+def read_pictures(name: str, data_dir: str | None) -> tuple[Rows, np.ndarray]:
+    """The pictures, with columns attribute and label, and the split of each.
+
+    Raises:
+        ValueError: as :func:`read`.
+    """
+    root = data_folder(name, data_dir)
+    rows, answered = Rows(name, root), set()
+    for path, part in _lists(name, root):
         known = "test" if part == "rank" else ""
         for line, row in csv_rows(path, rows.lost(known), names=("image", "attribute", "value"), remark=rows.remark):
             with rows.sample(path, line, split=known):
                 attribute, value = row["attribute"].strip().removesuffix("_labels"), row["value"].strip().lower()
-                if attribute not in _CLASSES:
-                    raise BadRow(f"attribute {row['attribute']!r} is none of {', '.join(_CLASSES)}")
+                if attribute not in CLASSES:
+                    raise BadRow(f"attribute {row['attribute']!r} is none of {', '.join(CLASSES)}")
                 image = f"{part}/{row['image'].strip()}"
                 is_question = part == "rank" and not value.strip("?")
                 if is_question and image in answered:
@@ -83,28 +105,21 @@ def read(data_dir: str | None) -> Table:
                 rows.add(id=image, split=part, image=image, attribute=attribute, label=label)
                 answered.add(image)
     rows.check()
-    attributes, labels = rows.column("attribute"), rows.column("label")
-    targets = {
-        name: rows.multiclass(
-            [label if there == name else None for there, label in zip(attributes, labels, strict=True)], classes
-        )
-        for name, classes in _CLASSES.items()
-    }
-    return rows.table(targets, split=_split(rows))
+    return rows, _split(rows)
 
 
-def _lists(root: Path) -> Iterator[tuple[Path, str]]:
+def _lists(name: str, root: Path) -> Iterator[tuple[Path, str]]:
     """Lists and their part; answers come before questions."""
     lists = [(path, part) for part in ("base", "web") for path in sorted((root / part / "Annotations").glob("*.csv"))]
     if not lists:
-        raise missing(_NAME, root, "base/Annotations/label.csv", _LAYOUTS)
+        raise missing(name, root, "base/Annotations/label.csv", _LAYOUTS)
     yield from lists
     for path in sorted((root / "rank" / "Tests").glob("*.csv")):  # answer*.csv sorts before question.csv
         yield path, "rank"
 
 
 def _class(attribute: str, value: str) -> str:
-    classes = _CLASSES[attribute]
+    classes = CLASSES[attribute]
     if len(value) != len(classes) or not set(value) <= {*"ynm"}:
         raise BadRow(f"{value!r} is not {len(classes)} letters y, n or m for {attribute}")
     if value.count("y") != 1:
