@@ -2,8 +2,8 @@
 
 Decoded are features, of which the row whose features are nearest is shown; or small pictures, which are shown; or
 words, of which the likeliest are.
-N rows, Z latent dimensions, D features or pixels' channels of a modality, K components of a mixture (1 of other
-posteriors), V words, S pixels a side.
+N rows, Z latent dimensions, the shared ones first, then each modality's private ones; D features or pixels' channels of
+a modality, K components of a mixture (1 of other posteriors), V words, S pixels a side.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ class Latents:
     Attributes:
         values: modality -> (N, D) that it reconstructs: standardised features, or small pictures from -1 to 1.
         words: of each row which of the V words its text has, where words are what it reconstructs of texts; else None.
-        means: posterior means (N, Z): given 'all' modalities, and given each alone where there is such a posterior.
+        means: posterior means (N, Z): given 'all' modalities, and given each alone where there is such a posterior; of
+            what is not given the private ones are 0, as the prior's.
+        latents: of each dimension whose it is, 'shared' or a modality.
         kl_Z: KL of the posterior given all to the prior, of each dimension, in nats, mean over the rows.
         vae: its module.
     """
@@ -44,14 +46,24 @@ class Latents:
     values: dict[str, np.ndarray]
     words: list[np.ndarray] | None
     means: dict[str, np.ndarray]
+    latents: np.ndarray
     kl_Z: np.ndarray
     vae: Any
+
+    def label(self, dimension: int) -> str:
+        """'z3', or 'text 0' of a private one."""
+        return f"{self.latents[dimension]} {self.place(dimension)}".replace("shared ", "z")
+
+    def place(self, dimension: int) -> int:
+        """The dimension's number within its latent."""
+        return dimension - int((self.latents == self.latents[dimension]).argmax())
 
     def decoded(self, z_NZ: np.ndarray, modality: str) -> np.ndarray:
         """What is decoded of latents: features or pixels (N, D), of a text's words logits (N, V)."""
         import torch
 
         decoder = self.vae.decoders[modality]
+        z_NZ = z_NZ[:, np.isin(self.latents, ("shared", modality))]
         with torch.inference_mode():
             place = next(decoder.parameters())
             parts = [decoder(part) for part in torch.from_numpy(z_NZ).to(place).split(_AT_ONCE)]
@@ -76,15 +88,17 @@ def latents(subject: Subject) -> list[str]:
     found = read_latents(subject)
     mean_NZ = found.means["all"]
     variance_Z = mean_NZ.astype(np.float64).var(axis=0)
-    number = np.arange(len(variance_Z))
+    number = np.array([found.place(at) for at in range(len(variance_Z))])
     is_active = variance_Z > ACTIVE
-    columns = {"dimension": number, "variance": variance_Z, "is_active": is_active, "kl_nats": found.kl_Z}
+    columns = {"latent": found.latents, "dimension": number, "variance": variance_Z, "is_active": is_active,
+               "kl_nats": found.kl_Z}  # fmt: skip
     subject.write_table("latents", pd.DataFrame(columns))
     names, values_NA = attributes(subject)
     pearson_ZA = correlations(mean_NZ, values_NA)
     counts = (~np.isnan(values_NA)).sum(axis=0)
     table = pd.DataFrame(
         {
+            "latent": np.repeat(found.latents, len(names)),
             "dimension": np.repeat(number, len(names)),
             "attribute": names * len(number),
             "rows": np.tile(counts, len(number)),
@@ -92,11 +106,16 @@ def latents(subject: Subject) -> list[str]:
         }
     )
     subject.write_table("correlations", table)
-    subject.write_figure("correlations", _heatmap(pearson_ZA, names, variance_Z))
-    said = [f"{int(is_active.sum())} of {len(number)} dimensions are active; KL {found.kl_Z.sum():.4f} nats"]
+    subject.write_figure("correlations", _heatmap(pearson_ZA, names, variance_Z, found))
+    said = []
+    for latent in dict.fromkeys(found.latents):
+        own = found.latents == latent
+        which = "" if latent == "shared" else f" of the private latent of {latent}"
+        active = f"{int(is_active[own].sum())} of {int(own.sum())} dimensions{which} are active"
+        said.append(f"{active}; KL {found.kl_Z[own].sum():.4f} nats")
     if not np.isnan(pearson_ZA).all():
         at, which = np.unravel_index(np.nanargmax(np.abs(pearson_ZA)), pearson_ZA.shape)
-        said.append(f"strongest: dimension {at} with {names[which]}, r = {pearson_ZA[at, which]:.4f}")
+        said.append(f"strongest: dimension {found.label(int(at))} with {names[which]}, r = {pearson_ZA[at, which]:.4f}")
     return said
 
 
@@ -117,7 +136,7 @@ def traversal(subject: Subject) -> list[str]:
     classify = model.probe if hasattr(model, "probe") else model.head
     with torch.inference_mode():
         place = next(classify.parameters())
-        logits = classify(torch.from_numpy(path_SZ).to(place)).float().cpu().numpy()
+        logits = classify(torch.from_numpy(path_SZ[:, found.latents == "shared"]).to(place)).float().cpu().numpy()
     said, rows = _said(subject, subject.trained.scores(logits)), []
     for modality, values_ND in found.values.items():
         decoded_SD = found.decoded(path_SZ, modality)
@@ -125,12 +144,15 @@ def traversal(subject: Subject) -> list[str]:
         nearest_S = distance_SN.argmin(axis=1)
         for at, near in enumerate(nearest_S):
             dimension, step = dimensions[at // len(STEPS)], STEPS[at % len(STEPS)]
-            rows.append({"start": subject.ids[start], "dimension": dimension, "value": step, "modality": modality,
+            rows.append({"start": subject.ids[start], "latent": found.latents[dimension],
+                         "dimension": found.place(dimension), "value": step, "modality": modality,
                          "nearest": subject.ids[near], "distance": distance_SN[at, near], **said[at]})  # fmt: skip
         what = f"{modality}, decoded" if found.shows(modality) else f"{modality} nearest to what is decoded"
         figure, panels = grid(len(dimensions), len(STEPS), title=what)
         for at, axes in enumerate(panels.flat):
-            title = f"z{dimensions[at // len(STEPS)]} = {STEPS[at % len(STEPS)]:g}: {said[at]['prediction']}"
+            title = (
+                f"{found.label(dimensions[at // len(STEPS)])} = {STEPS[at % len(STEPS)]:g}: {said[at]['prediction']}"
+            )
             if found.shows(modality):
                 draw_picture(axes, found.picture(decoded_SD[at]), title=title)
             else:
@@ -139,7 +161,8 @@ def traversal(subject: Subject) -> list[str]:
     if found.words is not None:
         for at, words in enumerate(_likeliest(subject, found.decoded(path_SZ, "text"))):
             dimension, step = dimensions[at // len(STEPS)], STEPS[at % len(STEPS)]
-            rows.append({"start": subject.ids[start], "dimension": dimension, "value": step, "modality": "text",
+            rows.append({"start": subject.ids[start], "latent": found.latents[dimension],
+                         "dimension": found.place(dimension), "value": step, "modality": "text",
                          "words": words, **said[at]})  # fmt: skip
     subject.write_table("traversal", pd.DataFrame(rows))
     return [f"{len(dimensions)} dimensions from {subject.ids[start]}, the row nearest to the middle"]
@@ -211,15 +234,23 @@ def read_latents(subject: Subject) -> Latents:
                 parts.setdefault(name, []).append(values)
         features = {name: torch.cat(values).float() for name, values in parts.items() if name in vae.kinds}
         alone, (mean_KNZ, logvar_KNZ) = vae.posteriors(features)
-        kl_Z = 0.5 * (mean_KNZ**2 + logvar_KNZ.exp() - 1 - logvar_KNZ).mean(dim=(0, 1))
-        means = {"all": mean_KNZ, **({} if len(alone) < 2 else {name: mean for name, (mean, _) in alone.items()})}
+        given = {"all": mean_KNZ, **({} if len(alone) < 2 else {name: mean for name, (mean, _) in alone.items()})}
+        private = vae.privates(features)
+        means = {}
+        for name, shared_KNZ in given.items():
+            own = [own if name in ("all", of) else torch.zeros_like(own) for of, (own, _) in private.items()]
+            means[name] = torch.cat([shared_KNZ.mean(dim=0), *(mean_1NP[0] for mean_1NP in own)], dim=1)
+        posteriors = [(mean_KNZ, logvar_KNZ), *private.values()]
+        kl_Z = torch.cat([0.5 * (mean**2 + var.exp() - 1 - var).mean(dim=(0, 1)) for mean, var in posteriors])
+    sizes = {"shared": mean_KNZ.shape[2], **{name: mean.shape[2] for name, (mean, _) in private.items()}}
     values = {name: features[name] for name, kind in vae.kinds.items() if kind == "features" and name in features}
     values |= {"image": torch.cat(parts["target_image"]).flatten(1)} if vae.kinds.get("image") == "pixels" else {}
     words = [row_L for part_BL in parts.get("target_text", []) for row_L in part_BL.cpu().numpy()]
     return Latents(
         {name: values_ND.cpu().numpy() for name, values_ND in values.items()},
         [np.unique(row_L[row_L > 0]) - 1 for row_L in words] if words else None,
-        {name: mean.mean(dim=0).cpu().numpy() for name, mean in means.items()},
+        {name: mean.cpu().numpy() for name, mean in means.items()},
+        np.repeat([*sizes], [*sizes.values()]),
         kl_Z.cpu().numpy().astype(np.float64),
         vae,
     )
@@ -297,7 +328,7 @@ def _said(subject: Subject, scores: np.ndarray) -> list[dict[str, Any]]:
     return [{"prediction": subject.classes[at], "probability": row[at]} for at, row in zip(best, scores, strict=True)]
 
 
-def _heatmap(pearson_ZA: np.ndarray, names: list[str], variance_Z: np.ndarray) -> Figure:
+def _heatmap(pearson_ZA: np.ndarray, names: list[str], variance_Z: np.ndarray, found: Latents) -> Figure:
     """The dimensions that vary most against the attributes that go along with any of them most."""
     rows = np.sort(np.argsort(-variance_Z, kind="stable")[:_DRAWN])
     strength = np.nan_to_num(np.abs(pearson_ZA[rows])).max(axis=0)
@@ -307,7 +338,7 @@ def _heatmap(pearson_ZA: np.ndarray, names: list[str], variance_Z: np.ndarray) -
     axes.grid(visible=False)
     drawn = axes.imshow(pearson_ZA[np.ix_(rows, columns)], cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
     axes.set_xticks(range(len(columns)), [plain(names[at]) for at in columns], rotation=90)
-    axes.set_yticks(range(len(rows)), [f"z{at}" for at in rows])
+    axes.set_yticks(range(len(rows)), [found.label(int(at)) for at in rows])
     axes.set_title("Posterior means against attributes", fontsize=10, color=INK)
     figure.colorbar(drawn, ax=axes, label="Pearson's r")
     return figure

@@ -90,7 +90,7 @@ class _HybridVae(nn.Module):
         latent = self.vae(given)
         return ModelOutput(
             logits=self.head(latent.z_BZ),
-            features={**latent.means, "joint": latent.mean_BZ},
+            features=latent.features,
             losses=latent.losses,
             supervised_weight=self.gamma,
         )

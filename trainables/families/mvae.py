@@ -93,7 +93,7 @@ class _Mvae(nn.Module):
             losses = {"reconstruction_label": self.config.w_label * loss_B}
         return ModelOutput(
             logits=self.probe(latent.mean_BZ.detach()),
-            features={**latent.means, "joint": latent.mean_BZ},
+            features=latent.features,
             losses={**latent.losses, **losses},
         )
 

@@ -4,11 +4,11 @@ Each modality enters as a standardised feature vector. Encoders are MLPs to (mea
 posterior is a product of these experts and the prior (Wu & Goodman 2018), their uniform mixture (Shi et al.
 2019), or one encoder over the concatenated features (Khattar et al. 2019). Decoders are MLPs back to each
 modality; categories and neighbours enter as learnt embeddings and are reconstructed as classes, a text as its features
-or its words, a picture as its features or a small picture. Reconstruction is the
-squared error averaged over features, KL is summed over latent dimensions: beta
-between 1e-3 and 1e-1 balances them, and beta near 1 collapses the posterior.
+or its words, a picture as its features or a small picture. Each modality may have a private latent beside the shared
+one, for what no other modality tells (Lee & Pavlovic 2021). Reconstruction is the squared error averaged over features,
+KL is summed over latent dimensions: beta between 1e-3 and 1e-1 balances them; near 1 the posterior collapses.
 
-Letters: B samples, D features of a modality, K mixture components, Z latent dimensions.
+Letters: B samples, D features of a modality, K mixture components, Z latent dimensions, P private ones.
 """
 
 from __future__ import annotations
@@ -35,15 +35,20 @@ from trainables.layers.mlp import mlp
 from trainables.layers.picture_decoder import PictureDecoder, thumbnails
 from trainables.layers.product_of_experts import product_of_experts
 from trainables.layers.total_correlation import total_correlation
-from trainables.layers.vae import BetaSchedule, annealed, kl_to_prior, sample
+from trainables.layers.vae import BetaSchedule, annealed, gaussian, kl_to_prior, sample
 
 Posterior = Literal["poe", "moe", "concat"]
 TextDecoder = Literal["features", "multinomial", "bernoulli"]
 ImageDecoder = Literal["features", "pixels"]
 DecodedKind = Literal["features", "classes", "multinomial", "bernoulli", "pixels"]
 _MODALITIES = ("text", "image", "numeric", "categorical", "graph")
-VAE_LOSS_TERMS = (*(f"reconstruction_{name}" for name in _MODALITIES), "kl", "subsets", "total_correlation")
-_LOGVAR_LIMIT = 10.0
+VAE_LOSS_TERMS = (
+    *(f"reconstruction_{name}" for name in _MODALITIES),
+    "kl",
+    "kl_private",
+    "subsets",
+    "total_correlation",
+)
 
 
 class VaeConfig(Section):
@@ -61,6 +66,8 @@ class VaeConfig(Section):
     """poe: product of experts and prior; moe: their mixture; concat: one encoder, no modality may be missing."""
     z: int = Field(50, ge=1)
     """Z: latent dimensions."""
+    private_latent: int = Field(0, ge=0, le=1024)
+    """P: dimensions of a latent of each modality's own, beside z, for its decoder alone; 0: none."""
     enc_hidden: int = Field(256, ge=1)
     """Width of the hidden layers of encoders and decoders."""
     enc_depth: int = Field(1, ge=0, le=8)
@@ -142,13 +149,21 @@ class Latent:
         z_BZ: a draw from the posterior in training, its mean in evaluation.
         mean_BZ: posterior mean.
         means: modality -> posterior mean given it alone, (B, Z); empty with one encoder for all.
+        private_means: modality -> posterior mean of its private latent, (B, P); empty without.
         losses: weighted terms of the negative ELBO, by the names in VAE_LOSS_TERMS; each (B,).
     """
 
     z_BZ: Tensor
     mean_BZ: Tensor
     means: dict[str, Tensor]
+    private_means: dict[str, Tensor]
     losses: dict[str, Tensor]
+
+    @property
+    def features(self) -> dict[str, Tensor]:
+        """Means by name: each modality's, 'private_' before each private one's, and 'joint' of all."""
+        private = {f"private_{name}": mean_BP for name, mean_BP in self.private_means.items()}
+        return {**self.means, **private, "joint": self.mean_BZ}
 
 
 class MultimodalVae(nn.Module):
@@ -179,13 +194,18 @@ class MultimodalVae(nn.Module):
             name: _sizes(port) for name, port in ports.items() if self.kinds[name] not in ("features", "pixels")
         }
         decoded = widths | {name: sum(sizes) for name, sizes in self.sizes.items()}
+        read = config.z + config.private_latent
         self.decoders = nn.ModuleDict(
             {
-                name: PictureDecoder(config.z, config.picture_size)
+                name: PictureDecoder(read, config.picture_size)
                 if self.kinds[name] == "pixels"
-                else mlp(config.z, hidden, width, depth=depth)
+                else mlp(read, hidden, width, depth=depth)
                 for name, width in decoded.items()
             }
+        )
+        privates = widths if config.private_latent else {}
+        self.private_encoders = nn.ModuleDict(
+            {name: mlp(width, hidden, 2 * config.private_latent, depth=depth) for name, width in privates.items()}
         )
         self.specials = () if config.text_decoder == "features" else special_ids(config.text_encoder)
         if config.text_decoder == "bernoulli":
@@ -226,21 +246,27 @@ class MultimodalVae(nn.Module):
         """The latent of what :meth:`read` gives: features (B, D) by modality; a missing modality is left out."""
         features = {name: given[name] for name in self.decoders if name in given}
         alone, joint = self.posteriors(features)
-        z_BZ, targets = self._z(*joint), self._targets(given)
-        losses = {f"reconstruction_{name}": self._error(name, z_BZ, targets[name]) for name in targets}
+        z_BZ, targets, private = self._z(*joint), self._targets(given), self.privates(features)
+        own = {name: self._z(*posterior) for name, posterior in private.items()}
+        losses = {f"reconstruction_{name}": self._error(name, z_BZ, own.get(name), targets[name]) for name in targets}
         losses["kl"] = self._kl(*joint)
+        own_kl = {name: self._kl(*posterior) for name, posterior in private.items()}
+        losses |= {"kl_private": torch.stack([*own_kl.values()]).sum(dim=0)} if own_kl else {}
         if self.training and self.config.total_correlation > 1:
             excess = self.beta * (self.config.total_correlation - 1)
             losses["total_correlation"] = excess * total_correlation(z_BZ, *joint, given["key"])
         if self.config.subset_elbo:
             terms = [
-                self._error(name, self._z(*posterior), targets[name]) + self._kl(*posterior)
+                self._error(name, self._z(*posterior), own.get(name), targets[name])
+                + self._kl(*posterior)
+                + own_kl.get(name, 0.0)
                 for name, posterior in alone.items()
                 if name in targets
             ]
             losses |= {"subsets": torch.stack(terms).sum(dim=0)} if terms else {}
         means = {name: mean_KBZ.mean(dim=0) for name, (mean_KBZ, _) in alone.items()}
-        return Latent(z_BZ=z_BZ, mean_BZ=joint[0].mean(dim=0), means=means, losses=losses)
+        own_means = {name: mean_1BP[0] for name, (mean_1BP, _) in private.items()}
+        return Latent(z_BZ=z_BZ, mean_BZ=joint[0].mean(dim=0), means=means, private_means=own_means, losses=losses)
 
     def posteriors(
         self, features: Mapping[str, Tensor]
@@ -248,18 +274,18 @@ class MultimodalVae(nn.Module):
         """Means and log variances (K, B, Z): given each modality alone, and given all; K is above 1 of 'moe' only."""
         if self.config.posterior == "concat":
             everything = torch.cat([features[name] for name in self.decoders], dim=1)
-            return {}, self._encode("all", everything)
-        experts = {name: self._encode(name, values) for name, values in features.items()}
+            return {}, gaussian(self.encoders["all"], everything)
+        experts = {name: gaussian(self.encoders[name], values) for name, values in features.items()}
         means_KBZ = torch.cat([mean for mean, _ in experts.values()])
         logvars_KBZ = torch.cat([logvar for _, logvar in experts.values()])
         if self.config.posterior == "moe":
             return experts, (means_KBZ, logvars_KBZ)
         return {name: _product(*expert) for name, expert in experts.items()}, _product(means_KBZ, logvars_KBZ)
 
-    def _encode(self, name: str, values_BD: Tensor) -> tuple[Tensor, Tensor]:
-        """One expert's mean and log variance, (1, B, Z), in float32: variances span more than half precision does."""
-        mean, logvar = self.encoders[name](values_BD).float().unsqueeze(0).chunk(2, dim=-1)
-        return mean, logvar.clamp(-_LOGVAR_LIMIT, _LOGVAR_LIMIT)
+    def privates(self, features: Mapping[str, Tensor]) -> dict[str, tuple[Tensor, Tensor]]:
+        """Mean and log variance (1, B, P) of the private latent of each modality that is there; of none without."""
+        encoders = self.private_encoders
+        return {name: gaussian(encoders[name], values) for name, values in features.items() if name in encoders}
 
     def _targets(self, given: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What there is to reconstruct: a trained model that answers has no words and pixels beside features."""
@@ -275,9 +301,10 @@ class MultimodalVae(nn.Module):
     def _z(self, mean_KBZ: Tensor, logvar_KBZ: Tensor) -> Tensor:
         return sample(mean_KBZ, logvar_KBZ) if self.training else mean_KBZ.mean(dim=0)
 
-    def _error(self, name: str, z_BZ: Tensor, target: Tensor) -> Tensor:
+    def _error(self, name: str, z_BZ: Tensor, own_BP: Tensor | None, target: Tensor) -> Tensor:
         """Weighted error of one decoded modality, (B,): of classes and words, else squared, a mean over it."""
-        decoded, kind = self.decoders[name](z_BZ), self.kinds[name]
+        latent = z_BZ if own_BP is None else torch.cat([z_BZ, own_BP], dim=1)
+        decoded, kind = self.decoders[name](latent), self.kinds[name]
         if kind == "classes":
             return self.weights[name] * category_loss(decoded, target, self.sizes[name])
         if kind in ("multinomial", "bernoulli"):

@@ -8,9 +8,16 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 BetaSchedule = Literal["constant", "linear", "cyclical"]
+_LOGVAR_LIMIT = 10.0
+
+
+def gaussian(encoder: nn.Module, values_BD: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and log variance, (1, B, Z), in float32: variances span more than half precision does."""
+    mean, logvar = encoder(values_BD).float().unsqueeze(0).chunk(2, dim=-1)
+    return mean, logvar.clamp(-_LOGVAR_LIMIT, _LOGVAR_LIMIT)
 
 
 def kl_to_prior(mean_KBZ: Tensor, logvar_KBZ: Tensor, *, free_bits: float = 0.0) -> Tensor:

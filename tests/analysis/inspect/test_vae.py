@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from analysis.inspect.vae import Latents, correlations, fit, walk, words_found
 
@@ -46,7 +47,22 @@ def test_words_are_found_among_as_many_of_the_likeliest():
 def test_a_picture_is_turned_back():
     """Channels are last, -1 is black and 1 is full; what lies beyond is cut."""
     vae = SimpleNamespace(config=SimpleNamespace(picture_size=2), kinds={"image": "pixels", "text": "features"})
-    found = Latents({}, None, {}, np.zeros(1), vae)
+    found = Latents({}, None, {}, np.array(["shared"]), np.zeros(1), vae)
     picture = found.picture(np.array([-1.0, 1, 0, 3, 1, 1, 1, 1, -9, -1, -1, 0.5]))
     assert picture.tolist() == [[[0, 1, 0], [1, 1, 0]], [[0.5, 1, 0], [1, 1, 0.75]]]
     assert found.shows("image") and not found.shows("text")
+
+
+def test_a_private_dimension_is_named_and_decoded_by_its_modality_alone():
+    """Shared ones first, then each modality's: what a decoder reads is the shared and its own."""
+    names = np.repeat(["shared", "text", "image"], [2, 1, 3])
+    decoders = {}
+    for name, width in (("text", 3), ("image", 5)):
+        decoders[name] = torch.nn.Linear(width, width, bias=False)
+        torch.nn.init.eye_(decoders[name].weight)
+    vae = SimpleNamespace(decoders=decoders)
+    found = Latents({}, None, {}, names, np.zeros(6), vae)
+    z = np.arange(12, dtype=np.float32).reshape(2, 6)
+    assert found.decoded(z, "text").tolist() == z[:, [0, 1, 2]].tolist()
+    assert found.decoded(z, "image").tolist() == z[:, [0, 1, 3, 4, 5]].tolist()
+    assert [found.label(at) for at in range(6)] == ["z0", "z1", "text 0", "image 0", "image 1", "image 2"]

@@ -34,7 +34,10 @@ MODELS = {
     "joint": ("fusion", {"kind": "intermediate", "hidden": 32, "image_encoder": "tiny-vit"}),
     "mmbt": ("mmbt", {}),
     "moe": ("hybrid_vae", {"posterior": "moe"}),
-    "decoded": ("mvae", {"image_decoder": "pixels", "picture_size": 16, "text_decoder": "multinomial"}),
+    "decoded": (
+        "mvae",
+        {"image_decoder": "pixels", "picture_size": 16, "text_decoder": "multinomial", "private_latent": 4},
+    ),
     "number": ("text", {}, {"target": "number", "objective": "val_rmse"}),
     "many": ("text", {}, {"target": "many", "objective": "val_ap_micro"}),
 }
@@ -112,7 +115,10 @@ def test_the_latent_of_a_vae(model, tmp_path):
 
 def test_what_is_decoded_to_pictures_and_words_is_shown(model, tmp_path):
     ref = model("decoded")
-    inspect_model(ref, ["traversal", "reconstructions"], rows=10**6, shown=2, out=tmp_path)
+    inspect_model(ref, ["traversal", "reconstructions", "latents"], rows=10**6, shown=2, out=tmp_path)
+    latents = pd.read_csv(tmp_path / "latents.csv")
+    assert latents["latent"].value_counts().to_dict() == {"shared": 50, "text": 4, "image": 4}
+    assert latents.groupby("latent")["dimension"].max().to_dict() == {"shared": 49, "text": 3, "image": 3}
     steps = pd.read_csv(tmp_path / "traversal.csv")
     assert len(steps) == 2 * 7 * 2 and set(steps["modality"]) == {"text", "image"}
     assert steps.groupby("modality")["words"].count().to_dict() == {"image": 0, "text": 14}
@@ -121,7 +127,7 @@ def test_what_is_decoded_to_pictures_and_words_is_shown(model, tmp_path):
     assert table.set_index("decoded").loc["text", "words_found"].between(0, 1).all()
     assert set(words) == {"id", "all", "text", "image"} and set(words["all"].str.split().map(len)) == {5}
     drawn = {path.name for path in tmp_path.glob("*.png")}
-    assert drawn == {"traversal-image.png", "reconstructions-image.png"}
+    assert drawn == {"traversal-image.png", "reconstructions-image.png", "correlations.png"}
     trained, given = load_trained(ref.folder), labelled(load_trained(ref.folder), split="val")
     batch = given.data.batch(given.data.rows["val"], given.data.clean)
     with torch.inference_mode():

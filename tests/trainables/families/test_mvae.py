@@ -18,8 +18,8 @@ from trainables.task import Task
 TINY = {"text_encoder": "tiny-bert", "image_encoder": "tiny-cnn"}
 VARIANTS = [
     {},
-    {"posterior": "moe", "subset_elbo": True, "total_correlation": 4.0, "w_label": 0.5},
-    {"posterior": "concat", "beta_schedule": "cyclical", "text_decoder": "bernoulli"},
+    {"posterior": "moe", "subset_elbo": True, "total_correlation": 4.0, "w_label": 0.5, "private_latent": 3},
+    {"posterior": "concat", "beta_schedule": "cyclical", "text_decoder": "bernoulli", "private_latent": 2},
     {"modalities": "image", "enc_depth": 0, "image_decoder": "pixels", "picture_size": 16},
     {"modalities": "numeric+text"},
     {"modalities": "text+numeric+categorical+graph", "subset_elbo": True},

@@ -255,3 +255,56 @@ def test_what_cannot_be_is_said(given, message):
     with pytest.raises(ValidationError) as caught:
         config(**given)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("posterior", ["poe", "moe", "concat"])
+@torch.no_grad()
+def test_private_latents_by_hand(posterior):
+    """The KL is the sum over modalities; decoders read [shared, private]; the shared posterior is as without."""
+    given, subsets = features(), posterior != "concat"
+    settings = {**GIVEN, "posterior": posterior, "subset_elbo": subsets}
+    plain, model = vae(**settings), vae(**settings, private_latent=2)
+    hand, latent = ByHand(model), model(given)
+    for one, other in zip(plain.posteriors(given)[1], model.posteriors(given)[1], strict=True):
+        assert one.equal(other)
+    own = {}
+    for name, x in given.items():
+        out = hand.mlp(f"private_encoders.{name}", x.double().numpy())
+        own[name] = out[:, :2], np.exp(np.clip(out[:, 2:], -10, 10))
+        np.testing.assert_allclose(latent.private_means[name], own[name][0], rtol=1e-4, atol=1e-6)
+    mean = latent.mean_BZ.double().numpy()
+    expected = {f"reconstruction_{n}": hand.error(n, np.hstack([mean, own[n][0]]), x) for n, x in given.items()}
+    expected["kl_private"] = sum(hand.kl(*own[name]) for name in given)
+    expected["kl"] = plain(given).losses["kl"].mean().item()
+    if subsets:
+        alone = {name: (m.mean(dim=0).double().numpy(), m, v) for name, (m, v) in model.posteriors(given)[0].items()}
+        expected["subsets"] = sum(
+            hand.error(name, np.hstack([alone[name][0], own[name][0]]), x)
+            + hand.kl(*own[name])
+            + hand.kl(alone[name][1][0].double().numpy(), np.exp(alone[name][2][0].double().numpy()))
+            for name, x in given.items()
+        )
+    close(latent.losses, expected)
+    assert list(latent.features)[-4:] == ["private_text", "private_image", "private_numeric", "joint"]
+
+
+@torch.no_grad()
+def test_without_private_latents_there_is_nothing_of_them():
+    model = vae(**GIVEN)
+    assert not [name for name in model.state_dict() if "private" in name]
+    assert "kl_private" not in model(features()).losses and model(features()).private_means == {}
+    missing = vae(**GIVEN, private_latent=2)(features("text", "numeric"))
+    assert set(missing.private_means) == {"text", "numeric"} and missing.losses["kl_private"].shape == (B,)
+
+
+def test_a_private_latent_is_drawn_in_training_and_learns_from_its_own_modality():
+    model = vae(**GIVEN, private_latent=2).train()
+    torch.manual_seed(3)
+    one = model(features())
+    torch.manual_seed(4)
+    assert not one.losses["reconstruction_text"].equal(model(features()).losses["reconstruction_text"])
+    one.losses["reconstruction_text"].mean().backward()
+    reached = {
+        name.split(".")[1] for name, p in model.private_encoders.named_parameters(prefix="x") if p.grad is not None
+    }
+    assert reached == {"text"}
