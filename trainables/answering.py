@@ -18,6 +18,8 @@ import torch
 
 from trainables.batch import Batch
 from trainables.data.ahead import ahead
+from trainables.data.blank import blank_fields
+from trainables.data.cache.regions import region_finder
 from trainables.data.reading.pictures import decode_image
 from trainables.trained import Change, Inputs, Trained
 
@@ -65,9 +67,11 @@ def answers_of(trained: Trained, tables: Iterable[pyarrow.Table], change: Change
 def feature_widths(trained: Trained) -> dict[str, int]:
     """The features that the model has, unimodal and joint, and the width of each."""
     rows = np.full((1, len(trained.facts.numeric)), np.nan)
-    side = trained.config.image_size
+    side, regions = trained.config.image_size, None
+    if trained.regions is not None:
+        regions = blank_fields("image", regions=trained.regions)["image_features"].numpy()
     inputs = Inputs(
-        ids=[""], texts=[""], pixels=np.zeros((1, 3, side, side), np.uint8), numeric=rows,
+        ids=[""], texts=[""], pixels=np.zeros((1, 3, side, side), np.uint8), regions=regions, numeric=rows,
         categorical={name: [None] for name in trained.facts.categorical}, neighbours=[np.zeros(0, np.int64)],
     )  # fmt: skip
     return {name: part.shape[1] for name, part in trained.forward(trained.batch(inputs)).features.items()}
@@ -104,10 +108,14 @@ def _load(trained: Trained, table: pyarrow.Table, pool: ThreadPoolExecutor) -> _
     pixels: list[Any] = [None] * len(errors)
     if "image" in trained.modalities:
         there = [row for row, error in enumerate(errors) if error is None]
+        find = None if trained.regions is None else region_finder(trained.regions)
 
         def decode(row: int) -> None:
             try:
-                pixels[row] = _pixels(trained, given["path"][row], given["picture"][row])
+                if find is None:
+                    pixels[row] = _pixels(trained, given["path"][row], given["picture"][row])
+                else:
+                    pixels[row] = find(given["path"][row], given["id"][row])
             except (ValueError, OSError) as error:
                 errors[row] = str(error) if isinstance(error, ValueError) else f"{error.filename}: {error.strerror}"
 
@@ -136,7 +144,8 @@ def _batch(trained: Trained, given: dict[str, list[Any]], pixels: list[Any], row
         Inputs(
             ids=taken("id"),
             texts=taken("text") if "text" in reads else None,
-            pixels=np.stack([pixels[row] for row in rows]) if "image" in reads else None,
+            pixels=np.stack([pixels[row] for row in rows]) if "image" in reads and trained.regions is None else None,
+            regions=np.stack([pixels[row] for row in rows]) if trained.regions is not None else None,
             numeric=np.array(taken("numeric"), np.float64) if "numeric" in reads else None,
             categorical=dict(zip(names, zip(*taken("categorical"), strict=True), strict=True))
             if "categorical" in reads

@@ -107,7 +107,7 @@ def labelled(trained: Trained, *, split: str, dataset: str | None = None, data_d
     ref = (
         DatasetRef.of(config)
         if dataset is None and data_dir is None
-        else DatasetRef(dataset or config.dataset, data_dir)
+        else DatasetRef(dataset or config.dataset, data_dir, needs_pictures=not trained.facts.reads_regions)
     )
     table, own = load_table(ref), trained.facts.fingerprint
     if ref.name == config.dataset and dataset_fingerprint(ref) == own:

@@ -75,7 +75,7 @@ def model_size(config: TrialConfig, *, workers: int = 1) -> ModelSize:
     table, tabular = load_table(dataset), load_tabular(dataset, config.graph)
     task = load_target(dataset, config.target).task
     for modality, rows in (("text", table.texts), ("image", table.images)):
-        if modality in inputs and rows is None:
+        if modality in inputs and rows is None and not inputs[modality].is_regions:
             raise ValueError(f"dataset {config.dataset} has no {modality}, which family {config.family} reads here")
     with torch.device("meta"):
         ports = {
@@ -120,6 +120,8 @@ def load_port(modality: str, input: Input, *, tabular: Tabular, dataset: str, ca
     elif input.has_encoder:
         encoder = load_encoder(modality, input)
         width = encoder.width
+    elif input.is_regions:
+        width = input.width
     elif modality == "text":
         config = load_config(input.encoder)
         width = getattr(config, "text_config", config).hidden_size

@@ -38,13 +38,15 @@ class NumberScale:
 class EncoderUsed:
     """Where a modality's features come from.
 
-    ``fingerprint`` changes with its files; ``is_cached``: trained on what it gave once, kept as float16.
+    ``fingerprint`` changes with its files; ``is_cached``: trained on what it gave once, kept as float16;
+    ``is_regions``: no encoder, but a file of what an object detector found.
     """
 
     name: str
     fingerprint: str
     is_locked: bool
     is_cached: bool
+    is_regions: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,11 @@ class ModelFacts:
         """What it reads, of 'text', 'image', 'numeric', 'categorical' and 'graph'."""
         others = {"numeric": self.numeric, "categorical": self.categorical, "graph": self.num_nodes is not None}
         return (*sorted(self.encoders, reverse=True), *(name for name, has_any in others.items() if has_any))
+
+    @property
+    def reads_regions(self) -> bool:
+        """Whether a file of regions stands in a picture's place, which need not be there."""
+        return any(used.is_regions for used in self.encoders.values())
 
 
 def write_facts(folder: Path, facts: ModelFacts) -> None:

@@ -68,6 +68,8 @@ def write_onnx(trained: Trained, path: Path) -> Graph:
     import onnxruntime
 
     assert trained.device.type == "cpu"
+    if trained.regions is not None:
+        raise ValueError("--format onnx: the model reads regions of an object detector, which a graph cannot look up")
     graph = _Graph(trained).eval()
     batches = [_tensors(trained, rows, share, seed=at) for at, (rows, share) in enumerate(_SIZES)]
     _write(graph, batches[0], path, family=trained.config.family)

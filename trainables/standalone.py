@@ -6,6 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from trainables.config import TrialConfig
+from trainables.data.cache.regions import regions_digest
 from trainables.data.cache.tokenizer import dataset_tokenizer
 from trainables.data.data import Data
 from trainables.data.reading.dataset import DatasetRef, field_columns, load_table
@@ -13,6 +14,7 @@ from trainables.data.reading.folder import data_folder
 from trainables.data.reading.tablefile import load_table_spec
 from trainables.data.requirements import requirements
 from trainables.encoders.architectures import ARCHITECTURES
+from trainables.encoders.inputs import Input
 from trainables.encoders.weights import fingerprint
 from trainables.families import family_inputs
 from trainables.files import write_atomic
@@ -57,10 +59,16 @@ def facts_of(config: TrialConfig, data: Data) -> ModelFacts:
 def _encoders(config: TrialConfig) -> dict[str, EncoderUsed]:
     cached = {need.modality for need in requirements(config) if need.view is None and need.uses_features}
     return {
-        modality: EncoderUsed(input.encoder, fingerprint(input.encoder), input.is_locked, modality in cached)
+        modality: EncoderUsed(
+            input.encoder, _fingerprint(input), input.is_locked, modality in cached, is_regions=input.is_regions
+        )
         for modality, input in family_inputs(config).items()
         if input.encoder
     }
+
+
+def _fingerprint(input: Input) -> str:
+    return regions_digest(input.encoder) if input.is_regions else fingerprint(input.encoder)
 
 
 def _columns(config: TrialConfig) -> Columns:
@@ -86,7 +94,7 @@ def _columns(config: TrialConfig) -> Columns:
     table = load_table(dataset)
     return Columns(
         text=("text",) if "text" in reads else (),
-        image="image" if "image" in reads else None,
+        image="image" if "image" in reads and table.images is not None else None,
         id="id",
         label="label",
         numeric=table.numeric_names if "numeric" in reads else (),

@@ -26,6 +26,7 @@ from trainables.data.reading.scale import LabelScale
 from trainables.data.reading.table import Neighbours
 from trainables.data.reading.tabular import Tabular, category_codes
 from trainables.encoders.architectures import ARCHITECTURES
+from trainables.encoders.inputs import Input
 from trainables.encoders.port import Port, encode
 from trainables.encoders.tokenizers import load_tokenizer, wordpiece_tokenizer
 from trainables.encoders.weights import encoder_places, fingerprint
@@ -54,6 +55,7 @@ class Inputs:
         ids: B names for them.
         texts: B texts.
         pixels: (B, 3, S, S) uint8, as :func:`trainables.data.reading.pictures.decode_image` gives them.
+        regions: (B, R, G + 5) float16, what a model reads in place of pixels that is trained on regions.
         numeric: (B, M) float64, NaN where missing, the columns as the facts have them.
         categorical: by column B values, None where missing; a value that no training row had counts as missing.
         neighbours: of each row the nodes that it is linked to, from 0.
@@ -62,6 +64,7 @@ class Inputs:
     ids: Sequence[str]
     texts: Sequence[str] | None = None
     pixels: np.ndarray | None = None
+    regions: np.ndarray | None = None
     numeric: np.ndarray | None = None
     categorical: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
     neighbours: Sequence[np.ndarray] | None = None
@@ -106,6 +109,12 @@ class Trained:
         return tuple(name for name, input in inputs.items() if not input.is_optional or has[name])
 
     @property
+    def regions(self) -> Input | None:
+        """What it reads of a picture, where that is regions from a file."""
+        image = family_inputs(self.config).get("image")
+        return image if image is not None and image.is_regions else None
+
+    @property
     def label_scale(self) -> LabelScale | None:
         """Of a regression, what its outputs are z-scores of."""
         return None if self.facts.label_scale is None else LabelScale(*self.facts.label_scale)
@@ -126,8 +135,9 @@ class Trained:
             ValueError: they lack something that it reads.
         """
         reads, found = self.modalities, {}
+        image = inputs.pixels if self.regions is None else inputs.regions
         for modality, given in (
-            ("text", inputs.texts), ("image", inputs.pixels), ("numeric", inputs.numeric),
+            ("text", inputs.texts), ("image", image), ("numeric", inputs.numeric),
             ("categorical", inputs.categorical or None), ("graph", inputs.neighbours),
         ):  # fmt: skip
             if modality in reads and given is None:
@@ -136,8 +146,8 @@ class Trained:
             tokens = tokens_of(self.tokenizer, list(inputs.texts))
             rows = np.arange(len(inputs.ids))
             found["input_ids"], found["attention_mask"] = tokens.padded(rows, self.config.max_text_len)
-        if "image" in reads and inputs.pixels is not None:
-            found["pixel_values"] = torch.from_numpy(inputs.pixels)
+        if "image" in reads and image is not None:
+            found["pixel_values" if self.regions is None else "image_features"] = torch.from_numpy(image)
         if "numeric" in reads and inputs.numeric is not None:
             found["numeric"] = torch.from_numpy(inputs.numeric)
         if "categorical" in reads:
@@ -191,6 +201,7 @@ class Trained:
             modality, tokenizer=self.tokenizer if modality == "text" else None,
             max_text_len=self.config.max_text_len, image_size=self.config.image_size,
             num_columns=len(facts.numeric if modality == "numeric" else facts.categorical),
+            regions=self.regions if modality == "image" else None,
         )  # fmt: skip
         one = Batch(**found, labels=torch.zeros(1), ids=[""])  # pyright: ignore[reportArgumentType]
         one = self.with_features(one.to(self.device))
@@ -238,6 +249,8 @@ def load_trained(folder: Path, *, device: str = "auto") -> Trained:
     config = TrialConfig(**saved["config"])
     places = {} if manifest is None else {name: folder / path for name, path in manifest.encoders.items()}
     for modality, used in facts.encoders.items():
+        if used.is_regions:
+            continue  # of new pictures the file knows more
         if used.name not in places and fingerprint(used.name) != used.fingerprint:
             raise ValueError(f"{folder}: its {modality} encoder '{used.name}' has other files than it was trained with")
     place = best_device(device)  # pyright: ignore[reportArgumentType]

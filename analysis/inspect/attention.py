@@ -117,6 +117,8 @@ def words_to_cells(subject: Subject, asked: Asked) -> np.ndarray:
     if family in _NO_WORDS:
         raise NotApplicable(f"family {family}: {_NO_WORDS[family]}")
     assert asked.batch.input_ids is not None or "text" not in trained.modalities
+    if trained.regions is not None:
+        raise NotApplicable("the regions of an object detector form no grid of cells")
     if family == "vilbert":
         found = weights(trained, asked.batch)
         if trained.config.model.architecture == "lxmert":

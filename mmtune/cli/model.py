@@ -38,11 +38,12 @@ def train(
     from mmtune.spec.configfile import load_config
     from mmtune.study.plan import data_notes
     from mmtune.study.single import train_single
+    from trainables.data.reading.dataset import DatasetRef
 
     path = Path(config)
     target = Path(out) if out is not None else Path("trained") / path.stem
     chosen = load_config(path, data_dir=data)
-    for note in data_notes(chosen.dataset, chosen.data_dir, chosen.target):
+    for note in data_notes(DatasetRef.of(chosen).plain, chosen.target):
         typer.echo(f"note: {note}")
     result = train_single(chosen, folder=target, address=address, say=typer.echo, watching=progress_bar)
     for key, value in result.items():

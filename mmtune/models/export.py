@@ -114,7 +114,7 @@ def _copy_encoders(trained: Trained, folder: Path) -> dict[str, str]:
 
     reads: dict[str, list[str]] = {}
     for modality, used in trained.facts.encoders.items():
-        if not draws_weights(used.name):
+        if not draws_weights(used.name) and not used.is_regions:
             reads.setdefault(used.name, []).append(modality)
     with encoder_places(trained.places):
         places = {

@@ -77,7 +77,8 @@ def _of_folder(trained: Trained, data: str | None, dataset: str | None, split: s
         raise ValueError(f"dataset {dataset} needs --data, a folder or a file")
     if dataset == "table" and split is None and data is not None:
         return _of_table(trained, Path(data))
-    rows = NewTable(trained.facts, trained.modalities, DatasetRef(dataset, data), split)
+    ref = DatasetRef(dataset, data, needs_pictures=not trained.facts.reads_regions)
+    rows = NewTable(trained.facts, trained.modalities, ref, split)
     rows.check()
     return NewData(rows, tuple(rows.notes))
 

@@ -48,6 +48,8 @@ def describe(need: Requirement) -> str:
     fit = "" if need.image_fit in (None, "crop") else f" ({need.image_fit})"
     size = f" at {need.image_size} pixels{fit}" if need.image_size else ""
     view = "" if need.view is None else ", augmented"
+    if need.input.is_regions:
+        return f"{source}: regions of {need.input.encoder}"
     if need.uses_features:
         return f"{source}{size}{view}: features ({need.input.output}) of {need.input.encoder}"
     return f"{source}{size}{view}: " + (f"tokens of {need.input.encoder}" if need.modality == "text" else "pixels")

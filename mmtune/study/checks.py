@@ -4,7 +4,7 @@
 2. The objectives fit the kind of task; a file that names none gets what its task is tuned by.
 3. Training and validation have labelled rows, and batches have one for every worker.
 4. The settings of each corner of the space fit the task, the family's inputs and the encoders.
-5. Every picture can be decoded: they are opened once, which fills the cache that trials read.
+5. Every picture can be decoded, and has the regions that trials read: they are opened once, which fills the cache.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from mmtune.spec.search_spec import SearchSpec
 
 if TYPE_CHECKING:
     from trainables.config import TrialConfig
+    from trainables.data.reading.dataset import DatasetRef
     from trainables.data.reading.table import Target
 
 
@@ -29,12 +30,15 @@ def fit_to_data(spec: SearchSpec, data_dir: str | None) -> SearchSpec:
     Raises:
         ValueError: everything that would keep trials from succeeding, a line each.
     """
-    from trainables.data.reading.dataset import DatasetRef, load_target
+    from trainables.data.reading.dataset import load_target
 
     check_data(spec, data_dir)
-    target = load_target(DatasetRef(spec.dataset, data_dir), spec.fixed.get("target"))
+    target = load_target(study_dataset(spec, data_dir), spec.fixed.get("target"))
     spec = spec.of_task(target.task)
     configs = _configs(spec, data_dir)
+    problems = dict.fromkeys(line for config in configs for line in _same_rows(spec, config))
+    if problems:
+        raise ValueError("\n".join(problems))
     problems = dict.fromkeys(_objective_problems(spec, target)) | dict.fromkeys(_row_problems(spec, configs, target))
     problems = problems or dict.fromkeys(_setting_problems(spec, configs, target))
     if problems:
@@ -42,14 +46,26 @@ def fit_to_data(spec: SearchSpec, data_dir: str | None) -> SearchSpec:
     return spec
 
 
+def study_dataset(spec: SearchSpec, data_dir: str | None) -> DatasetRef:
+    """The dataset of a study's trials, without what single ones put in front of its texts."""
+    from trainables.data.reading.dataset import DatasetRef
+
+    return DatasetRef(spec.dataset, data_dir, needs_pictures=spec.fixed.get("model.regions", "grid") == "grid")
+
+
 def open_pictures(spec: SearchSpec, data_dir: str | None) -> None:
-    """Fills the cache with the pictures of the first trial that reads them, unless one of a size is filled already.
+    """Fills the cache with the pictures of the first trial that reads them, unless one of a size is filled already, and
+    with all regions of detectors.
 
     Raises:
-        ValueError: pictures that cannot be decoded: how many, and the first.
+        ValueError: pictures that cannot be decoded, or that have no regions: how many, and the first.
     """
     needed = requirements_of(spec, corner_params(spec, limit=64), data_dir)
     needed = [need for need in needed if need.modality == "image" and need.view is None]
+    for need in needed:
+        if need.input.is_regions:
+            need.build()
+    needed = [need for need in needed if not need.input.is_regions]
     if needed and not any(need.is_done for need in needed):
         needed[0].without_features().build()
 
@@ -122,6 +138,19 @@ def _setting_problems(spec: SearchSpec, configs: Sequence[TrialConfig], target: 
                 choose_precision(config.precision, device)
         except ValueError as error:
             yield str(error)
+
+
+def _same_rows(spec: SearchSpec, config: TrialConfig) -> Iterator[str]:
+    """Trials on other rows than the study's cannot be compared with the rest."""
+    from trainables.data.reading.dataset import DatasetRef, load_table
+
+    study, own = study_dataset(spec, config.data_dir), DatasetRef.of(config).plain
+    if study != own and load_table(study).ids != load_table(own).ids:
+        num = len(load_table(own).ids) - len(load_table(study).ids)
+        yield (
+            f"model.regions: {num:,} rows of {spec.dataset} have no picture, which grid needs and detector does not: "
+            "trials would differ in their rows; add those pictures, or give each kind a study of its own"
+        )
 
 
 def _configs(spec: SearchSpec, data_dir: str | None) -> list[TrialConfig]:

@@ -212,8 +212,8 @@ def _others(spec: SearchSpec, data_dir: str | None, num: int) -> float:
     from trainables.data.open import labelled_rows
     from trainables.data.reading.dataset import DatasetRef, load_target
 
-    target = load_target(DatasetRef(spec.dataset, data_dir), spec.fixed.get("target"))
     config = next(_configs(spec, data_dir, count=1))
+    target = load_target(DatasetRef.of(config), spec.fixed.get("target"))
     rows = len(labelled_rows(config, target)["val"])
     return num * (rows * (4 * target.task.num_outputs + _LABEL) + _TRIAL + _EPOCH * spec.epochs)
 

@@ -10,7 +10,7 @@ import yaml
 from mmtune import records
 from mmtune.records import StudyFolder
 from mmtune.spec.search_spec import SearchSpec
-from mmtune.study.checks import check_data
+from mmtune.study.checks import check_data, study_dataset
 from trainables.files import write_atomic
 
 
@@ -27,7 +27,6 @@ def settle_data(folder: StudyFolder, spec: SearchSpec, info: dict[str, Any], dat
         ValueError: there are no such data, or they are not those that the study began with.
     """
     from trainables.data.cache.identity import dataset_key, differences
-    from trainables.data.reading.dataset import DatasetRef
 
     before = info["data_dir"]
     now = before if data_dir is None else str(Path(data_dir).expanduser().resolve())
@@ -36,7 +35,7 @@ def settle_data(folder: StudyFolder, spec: SearchSpec, info: dict[str, Any], dat
             f"{before}: the study's data are not there; where they are now: mmtune resume {folder.root} --data DIR"
         )
     check_data(spec, now)
-    key, known = dataset_key(DatasetRef(spec.dataset, now)), info.get("data")
+    key, known = dataset_key(study_dataset(spec, now)), info.get("data")
     if known is not None and known != key:
         others = ", ".join(differences(known, key)) or f"dataset {known['dataset']}"
         raise ValueError(f"{now or spec.dataset}: not the data that the study began with; different: {others}")

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmtune.slots.cluster import Node, workers_that_fit
 from mmtune.spec.search_spec import SearchSpec
-from mmtune.study.checks import check_data, fit_to_data, open_pictures
+from mmtune.study.checks import check_data, fit_to_data, open_pictures, study_dataset
 from mmtune.study.disk import DRAWS, Disk, ModelSizes, disk_of, first_trials, play, predict_disk
 from mmtune.study.forecast import Forecast, forecast, probe_corners
 from mmtune.study.learn import learn
+
+if TYPE_CHECKING:
+    from trainables.data.reading.dataset import DatasetRef
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ def make_plan(
         else disk_of(spec, data_dir, drawn, games)
     )
     probed, start_seconds = probe_corners(spec, data_dir, models) if probes else ([], 0.0)
-    notes = [*spec.warnings, *learnt, *data_notes(spec.dataset, data_dir, spec.fixed.get("target"))]
+    notes = [*spec.warnings, *learnt, *data_notes(study_dataset(spec, data_dir), spec.fixed.get("target"))]
     notes += _unlabelled(spec, data_dir)
     return Plan(
         spec=spec,
@@ -84,9 +88,9 @@ def make_plan(
 def _unlabelled(spec: SearchSpec, data_dir: str | None) -> Iterator[str]:
     """What becomes of training rows without a label, where there are some: a line."""
     from trainables.data.companions import wants_unlabelled
-    from trainables.data.reading.dataset import DatasetRef, load_table, load_target
+    from trainables.data.reading.dataset import load_table, load_target
 
-    dataset = DatasetRef(spec.dataset, data_dir)
+    dataset = study_dataset(spec, data_dir)
     is_train = load_table(dataset).split == "train"
     num = int((is_train & ~load_target(dataset, spec.fixed.get("target")).is_labelled).sum())
     if num == 0:
@@ -102,16 +106,15 @@ def _unlabelled(spec: SearchSpec, data_dir: str | None) -> Iterator[str]:
     yield f"{what} and join what needs none{some}: {counts} beside each labelled row of a batch (unlabelled_ratio)"
 
 
-def data_notes(dataset: str, data_dir: str | None, target: str | None = None) -> list[str]:
+def data_notes(dataset: DatasetRef, target: str | None = None) -> list[str]:
     """What a user should know of the dataset: see :func:`trainables.data.reading.notes.dataset_notes`.
 
     Raises:
         ValueError: files that cannot be read, or labels that nothing can be learnt from.
     """
-    from trainables.data.reading.dataset import DatasetRef
     from trainables.data.reading.notes import dataset_notes
 
-    return dataset_notes(DatasetRef(dataset, data_dir), target)
+    return dataset_notes(dataset, target)
 
 
 def count_slots(spec: SearchSpec, nodes: Sequence[Node]) -> tuple[int, int]:

@@ -1,7 +1,8 @@
 """Blanks: what stands for a modality that a sample does not have, and modality dropout, which trains with them
 (docs/methods.md#missing-modalities).
 
-A blank is an empty text (its special tokens alone), a grey picture, no known number or category, no neighbours. Where
+A blank is an empty text (its special tokens alone), a grey picture, no region, no known number or category, no
+neighbours. Where
 a locked encoder's features are cached, the blank goes through that encoder once.
 Letters: B samples, M numbers, K columns of categories, S pixels a side.
 """
@@ -35,7 +36,13 @@ Fields = dict[str, Tensor]
 
 
 def blank_fields(
-    modality: str, *, tokenizer: Any = None, max_text_len: int = 0, image_size: int = 0, num_columns: int = 0
+    modality: str,
+    *,
+    tokenizer: Any = None,
+    max_text_len: int = 0,
+    image_size: int = 0,
+    num_columns: int = 0,
+    regions: Input | None = None,
 ) -> Fields:
     """The fields of a Batch of one sample without the modality.
 
@@ -45,7 +52,11 @@ def blank_fields(
         max_text_len: tokens of a text at most.
         image_size: S, of a picture.
         num_columns: M or K.
+        regions: what is read of a picture, where it is regions.
     """
+    if regions is not None and regions.is_regions:
+        assert regions.num_tokens is not None
+        return {"image_features": torch.zeros(1, regions.num_tokens, regions.width + 5, dtype=torch.float16)}
     if modality == "image":
         return {"pixel_values": torch.full((1, 3, image_size, image_size), _GREY, dtype=torch.uint8)}
     if modality == "text":
@@ -132,7 +143,7 @@ def modality_dropout(config: TrialConfig, tabular: Tabular) -> Dropout | None:
 def _encoded(dataset: DatasetRef, modality: str, input: Input, size: int, is_cached: bool) -> Fields:
     """Of text and pictures, behind their locked encoder where batches carry its features."""
     tokenizer = dataset_tokenizer(dataset, input.encoder) if modality == "text" else None
-    raw = blank_fields(modality, tokenizer=tokenizer, max_text_len=size, image_size=size)
+    raw = blank_fields(modality, tokenizer=tokenizer, max_text_len=size, image_size=size, regions=input)
     if not is_cached:
         return raw
     encoder = load_encoder(modality, input).eval()

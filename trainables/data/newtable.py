@@ -45,7 +45,7 @@ class NewTable:
             raise ValueError(f"--split: {unknown(self.split, SPLITS)}")
         table, name = load_table(self.dataset), f"dataset {self.dataset.name}"
         for modality, rows in (("text", table.texts), ("image", table.images)):
-            if modality in self.reads and rows is None:
+            if modality in self.reads and rows is None and not (modality == "image" and self.facts.reads_regions):
                 raise ValueError(f"{name} has no {modality}, which the model reads")
         if "graph" in self.reads and not self.is_own:
             raise ValueError(

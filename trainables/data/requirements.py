@@ -11,6 +11,7 @@ from trainables.config import TrialConfig
 from trainables.data.cache.arrays import Shared
 from trainables.data.cache.features import FeatureJob, Features
 from trainables.data.cache.images import images_key, prepare_images
+from trainables.data.cache.regions import are_prepared, prepare_regions
 from trainables.data.cache.store import folder_of
 from trainables.data.cache.tokens import Tokens, prepare_tokens, tokens_key
 from trainables.data.reading.dataset import DatasetRef, load_table
@@ -48,7 +49,7 @@ class Requirement:
     @property
     def field(self) -> str:
         """Which field of a :class:`trainables.data.views.View` it fills."""
-        if self.uses_features:
+        if self.uses_features or self.input.is_regions:
             return f"{self.modality}_features"
         return "tokens" if self.modality == "text" else "images"
 
@@ -56,6 +57,8 @@ class Requirement:
         """From the cache, or computed now (under the cache's lock)."""
         if self.uses_features:
             return self.features.open()
+        if self.input.is_regions:
+            return prepare_regions(self.dataset, self.input)
         if self.modality == "text":
             assert not isinstance(self.view, ImageView)
             return prepare_tokens(self.dataset, encoder=self.input.encoder, view=self.view)
@@ -68,6 +71,8 @@ class Requirement:
         """Whether the cache has it."""
         if self.uses_features:
             return self.features.is_done
+        if self.input.is_regions:
+            return are_prepared(self.dataset, self.input)
         if self.modality == "text":
             assert not isinstance(self.view, ImageView)
             return folder_of("tokens", tokens_key(self.dataset, self.input.encoder, self.view)).exists()
@@ -76,7 +81,7 @@ class Requirement:
         return folder_of("images", images_key(self.dataset, self.image_size, self.image_fit, self.view)).exists()
 
     def without_features(self) -> Requirement:
-        """The tokens or pixels that the features are computed from; itself where it is those."""
+        """The tokens or pixels that the features are computed from; itself where it is those, or regions."""
         return replace(self, uses_features=False, max_text_len=None)
 
     @property
@@ -112,9 +117,10 @@ def requirements(config: TrialConfig) -> list[Requirement]:
         entry, is_text = inputs[modality], modality == "text"
         is_constant = modality not in copies or config.uda.copies == "static"
         uses_features = entry.has_encoder and entry.is_locked and config.cache_features and is_constant
+        has_pixels = not is_text and not entry.is_regions
         return Requirement(
             dataset=dataset, modality=modality, input=entry, uses_features=uses_features,
-            image_size=None if is_text else config.image_size, image_fit=None if is_text else config.image_fit,
+            image_size=config.image_size if has_pixels else None, image_fit=config.image_fit if has_pixels else None,
             max_text_len=config.max_text_len if is_text and uses_features else None, view=view,
         )  # fmt: skip
 
@@ -138,6 +144,8 @@ def augmentations(config: TrialConfig, inputs: dict[str, Input]) -> dict[str, Te
     if uda.mode == "none":
         return {}
     views = ("text", "image") if uda.views == "both" else (uda.views,)
+    if "image" in views and "image" in inputs and inputs["image"].is_regions:
+        raise ValueError(f"uda.views: '{uda.views}' augments pictures, but here regions are read from a file; use text")
     found = {modality: entry for modality, entry in inputs.items() if modality in views}
     if not found:
         raise ValueError(f"uda.views: '{uda.views}' augments no input of family '{config.family}'")

@@ -40,22 +40,24 @@ class Input:
         encoder: its name, see :mod:`trainables.encoders.weights`; '' for numeric, categorical and graph.
         is_locked: whether the encoder never changes.
         output: 'pooled' (B, D); 'tokens' (B, L or P, D); 'pooled+tokens', the pool first; 'projected' (B, D), the
-            pool in CLIP's joint space; 'ids' of text and 'pixels' of images: no encoder, the family has its own.
+            pool in CLIP's joint space; 'ids' of text and 'pixels' of images: no encoder, the family has its own;
+            'regions' of images (B, R, G + 5), which an object detector found: ``encoder`` is their file.
         pool: of text 'mean', 'cls', 'pooler'; of images 'cls', 'mean', 'max', and with ``num_tokens`` 'max' instead
             of averages; 'default' is what the encoder was made for.
         num_layers: of text only: stop after so many layers; None runs all.
-        num_tokens: of images only: pool the token grid to so many; None keeps it.
+        num_tokens: of images only: pool the token grid to so many; None keeps it. Of regions R.
         max_tokens: of text only: the longest text instead of the encoder's own limit.
         is_optional: of numeric and categorical: a dataset need not have it.
         is_standardised: (x - mean) / deviation over the training rows, for each feature.
         keeps_raw: of text and images: batches carry tokens or pixels too where they carry cached features.
+        width: of regions G, numbers of a feature.
         least_size: of images, pixels a side that the family wants at least.
         seed: what weights that are nowhere to be read are drawn from; see :meth:`drawn_from`.
     """
 
     encoder: str
     is_locked: bool
-    output: Literal["pooled", "tokens", "pooled+tokens", "projected", "ids", "pixels"] = "pooled"
+    output: Literal["pooled", "tokens", "pooled+tokens", "projected", "ids", "pixels", "regions"] = "pooled"
     pool: Literal["default", "mean", "max", "cls", "pooler"] = "default"
     num_layers: int | None = None
     num_tokens: int | None = None
@@ -63,6 +65,7 @@ class Input:
     is_optional: bool = False
     is_standardised: bool = False
     keeps_raw: bool = False
+    width: int = 0
     least_size: int = 0
     seed: int = 0
 
@@ -72,6 +75,11 @@ class Input:
         return replace(self, seed=seed) if draws_weights(self.encoder) or not self.is_locked else self
 
     @property
+    def is_regions(self) -> bool:
+        """Whether what is read was found by an object detector, and lies in a file."""
+        return self.output == "regions"
+
+    @property
     def has_encoder(self) -> bool:
         """Whether the port, not the family, runs a text or image encoder."""
-        return self.encoder != "" and self.output not in ("ids", "pixels")
+        return self.encoder != "" and self.output not in ("ids", "pixels", "regions")

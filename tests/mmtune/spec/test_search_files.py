@@ -181,11 +181,14 @@ def batch_of(config: TrialConfig, task: Task) -> Batch:
     inputs = family_inputs(config)
     ids = torch.randint(5, 90, (3, 6), generator=torch.Generator().manual_seed(0))
     ids[:, 0], ids[:, -1] = 2, 3  # what opens and closes a text of the stand-ins
+    image = inputs.get("image")
+    regions = None if image is None or not image.is_regions else torch.ones(3, image.num_tokens, image.width + 5)
     labels = {"multiclass": torch.ones(3, dtype=torch.int64), "multilabel": torch.ones(3, task.num_outputs)}
     return Batch(
         input_ids=ids if "text" in inputs else None,
         attention_mask=torch.ones_like(ids) if "text" in inputs else None,
-        pixel_values=torch.randint(0, 256, (3, 3, 64, 64)).to(torch.uint8) if "image" in inputs else None,
+        pixel_values=torch.randint(0, 256, (3, 3, 64, 64)).to(torch.uint8) if image and regions is None else None,
+        image_features=regions,
         numeric=torch.zeros(3, 2) if "numeric" in inputs else None,
         categories=torch.ones(3, 2, dtype=torch.int64) if "categorical" in inputs else None,
         neighbours=torch.ones(3, 2, dtype=torch.int64) if "graph" in inputs else None,

@@ -70,7 +70,7 @@ def test_the_text_stream_is_bert_where_the_connections_add_nothing():
     with torch.no_grad():
         text, image = net.streams(given)
         expected = load_model("tiny-bert")(input_ids=given.input_ids, attention_mask=given.attention_mask)
-        alone = net.embed_regions(given.image_features)
+        alone, _ = net.embed_regions(given.image_features)
         for layer in net.vision_layers:
             alone = layer(alone)
     torch.testing.assert_close(text, expected.last_hidden_state, rtol=1e-4, atol=1e-5)
@@ -109,11 +109,11 @@ def test_regions_are_features_and_places():
             linear.weight.zero_()
             linear.bias.zero_()
         net.places.weight[:5] = torch.eye(5)
-        places = net.embed_regions(torch.randn(1, 4, WIDTH))[0]
+        places = net.embed_regions(torch.randn(1, 4, WIDTH))[0][0]
         net.places.weight.zero_()
         net.regions.weight[:WIDTH] = torch.eye(WIDTH)
         cells = torch.randn(1, 4, WIDTH)
-        features = net.embed_regions(cells)[0]
+        features = net.embed_regions(cells)[0][0]
 
     def normalised(values: torch.Tensor) -> torch.Tensor:
         return nn.functional.layer_norm(nn.functional.pad(values, (0, 88 - values.shape[1])), (88,), eps=1e-12)

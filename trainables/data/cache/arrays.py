@@ -45,6 +45,33 @@ class Shared:
         return (len(self.index), *self.values.shape[1:])
 
 
+@dataclass(frozen=True)
+class Padded:
+    """Rows cut, or padded with zeros, to one length; several may be the same: row i is entry e = ``index[i]``, of which
+    ``values[offsets[e]:offsets[e + 1]]`` is all there is."""
+
+    values: np.ndarray
+    offsets: np.ndarray
+    index: np.ndarray
+    length: int
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        out = np.zeros((len(rows), self.length, *self.values.shape[1:]), self.values.dtype)
+        for at, entry in enumerate(self.index[rows].tolist()):
+            start = self.offsets[entry]
+            num = min(self.length, int(self.offsets[entry + 1] - start))
+            out[at, :num] = self.values[start : start + num]
+        return out
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of all rows."""
+        return (len(self.index), self.length, *self.values.shape[1:])
+
+
 def open_shared(folder: Path, name: str) -> np.ndarray | Shared:
     """A memory-mapped array of the cache, and beside it perhaps the rows that share its entries."""
     values = np.load(folder / f"{name}.npy", mmap_mode="r")

@@ -17,7 +17,7 @@ import torch
 
 from trainables.augment.views import ImageView, TextView
 from trainables.batch import Batch
-from trainables.data.cache.arrays import Ragged, Shared, forget_pages, new_array, open_shared
+from trainables.data.cache.arrays import Padded, Ragged, Shared, forget_pages, new_array, open_shared
 from trainables.data.cache.identity import dataset_key, text_key
 from trainables.data.cache.images import images_key, prepare_images
 from trainables.data.cache.progress import tell
@@ -37,9 +37,9 @@ _CHUNK = 64  # rows a forward
 
 @dataclass(frozen=True)
 class Features:
-    """Cached outputs: ``rows`` is (N, D), (N, P, D), or Ragged (sum L, D) for text tokens."""
+    """Cached outputs: ``rows`` is (N, D), (N, P, D), or Ragged (sum L, D) for text tokens; of regions (N, R, G + 5)."""
 
-    rows: np.ndarray | Ragged | Shared
+    rows: np.ndarray | Ragged | Shared | Padded
     width: int
     num_parameters: int  # of the encoder that made them
 
@@ -81,6 +81,7 @@ class FeatureJob:
             "keeps_raw",
             "least_size",
             "max_tokens",
+            "width",
         ):  # the port's and the loader's business
             del settings[name]
         source = text_key(self.dataset) if is_text else dataset_key(self.dataset)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -34,7 +35,8 @@ def text_key(dataset: DatasetRef) -> dict[str, Any]:
 
 @lru_cache(maxsize=4)
 def dataset_key(dataset: DatasetRef) -> dict[str, Any]:
-    """The dataset's name and what is in its files: 'files' by their path below its folder, 'images' of loose pictures.
+    """The dataset's name and what is in its files: 'files' by their path below its folder, 'images' of loose pictures,
+    where they are read.
 
     Kept for the process, as the table is.
     """
@@ -45,7 +47,7 @@ def dataset_key(dataset: DatasetRef) -> dict[str, Any]:
     paths += [] if excluded is None else [excluded]
     key: dict[str, Any] = {"dataset": dataset.name, "files": {_name(path, dataset): _digest(path) for path in paths}}
     images = load_table(dataset).images
-    if isinstance(images, ImageFiles):
+    if isinstance(images, ImageFiles) and dataset.needs_pictures:
         key[IMAGES] = _remembered(images, f"{dataset.name}: what is in its pictures")
     return key
 
@@ -53,6 +55,14 @@ def dataset_key(dataset: DatasetRef) -> dict[str, Any]:
 def dataset_fingerprint(dataset: DatasetRef) -> str:
     """Changes with the files behind a dataset: 20 hexadecimal digits."""
     return hashlib.sha256(json.dumps(dataset_key(dataset)).encode()).hexdigest()[:20]
+
+
+def files_digest(paths: Sequence[Path], about: str) -> str:
+    """Changes with the content of these files, which are below one folder; large ones are read once."""
+    if len(paths) == 1:
+        return _digest(paths[0])
+    root = Path(os.path.commonpath([path.parent for path in paths]))
+    return _remembered(ImageFiles(root, [path.relative_to(root).as_posix() for path in paths]), about)
 
 
 def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy as np
 from trainables.config import TrialConfig
 from trainables.data.formats import dataset_module
 from trainables.data.reading.exclude import exclude_file, without_excluded
+from trainables.data.reading.folder import pictures_may_be_missing
 from trainables.data.reading.links import check_links
 from trainables.data.reading.table import ImageFiles, Table, Target
 from trainables.messages import from_known, show
@@ -25,22 +26,25 @@ class DatasetRef:
         name: its format.
         data_dir: the folder that it is read from, None for embedded datasets.
         fields: columns in front of its texts, joined by '+'; '' is all of them, None none (docs/methods.md#metadata).
+        needs_pictures: a row whose picture is not there is left out; False where something else is read in its place.
     """
 
     name: str
     data_dir: str | None = None
     fields: str | None = None
+    needs_pictures: bool = True
 
     @classmethod
     def of(cls, config: TrialConfig) -> DatasetRef:
         """The dataset that ``config`` trains on."""
         is_text = getattr(config.model, "metadata", "none") == "text"
-        return cls(config.dataset, config.data_dir, config.model.metadata_fields if is_text else None)
+        fields = config.model.metadata_fields if is_text else None
+        return cls(config.dataset, config.data_dir, fields, getattr(config.model, "regions", "grid") == "grid")
 
     @property
     def plain(self) -> DatasetRef:
         """The same without anything in front of its texts."""
-        return self if self.fields is None else DatasetRef(self.name, self.data_dir)
+        return self if self.fields is None else replace(self, fields=None)
 
     @property
     def check_command(self) -> str:
@@ -59,7 +63,9 @@ def load_table(dataset: DatasetRef) -> Table:
     if dataset.fields is not None:
         return load_table(dataset.plain)
     module = dataset_module(dataset.name)
-    table, excluded = module.read(dataset.data_dir), exclude_file(dataset.data_dir)
+    excluded = exclude_file(dataset.data_dir)
+    with pictures_may_be_missing(not dataset.needs_pictures):
+        table = module.read(dataset.data_dir)
     if dataset.data_dir is not None:
         found = module.sources(dataset.data_dir)
         if isinstance(table.images, ImageFiles):

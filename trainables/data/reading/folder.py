@@ -7,7 +7,9 @@ import os
 import re
 import stat
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
@@ -124,16 +126,31 @@ def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
+_MAY_BE_MISSING: ContextVar[bool] = ContextVar("pictures_may_be_missing", default=False)
+
+
+@contextmanager
+def pictures_may_be_missing(may: bool) -> Iterator[None]:
+    """Meanwhile rows are read whose pictures are not there, where ``may``: their names tell what is known of them."""
+    before = _MAY_BE_MISSING.set(may)
+    try:
+        yield
+    finally:
+        _MAY_BE_MISSING.reset(before)
+
+
 class Pictures:
     """Whether picture files can be used, each looked up once.
 
     Args:
         root: what names are relative to.
+        may_be_missing: one that is not there can be used; None is as :func:`pictures_may_be_missing` says.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, may_be_missing: bool | None = None) -> None:
         self.root = root
         self._files = FolderFiles(root)
+        self._may_be_missing = _MAY_BE_MISSING.get() if may_be_missing is None else may_be_missing
         self._known: dict[str, tuple[str, str | None]] = {}
 
     def find(self, name: str) -> tuple[str, str | None]:
@@ -160,6 +177,8 @@ class Pictures:
             found = os.stat(self.root / name)
         except OSError as error:
             known = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+            if self._may_be_missing and error.errno in known:
+                return None
             return f"no picture {name}" if error.errno in known else f"picture {name}: {error.strerror}"
         if not stat.S_ISREG(found.st_mode):
             return f"picture {name} is no file"

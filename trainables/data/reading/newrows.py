@@ -70,7 +70,8 @@ class RowReader:
         self.columns = columns or facts.columns
         words = self.columns.na_values
         self.cells = Cells(frozenset(NA_VALUES if words is None else words), self.columns.is_normalised)
-        self._root, self._pictures, self._looked_up = root, None if root is None else Pictures(root), 0
+        self._root, self._looked_up, self._may_be_missing = root, 0, facts.reads_regions
+        self._pictures = None if root is None else Pictures(root, may_be_missing=self._may_be_missing)
         self._known = {name: known_values(facts.categorical.get(name, ()), self.cells) for name in facts.categorical}
 
     def read(self, row: Mapping[str, Any] | str, place: str) -> dict[str, Any]:
@@ -134,7 +135,7 @@ class RowReader:
             return {"path": path}
         self._looked_up += 1
         if self._looked_up % _LOOKED_UP == 0:
-            self._pictures = Pictures(self._root)
+            self._pictures = Pictures(self._root, may_be_missing=self._may_be_missing)
         found, reason = self._pictures.find(path)
         if reason is not None:
             raise BadRow(reason)
