@@ -28,13 +28,18 @@ _NO_WORDS = {
 }
 
 
+_NO_GRID = "the regions of an object detector form no grid of cells"
+
+
 def attention(subject: Subject) -> list[str]:
     """Writes attention.csv, attention_rows.csv, attention_curves.csv and a picture for each stack of layers.
 
     Raises:
-        NotApplicable: the model has no layers that attend.
+        NotApplicable: the model has no layers that attend, or none of cells of a grid.
     """
     tokens, rows, points, drawn = [], [], [], {}
+    if subject.trained.regions is not None:
+        raise NotApplicable(_NO_GRID)
     for at in subject.shown:
         asked = ask(subject, int(at))
         for stack in stacks(subject.trained, asked.batch):
@@ -118,7 +123,7 @@ def words_to_cells(subject: Subject, asked: Asked) -> np.ndarray:
         raise NotApplicable(f"family {family}: {_NO_WORDS[family]}")
     assert asked.batch.input_ids is not None or "text" not in trained.modalities
     if trained.regions is not None:
-        raise NotApplicable("the regions of an object detector form no grid of cells")
+        raise NotApplicable(_NO_GRID)
     if family == "vilbert":
         found = weights(trained, asked.batch)
         if trained.config.model.architecture == "lxmert":

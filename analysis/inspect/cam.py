@@ -134,6 +134,8 @@ def where_pictures_are_seen(trained: Trained) -> Seen:
     """
     if "image" not in trained.modalities:
         raise NotApplicable(f"the model reads {', '.join(trained.modalities)}, no picture")
+    if trained.regions is not None:
+        raise NotApplicable("the model reads regions of an object detector, no picture")
     model: Any = trained.model
     family, side = trained.config.family, trained.config.image_size
     if family == "flava":

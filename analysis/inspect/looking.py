@@ -121,7 +121,7 @@ def _places(trained: Trained, batch: Batch, prefix: str, size: int) -> tuple[str
     if family == "vilbert" and prefix == "text_layers":
         return "text", whole_text, nothing
     if family == "vilbert" and trained.config.model.architecture == "vilbert":  # the whole picture, then cells
-        return "image", {}, nothing if trained.regions is not None else np.arange(1, size)
+        return "image", {}, np.arange(1, size)
     if family == "fusion" and prefix.startswith("joint"):
         return "joint", *_of_modalities(trained, size, length)
     return None

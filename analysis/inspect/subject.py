@@ -130,7 +130,7 @@ class Subject:
         """(side, side, 3) uint8, cut as the model sees it; None where the data has none."""
         from trainables.data.reading.pictures import decode_image
 
-        if self.table.images is None:
+        if self.table.images is None or self.trained.regions is not None:  # whose pictures need not be there
             return None
         row, fit = self.rows[at], self.trained.config.image_fit
         pixels = decode_image(self.table.images[row], size=side, fit=fit, where=f"row {self.table.ids[row]}")

@@ -10,6 +10,7 @@ from PIL import Image
 from regions_on_disk import some, write
 
 from mmtune.models.export import export_model
+from mmtune.models.inspecting import inspect_model
 from mmtune.models.predict import predict_one
 from mmtune.models.reference import ModelRef
 from mmtune.models.testing import evaluate_model
@@ -83,6 +84,13 @@ def test_new_rows_are_looked_up_and_get_what_was_said_in_training(model):
 def test_it_is_tested_with_and_without_its_regions(model):
     tested = evaluate_model(model, split="val", without=["image"], protocol="blank", device="cpu")
     assert tested is not None
+
+
+def test_what_needs_a_picture_says_so(model, tmp_path):
+    for what in ("cam", "attention", "co-attention"):
+        with pytest.raises(ValueError, match="not applicable: the (model reads )?regions of an object detector"):
+            inspect_model(model, [what], split="val", out=tmp_path / what, device="cpu")
+    assert inspect_model(model, ["errors"], split="val", out=tmp_path / "errors", device="cpu")
 
 
 def test_an_exported_one_says_the_same_and_a_graph_is_refused(model, tmp_path):
