@@ -13,10 +13,12 @@ from trainables.ranks import Ranks
 from trainables.resume import MIDDLE
 
 UDA = {"uda": {"mode": "dynamic", "n": 9}, "optim": {"lr": 3e-3, "schedule": "plateau", "plateau_patience": 0}}
+DECODES = {"text_decoder": "multinomial", "image_decoder": "pixels", "picture_size": 16, "private_latent": 3}
 CASES = {  # what an epoch keeps in mind: dropout, sampled noise, copies, lambda, micro-batches, its own metric
     "text": ("text", {"dropout": 0.3}, {"patience": 3, "micro_batch_size": 3, **UDA}),
     "fusion": ("fusion", {"kind": "late", "dropout": 0.3, "lock_image": False}, UDA),
-    "hybrid_vae": ("hybrid_vae", {}, {}),
+    "hybrid_vae": ("hybrid_vae", {"total_correlation": 4.0, **DECODES}, {}),
+    "mvae": ("mvae", {"w_label": 0.5, "posterior": "moe", "subset_elbo": True, "private_latent": 3}, {}),
     "fresh": ("fusion", {"lock_text": False}, {"uda": {"mode": "fixed", "copies": "fresh"}, "train_eval_rows": 8}),
 }
 

