@@ -59,6 +59,11 @@ class ModelSize(NamedTuple):
     """Of ``best.safetensors``: all but what is locked."""
 
     @property
+    def state_bytes(self) -> int:
+        """Of what training keeps in memory whatever the batch: fp32 weights, gradients and Adam's two moments."""
+        return 4 * self.num_parameters + 12 * self.num_trainable
+
+    @property
     def last_bytes(self) -> int:
         """Of ``last.safetensors``: Adam's two moments besides."""
         return self.best_bytes + 8 * self.num_trainable

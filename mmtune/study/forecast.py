@@ -78,7 +78,7 @@ def forecast(
         start_seconds: that a worker's process takes to start.
     """
     epochs = fmean(sum(game.epochs) for game in games)
-    most = max((4 * one.size.num_parameters + 12 * one.size.num_trainable for one in drawn), default=0) / 2**30
+    most = max((one.size.state_bytes for one in drawn), default=0) / 2**30
     seconds = None
     if probed:
         costs = [_Costs(one, probed) for one in drawn]

@@ -229,4 +229,4 @@ def test_checkpointed_layers_give_the_same_gradients(family, toy):
         total_loss(net.train()(batch([0, 1, 2, 3])), torch.from_numpy(data.labels[:4]), data.task).backward()
         gradients.append({name: value.grad for name, value in net.named_parameters() if value.requires_grad})
     for name, value in gradients[0].items():
-        torch.testing.assert_close(gradients[1][name], value, rtol=1e-4, atol=1e-6, msg=name)
+        assert value is None is gradients[1][name] or value.equal(gradients[1][name]), name
