@@ -170,13 +170,14 @@ class Document:
             here = here[part]
         return here
 
-    def section(self, key: str) -> dict[str, Any]:
-        """The mapping under a top-level key; empty when there is none."""
+    def section(self, key: str, *, has_name: bool = False) -> dict[str, Any]:
+        """The mapping under a top-level key; empty when there is none. ``has_name``: a mere word would be its name."""
         value = self.data.get(key)
         if value is None:
             return {}
         if not isinstance(value, dict):
-            self.bad((key,), f"is {describe(value)}; a mapping is expected")
+            meant = f": {{name: {value}}}" if has_name and isinstance(value, str) else ""
+            self.bad((key,), f"is {describe(value)}; a mapping is expected{meant}")
             return {}
         return value
 

@@ -35,7 +35,7 @@ _OF_ANY_SAMPLER = ("name", "seed", "learn_from")
 
 def read_sampler(document: Document, domains: Mapping[str, Sequence[Domain]], *, study: str) -> SamplerSpec:
     """``sampler:`` of a study of that name; ``domains`` is what it will search."""
-    given = document.section("sampler")
+    given = document.section("sampler", has_name=True)
     spec = read_model(document, ("sampler",), given, SamplerSpec) or SamplerSpec()
     kind = SAMPLERS.get(spec.name)
     if kind is None:

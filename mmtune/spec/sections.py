@@ -273,7 +273,7 @@ def read_trackers(document: Document) -> tuple[str, ...]:
 
 def read_scheduler(document: Document, *, epochs: int) -> SchedulerSpec:
     """``scheduler:``; ``epochs`` is the most that a trial trains."""
-    given = document.section("scheduler")
+    given = document.section("scheduler", has_name=True)
     spec = read_model(document, ("scheduler",), given, SchedulerSpec) or SchedulerSpec()
     kind = SCHEDULERS.get(spec.name)
     if kind is None:

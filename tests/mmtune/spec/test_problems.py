@@ -147,6 +147,7 @@ CASES = [
         "needs a step in each float; without one: optim.lr, model.dropout, uda.lam",
     ),
     ("name: asha", "name: ahsa", "scheduler.name", "did you mean 'asha'?"),
+    ("scheduler: {name: asha, grace_epochs: 4, reduction_factor: 3}", "scheduler: none", "scheduler", "{name: none}"),
     ("grace_epochs: 4", "grace_epochs: 10", "scheduler.grace_epochs", "10 is above the epochs of a trial (9)"),
     ("grace_epochs: 4", "grace_epochs: 0", "scheduler.grace_epochs", "0 must be at least 1"),
     ("grace_epochs: 4", "grace: 4", "scheduler.grace", "did you mean 'grace_epochs'?"),

@@ -401,11 +401,14 @@ def test_a_killed_driver_goes_on_from_the_url_on_an_empty_folder_with_equal_resu
     kinds = {name for trial in store.folders("trials") for name in store.names(f"trials/{trial}")}
     assert not store.folders("tune") and store.get(NAME) is None
     assert "best.safetensors" in kinds and "last.safetensors" not in kinds  # nothing useless is left
-    for looks, cache in ((1, "three"), (2, "four")):  # each with nothing of the study
-        three = server.env | {"MMTUNE_CACHE": str(tmp_path / cache)}
-        out, err = mmtune("test", f"{url}/s", cwd=tmp_path, env=three).communicate(timeout=1500)
+    looked = (("test",), ("inspect", "--what", "errors", "--split", "test"))
+    for looks, (verb, *options) in enumerate(looked, 1):  # each with nothing of the study
+        three = server.env | {"MMTUNE_CACHE": str(tmp_path / verb)}
+        out, err = mmtune(verb, f"{url}/s", *options, cwd=tmp_path, env=three).communicate(timeout=1500)
         restore(store, StudyFolder(tmp_path / "tested"))
         assert len(records.read_csv(tmp_path / "tested" / records.TESTED)) == looks, err
+    seen = {name for trial in store.folders("trials") for name in store.names(f"trials/{trial}/inspected/test")}
+    assert {"errors.csv", "error_pairs.csv"} <= seen
     (written,) = {name for trial in store.folders("trials") for name in store.folders(f"trials/{trial}/tested")}
     there = Path(here(f"{url}/s"))
     assert written == "test" and [*there.glob("trials/*/tested/test/metrics.json")]
