@@ -10,7 +10,7 @@ import asyncio
 import collections
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -205,9 +205,13 @@ class Broker:
         async with self._changed:
             self._changed.notify_all()
 
-    async def said(self) -> list[str]:
-        """What happened since this was asked last, a line each; answers as long as the broker lives."""
-        said, self._said = self._said + self._beats.silent(), []
+    async def said(self, gone: Collection[str] = ()) -> list[str]:
+        """What happened since this was asked last, a line each; answers as long as the broker lives.
+
+        Args:
+            gone: ids of nodes that have left the cluster.
+        """
+        said, self._said = self._said + self._beats.silent(gone), []
         return said
 
     async def to_replace(self) -> list[Place]:

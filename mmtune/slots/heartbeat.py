@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,11 +61,18 @@ class Beats:
             del self._heard[key]
             self._silent.discard(key)
 
-    def silent(self) -> list[str]:
-        """What to say of workers that have become silent since this was asked last."""
+    def silent(self, gone: Collection[str] = ()) -> list[str]:
+        """What to say of workers that have become silent since this was asked last; ``gone``: nodes that have left."""
         found = []
         for (slot, rank), (place, heard) in self._heard.items():
-            if self._clock() - heard >= NAMED_AFTER and (slot, rank) not in self._silent:
+            if (slot, rank) in self._silent:
+                continue
+            if place.node in gone:
+                self._silent.add((slot, rank))
+                found.append(
+                    f"worker {rank} of {slot}: {place.host} has left the cluster; {slot} waits for another node"
+                )
+            elif self._clock() - heard >= NAMED_AFTER:
                 self._silent.add((slot, rank))
                 then = f"; it is replaced after {self._replaced_after:g} s" if self._replaced_after else ""
                 found.append(f"worker {rank} of {slot} has not answered for {NAMED_AFTER:g} s ({place}){then}")

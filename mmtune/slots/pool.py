@@ -169,7 +169,8 @@ class SlotPool:
         return spent
 
     def _hear(self, timeout: float | None = None) -> None:
-        lines: list[str] = ray.get(self.broker.said.remote(), timeout=timeout)  # pyright: ignore[reportAssignmentType]
+        gone = [node["NodeID"] for node in ray.nodes() if not node["Alive"]]
+        lines: list[str] = ray.get(self.broker.said.remote(gone), timeout=timeout)  # pyright: ignore[reportAssignmentType]
         for line in lines:
             self._say(line)
 

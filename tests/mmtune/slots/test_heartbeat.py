@@ -44,6 +44,21 @@ def test_one_that_comes_in_the_place_of_a_silent_one_is_not_said_to_answer_again
     assert beats.beat("slot-0", 0, THERE) is None and beats.silent() == []
 
 
+def test_a_worker_whose_node_has_left_is_named_at_once_and_with_it():
+    now = 0.0
+    beats = Beats(replaced_after=0.0, clock=lambda: now)
+    beats.beat("slot-0", 0, HERE)
+    beats.beat("slot-0", 1, THERE)
+    now = 1.0
+    assert beats.silent({"n2", "n3"}) == [
+        "worker 1 of slot-0: there has left the cluster; slot-0 waits for another node"
+    ]
+    now = 30.0
+    beats.beat("slot-0", 0, HERE)
+    assert beats.silent({"n2", "n3"}) == []
+    assert beats.beat("slot-0", 1, HERE) is None
+
+
 def test_zero_never_replaces():
     now = 0.0
     beats = Beats(replaced_after=0.0, clock=lambda: now)

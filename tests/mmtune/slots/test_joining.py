@@ -242,6 +242,7 @@ def test_two_workers_lose_a_node_and_then_the_drivers_own(cluster, tmp_path):
     try:
         wait_for(lambda: epochs() > 0)
         cluster.leave(nodes[0])
+        wait_for(lambda: "has left the cluster; slot-0 waits for another node\n" in said.read_text())
         cluster.add()
         wait_for(lambda: "t0000: its worker died; it goes on after epoch" in said.read_text())
         known = epochs()
