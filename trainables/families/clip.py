@@ -101,10 +101,10 @@ def build(config: Config, task: Task, ports: dict[str, Port]) -> nn.Module:
         ValueError: classification by prompts of a task without one class a sample, or wrong pairs by class of a task
             without classes.
     """
-    if config.same_class_negatives > 1 and task.kind == "regression":
-        raise ValueError("model.same_class_negatives: a regression has no classes that samples could share")
     if config.mode in ("zero_shot", "contrastive") and task.kind != "multiclass":
         raise ValueError(f"model.mode: {config.mode} compares classes with each other, this task is {task.kind}")
+    if config.same_class_negatives > 1 and task.kind == "regression":
+        raise ValueError("model.same_class_negatives: a regression has no classes that samples could share")
     if config.mode == "zero_shot":
         return _ZeroShot(config, task, ports["image"])
     return _Contrastive(config, task, ports) if config.mode == "contrastive" else _Head(config, task, ports)

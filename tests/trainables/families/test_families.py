@@ -65,7 +65,8 @@ def test_a_setting_that_would_be_ignored_is_refused(family, name, settings):
     if isinstance(default, str) and other is None:
         other = "{} there"
     elif other is None:
-        other = not default if isinstance(default, bool) else 0.25 if isinstance(default, float) else 2 * (default or 1)
+        has_quarter = isinstance(default, float) and fields[name].get("minimum", 0) <= 0.25
+        other = not default if isinstance(default, bool) else 0.25 if has_quarter else 2 * (default or 1)
     for key, allowed in settings.items():
         choices = fields[key].get("enum", [False, True])
         refusing = next(choice for choice in choices if choice not in allowed)
