@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 _STEPS = 15
-_LAMBDA = 0.15
+LAMBDA = 0.15
 _CHUNK = 1_000_000
 
 
@@ -56,18 +56,25 @@ def rating_factors(
     of_users[:, :size] = rng.normal(0, 0.1, (counts[0], size))
     of_items = np.zeros((counts[1], size + 1))
     for _ in range(_STEPS):
-        of_items = _solve(item, of_users[user], rest, counts[1])[0]
-        of_users, inverse_u = _solve(user, of_items[item], rest, counts[0])
-    last_items, inverse_i = _solve(item, of_users[user], rest, counts[1])
+        of_items = ridge(item, of_users[user], rest, counts[1])[0]
+        of_users, inverse_u = ridge(user, of_items[item], rest, counts[0])
+    last_items, inverse_i = ridge(item, of_users[user], rest, counts[1])
     found_users, found_items = of_users[users], last_items[items]
-    found_users[train] = _without_own(user, of_items[item], rest, of_users, inverse_u)
-    found_items[train] = _without_own(item, of_users[user], rest, last_items, inverse_i)
+    found_users[train] = without_own(user, of_items[item], rest, of_users, inverse_u)
+    found_items[train] = without_own(item, of_users[user], rest, last_items, inverse_i)
     scores = (found_users[:, :-1] * found_items[:, :-1]).sum(axis=1) + found_users[:, -1] + found_items[:, -1]
     return RatingFactors(found_users, found_items, scores + mean)
 
 
-def _solve(one: np.ndarray, other_PF: np.ndarray, rest: np.ndarray, num: int) -> tuple[np.ndarray, np.ndarray]:
-    """The ridge solutions (num, F) of one side given the other, and the inverse matrices (num, F, F)."""
+def ridge(one: np.ndarray, other_PF: np.ndarray, rest: np.ndarray, num: int) -> tuple[np.ndarray, np.ndarray]:
+    """The solutions (num, F) of one side given the other, and the inverse matrices (num, F, F) that gave them.
+
+    Args:
+        one: (P,) of each rating the number of the side that is solved.
+        other_PF: of each rating the other side's factors and, last, its bias.
+        rest: (P,) the ratings without their mean.
+        num: how many the solved side has.
+    """
     width = other_PF.shape[1]
     features, target = _features(other_PF, rest)
     moments, sides = np.zeros((num, width, width)), np.zeros((num, width))
@@ -76,14 +83,22 @@ def _solve(one: np.ndarray, other_PF: np.ndarray, rest: np.ndarray, num: int) ->
         for b in range(a, width):
             moments[:, a, b] = moments[:, b, a] = np.bincount(one, features[:, a] * features[:, b], minlength=num)
     counts = np.bincount(one, minlength=num).clip(min=1)
-    inverse = np.linalg.inv(moments + _LAMBDA * counts[:, None, None] * np.eye(width))
+    inverse = np.linalg.inv(moments + LAMBDA * counts[:, None, None] * np.eye(width))
     return np.einsum("nab,nb->na", inverse, sides), inverse
 
 
-def _without_own(
+def without_own(
     one: np.ndarray, other_PF: np.ndarray, rest: np.ndarray, solved: np.ndarray, inverse: np.ndarray
 ) -> np.ndarray:
-    """(P, F): the solution of each rating's user or item had it not been there, with the same ridge."""
+    """(P, F): what :func:`ridge` would have solved of each rating's side without that rating, with the same lambda.
+
+    Args:
+        one: (P,) as there, and so ``other_PF`` and ``rest``.
+        other_PF: see there.
+        rest: see there.
+        solved: what it gave, (num, F).
+        inverse: and its matrices.
+    """
     found = np.empty_like(other_PF)
     counts = np.bincount(one)
     for start in range(0, len(one), _CHUNK):

@@ -47,11 +47,11 @@ def test_a_row_is_solved_without_its_own_rating(ratings):
     rng = np.random.default_rng(5)
     other = rng.normal(size=(len(train), 3))
     rest = stars[train] - stars[train].mean()
-    solved, inverse = factors._solve(items[train], other, rest, 20)
-    without = factors._without_own(items[train], other, rest, solved, inverse)
+    solved, inverse = factors.ridge(items[train], other, rest, 20)
+    without = factors.without_own(items[train], other, rest, solved, inverse)
     for at in (0, 7, 100):
         mine = np.flatnonzero(items[train] == items[train][at])
-        ridge = factors._LAMBDA * len(mine) * np.eye(3)
+        ridge = factors.LAMBDA * len(mine) * np.eye(3)
         for rows, expected in ((mine, solved[items[train][at]]), (mine[mine != at], without[at])):
             x = np.concatenate([other[rows, :2], np.ones((len(rows), 1))], axis=1)
             wanted = np.linalg.solve(x.T @ x + ridge, x.T @ (rest[rows] - other[rows, 2]))
