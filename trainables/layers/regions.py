@@ -58,6 +58,28 @@ def unpacked_regions(packed_BPX: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return packed_BPX[..., :-5], packed_BPX[..., -5:-1], packed_BPX[..., -1]
 
 
+def placed_regions(image_BPX: Tensor, *, are_found: bool) -> tuple[Tensor, Tensor, Tensor | None]:
+    """ViLBERT's regions, the whole image first: features (B, R, G), places (R, 5) or (B, R, 5), and a mask (B, R)
+    where a picture may have fewer.
+
+    Args:
+        image_BPX: cells of a grid, (B, P, G), or found regions as :func:`packed_regions` lays them out.
+        are_found: whether they are the latter.
+
+    Raises:
+        ValueError: the cells form no square.
+    """
+    if not are_found:
+        return with_whole_image(image_BPX), grid_locations(image_BPX.shape[1], device=image_BPX.device), None
+    features_BPG, boxes_BP4, mask_BP = unpacked_regions(image_BPX)
+    whole_B15 = boxes_BP4.new_tensor([0, 0, 1, 1, 1]).expand(len(boxes_BP4), 1, 5)
+    return (
+        torch.cat([mean_region(features_BPG, mask_BP), features_BPG], dim=1),
+        torch.cat([whole_B15, with_area(boxes_BP4)], dim=1),
+        torch.cat([mask_BP.new_ones(len(mask_BP), 1), mask_BP], dim=1),
+    )
+
+
 def mean_region(features_BPG: Tensor, mask_BP: Tensor) -> Tensor:
     """The mean of the regions that there are, (B, 1, G); zeros where there are none."""
     total_B1G = (features_BPG * mask_BP.unsqueeze(2)).sum(dim=1, keepdim=True)

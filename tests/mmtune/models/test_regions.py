@@ -58,7 +58,7 @@ def model(tmp_path_factory):
     root = tmp_path_factory.mktemp("regions")
     found, data = write_data(root), str(root / "data")
     settings = {"text_encoder": "tiny-bert", "regions": "detector", "region_file": str(found), "num_regions": 2}
-    config = TrialConfig(
+    config = TrialConfig(  # pyright: ignore[reportCallIssue] (does not see Field's defaults)
         family="vilbert", dataset="table", data_dir=data, epochs=1, batch_size=8, precision="fp32",
         model={**settings, "region_width": 6},
     )  # fmt: skip
