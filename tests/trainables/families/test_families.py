@@ -62,7 +62,7 @@ def test_a_setting_that_would_be_ignored_is_refused(family, name, settings):
     default = config.model_fields[name].default
     kinds = [fields[name], *fields[name].get("anyOf", [])]
     other = next((v for kind in kinds for v in kind.get("enum", []) if v != default), None)
-    if isinstance(default, str) and other is None:
+    if other is None and any(kind.get("type") == "string" for kind in kinds):
         other = "{} there"
     elif other is None:
         has_quarter = isinstance(default, float) and fields[name].get("minimum", 0) <= 0.25
