@@ -53,6 +53,13 @@ def study_dataset(spec: SearchSpec, data_dir: str | None) -> DatasetRef:
     return DatasetRef(spec.dataset, data_dir, needs_pictures=spec.fixed.get("model.regions", "grid") == "grid")
 
 
+def region_files(spec: SearchSpec) -> list[str]:
+    """The files of regions that trials read, by the corners of the space."""
+    found = [spec.config_params(params) for params in corner_params(spec, limit=64)]
+    files = {one.get("model.region_file"): None for one in found if one.get("model.regions") == "detector"}
+    return [name for name in files if name is not None]
+
+
 def open_pictures(spec: SearchSpec, data_dir: str | None) -> None:
     """Fills the cache with the pictures of the first trial that reads them, unless one of a size is filled already, and
     with all regions of detectors.

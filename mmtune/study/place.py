@@ -10,7 +10,7 @@ import yaml
 from mmtune import records
 from mmtune.records import StudyFolder
 from mmtune.spec.search_spec import SearchSpec
-from mmtune.study.checks import check_data, study_dataset
+from mmtune.study.checks import check_data, region_files, study_dataset
 from trainables.files import write_atomic
 
 
@@ -26,7 +26,8 @@ def settle_data(folder: StudyFolder, spec: SearchSpec, info: dict[str, Any], dat
     Raises:
         ValueError: there are no such data, or they are not those that the study began with.
     """
-    from trainables.data.cache.identity import dataset_key, differences
+    from trainables.data.cache.identity import REGIONS, dataset_key, differences
+    from trainables.data.cache.regions import regions_digest
 
     before = info["data_dir"]
     now = before if data_dir is None else str(Path(data_dir).expanduser().resolve())
@@ -36,6 +37,8 @@ def settle_data(folder: StudyFolder, spec: SearchSpec, info: dict[str, Any], dat
         )
     check_data(spec, now)
     key, known = dataset_key(study_dataset(spec, now)), info.get("data")
+    regions = {name: regions_digest(name) for name in region_files(spec)}
+    key = {**key, REGIONS: regions} if regions else key
     if known is not None and known != key:
         others = ", ".join(differences(known, key)) or f"dataset {known['dataset']}"
         raise ValueError(f"{now or spec.dataset}: not the data that the study began with; different: {others}")

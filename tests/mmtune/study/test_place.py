@@ -87,3 +87,21 @@ def test_embedded_data_have_no_folder(tmp_path, data):
     assert list(info["data"]["files"]) == ["openclipart64.parquet"]
     with pytest.raises(ValueError, match="openclipart is embedded and reads no folder"):
         settle_data(folder, spec, read_json(folder.info), str(data))
+
+
+def test_other_regions_of_a_detector_are_other_data(tmp_path, data):
+    """Those that any trial could read, and none where none reads any."""
+    for name in ("one.tsv", "two.tsv"):
+        (tmp_path / name).write_text(f"{name}\t1\t1\t0\t\t\n")
+    kinds = {"family": "vilbert", "dataset": "table", "budget": {"trials": 1}, "study": "r"}
+    files = {"type": "categorical", "choices": [str(tmp_path / name) for name in ("one.tsv", "two.tsv")]}
+    fixed = {"model.text_encoder": "tiny-bert", "model.regions": "detector"}
+    spec = load_spec(yaml.safe_dump({**kinds, "fixed": fixed, "space": {"model.region_file": files}}))
+    folder = create_study(spec, storage=tmp_path / "studies", data_dir=str(data))
+    settle_data(folder, spec, info := read_json(folder.info), None)
+    write_json(folder.info, info)
+    settle_data(folder, spec, read_json(folder.info), None)
+    (tmp_path / "two.tsv").write_text("another\t1\t1\t0\t\t\n")
+    with pytest.raises(ValueError, match=r"not the data that the study began with; different: /.*two\.tsv$"):
+        settle_data(folder, spec, read_json(folder.info), None)
+    assert set(info["data"]["regions"]) == set(files["choices"])

@@ -23,7 +23,7 @@ from trainables.data.reading.exclude import exclude_file
 from trainables.data.reading.table import ImageFiles
 from trainables.files import checksum, file_hash
 
-IMAGES = "images"
+IMAGES, REGIONS = "images", "regions"
 _REMEMBERED_BYTES = 2**28  # a file that is larger is not read again by every process
 _READERS = 8  # threads: reading waits for the disk
 
@@ -69,6 +69,8 @@ def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
     """The files, by two keys of datasets, that are not the same: those that one has alone, too."""
     files = one["files"].keys() | other["files"].keys()
     found = sorted(name for name in files if one["files"].get(name) != other["files"].get(name))
+    mine, theirs = one.get(REGIONS, {}), other.get(REGIONS, {})
+    found += sorted(name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name))
     return found + (["pictures"] if one.get(IMAGES) != other.get(IMAGES) else [])
 
 
