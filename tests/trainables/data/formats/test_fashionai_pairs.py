@@ -32,7 +32,7 @@ def test_a_text_is_the_value_of_the_attribute(tmp_path):
 def test_recalls_both_ways_with_several_pictures_a_text(tmp_path):
     """Trained for a moment: wrong pairs of the same attribute count more; each text of the split is found once."""
     write(tmp_path / "data")
-    config = TrialConfig(
+    config = TrialConfig(  # pyright: ignore[reportCallIssue] (does not see Field's defaults)
         family="clip", dataset="fashionai_pairs", data_dir=str(tmp_path / "data"), epochs=1, batch_size=16,
         image_size=16, max_text_len=16, device="cpu", objective="val_text_to_image_recall_at_5",
         model={"encoder": "tiny-clip", "mode": "contrastive", "same_class_negatives": 4.0, "hard_negatives": 0.5},
