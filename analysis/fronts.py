@@ -6,7 +6,7 @@ Axes are scaled so that 0 is the best value that any trial reached and 1 the wor
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -112,10 +112,10 @@ def front_history(
         ValueError: an unknown metric or cost, or no report yet.
     """
     goal = mode or mode_of(metric)
-    places = {key: place for place, key in enumerate(zip(table["study"], table["trial"], strict=True))}
+    places = {key: place for place, key in enumerate(_keys(table))}
     labels, numbers_of = np.array(trial_labels(table, table), dtype=object), table["trial"].map(records.trial_number)
     reports = _in_time(load_curves(paths, metric), metric, goal)
-    whose = np.array([places.get(key, -1) for key in zip(reports["study"], reports["trial"], strict=True)], dtype=int)
+    whose = np.array([places.get(key, -1) for key in _keys(reports)], dtype=int)
     spent, best_by_then = reports["spent"].to_numpy(), reports[metric].to_numpy()
     sign, order = (-1 if goal == "max" else 1), numbers_of.to_numpy()
     rows = []
@@ -128,9 +128,9 @@ def front_history(
         moments = []
         for share, limit in _shares(spent[is_known].max(initial=0.0), parts):
             then = np.flatnonzero(is_known & (spent <= limit * (1 + 1e-12)))
-            last = dict(zip(whose[then].tolist(), then.tolist(), strict=True))  # the last report of each
-            at = np.array(sorted(last), dtype=int)
-            points = np.column_stack([by_then[[last[i] for i in at]], sign * best_by_then[[last[i] for i in at]]])
+            at, places_from_end = np.unique(whose[then][::-1], return_index=True)
+            last = then[::-1][places_from_end]  # the last report of each
+            points = np.column_stack([by_then[last], sign * best_by_then[last]])
             if share == 1:
                 at, points = table.index.get_indexer(trials.index), ended
             moments.append((share, limit / 3600, at, points))
@@ -160,6 +160,10 @@ def _shares(seconds: float, parts: int | None) -> list[tuple[float, float]]:
         return [*((step * n / seconds, step * n) for n in range(1, math.ceil(seconds / step))), (1.0, seconds)]
     parts = parts or PARTS
     return [(part / parts, seconds * part / parts) for part in range(1, parts + 1)]
+
+
+def _keys(frame: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    return zip(*(frame[name].tolist() for name in _KEYS), strict=True)
 
 
 def _bend(points: np.ndarray) -> int | None:
