@@ -210,7 +210,7 @@ def run_plain_side(folder: Path, args: argparse.Namespace) -> None:
 
     asha = spec.scheduler.options
     assert isinstance(asha, AshaOptions)
-    ray.init(num_cpus=slots, include_dashboard=False, log_to_driver=False, object_store_memory=256 * 2**20)
+    ray.init("local", num_cpus=slots, include_dashboard=False, log_to_driver=False, object_store_memory=256 * 2**20)
     try:
         tune.Tuner(
             tune.with_resources(plain_trial, {"CPU": 1}),

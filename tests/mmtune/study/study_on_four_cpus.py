@@ -50,7 +50,7 @@ def main() -> None:
     spec = load_spec(sys.argv[1])
     kinds = [sys.argv[at + 1] for at, word in enumerate(sys.argv) if word == "--kill"]
     folder = create_study(spec, storage=sys.argv[2])
-    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=4, include_dashboard=False, log_to_driver=False)
     variables = set(os.environ)
     threading.Thread(target=kill_when_busy, args=(folder.reports, kinds), daemon=True).start()
     ending = run_study(folder)
