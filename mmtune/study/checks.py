@@ -126,7 +126,6 @@ def _setting_problems(spec: SearchSpec, configs: Sequence[TrialConfig], target: 
     from trainables.data.open import labelled_rows
     from trainables.data.requirements import requirements
     from trainables.losses import build_supervised_loss
-    from trainables.model import model_size
     from trainables.precision import choose_precision
     from trainables.uda import check_uda
 
@@ -141,6 +140,8 @@ def _setting_problems(spec: SearchSpec, configs: Sequence[TrialConfig], target: 
             check_uda(config.uda, target.task.with_positive(config.positive_class))
             requirements(config)
             if getattr(config.model, "weights", None) is not None:
+                from trainables.model import model_size  # brings torch._dynamo: seconds, and a new variable
+
                 model_size(config, workers=spec.resources.workers)
             if config.uda.mode != "none" and config.uda.vectors and not Path(config.uda.vectors).is_file():
                 yield f"uda.vectors: {config.uda.vectors} is no file"
