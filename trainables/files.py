@@ -54,6 +54,15 @@ def replacing(path: str | Path) -> Iterator[Path]:
         _sync(path.parent, os.O_RDONLY)
 
 
+def unfinished(folder: Path) -> Iterator[Path]:
+    """What processes that were killed had begun to write into a folder.
+
+    Those are the files of :func:`replacing`, and ``.tmp`` with six characters, which safetensors writes first.
+    """
+    for pattern in (".*.tmp", ".tmp??????"):
+        yield from folder.glob(pattern)
+
+
 def append(path: str | Path, data: bytes) -> None:
     """Adds ``data`` to the end of a file that is there: all of it is on disk when this returns, or none is in the file.
 

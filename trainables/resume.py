@@ -26,6 +26,7 @@ from trainables.checkpoint import (
     training_tensors,
 )
 from trainables.errors import PreemptedError
+from trainables.files import unfinished
 from trainables.modelfolder import MIDDLE as MIDDLE
 from trainables.progress import Progress
 from trainables.room import halve
@@ -103,7 +104,7 @@ def restore(state: State, checkpoint: str) -> None:
         state.progress.epoch = saved["epoch"]
         return
     if state.ranks.rank == 0:
-        for stale in state.folder.glob(".*.tmp"):  # of a process that was killed while it wrote
+        for stale in unfinished(state.folder):
             stale.unlink(missing_ok=True)
     found, middle = load_if_whole(path), load_if_whole(state.folder / MIDDLE)
     if middle is not None and _goes_beyond(middle[1], found[1] if found else None, state):

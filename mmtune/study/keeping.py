@@ -22,6 +22,7 @@ from mmtune import records
 from mmtune.study.failures import may_pass
 from mmtune.study.ledger import open_ledger
 from trainables.dominance import non_dominated
+from trainables.files import unfinished
 from trainables.modelfolder import LAST, MIDDLE, WEIGHTS
 
 if TYPE_CHECKING:
@@ -183,9 +184,7 @@ def _files(folder: Path, kinds: Collection[str]) -> Iterable[Path]:
     yield from (folder / {"last": LAST, "best": WEIGHTS}[kind] for kind in kinds)
     if kinds:
         yield folder / MIDDLE
-        yield from folder.glob(f".{MIDDLE}.*.tmp")
-        yield from folder.glob(f".{LAST}.*.tmp")  # of a process that was killed while it wrote
-        yield from folder.glob(f".{WEIGHTS}.*.tmp")
+        yield from unfinished(folder)
 
 
 def _first(standing: Standing) -> float:

@@ -20,7 +20,7 @@ from mmtune.search.schedulers import SCHEDULERS
 from mmtune.spec.search_spec import SearchSpec
 from mmtune.study.ledger import open_ledger
 from trainables.clock import PARTS, split
-from trainables.files import write_atomic
+from trainables.files import unfinished, write_atomic
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,8 +94,8 @@ def clear_unwritten(folder: StudyFolder) -> None:
     Args:
         folder: the study, whose lock the caller holds.
     """
-    for pattern in (".*.tmp", "trials/*/.*.tmp"):
-        for stale in folder.root.glob(pattern):
+    for place in (folder.root, *folder.root.glob("trials/*")):
+        for stale in unfinished(place):
             stale.unlink(missing_ok=True)
 
 

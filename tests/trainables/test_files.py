@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import resource
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
-from trainables.files import append, checksum, file_hash, replacing, write_atomic
+from trainables.files import append, checksum, file_hash, replacing, unfinished, write_atomic
 
 
 def names(folder):
@@ -67,6 +69,27 @@ def test_a_kill_leaves_the_old_file(tmp_path):
     )
     assert subprocess.run([sys.executable, "-c", code, str(path)]).returncode == -signal.SIGKILL
     assert path.read_text() == "old" and len(list(tmp_path.glob(".x.*.tmp"))) == 1
+
+
+@pytest.mark.slow  # imports torch
+def test_what_a_kill_inside_of_safetensors_leaves_is_found(tmp_path):
+    """It writes to a file of its own beside the one that it is given, which a kill leaves under a name of its own."""
+    path = tmp_path / "x.safetensors"
+    code = (
+        "import sys, torch; from safetensors.torch import save_file; from trainables.files import replacing\n"
+        "tensors = {'a': torch.zeros(50_000_000)}\nprint('now', flush=True)\n"
+        "while True:\n    with replacing(sys.argv[1]) as file: save_file(tensors, file)"
+    )
+    command = [sys.executable, "-c", code, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline()
+        deadline = time.monotonic() + 60
+        while not any(re.fullmatch(r"\.tmp\w{6}", name) for name in names(tmp_path)):
+            assert time.monotonic() < deadline and process.poll() is None
+        process.kill()
+    left = {file.name for file in unfinished(tmp_path)}
+    assert any(re.fullmatch(r"\.tmp\w{6}", name) for name in left)
+    assert set(names(tmp_path)) - left <= {path.name}
 
 
 @contextlib.contextmanager
