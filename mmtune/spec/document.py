@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import EllipsisType
 from typing import Any, NamedTuple, TypeGuard
@@ -189,10 +189,14 @@ class Document:
             return None
         return value
 
-    def known_keys(self, path: YamlPath, given: Mapping[str, Any], known: Sequence[str]) -> None:
-        """Notes every key of ``given`` that is not in ``known``."""
+    def known_keys(
+        self, path: YamlPath, given: Mapping[str, Any], known: Sequence[str], *, misplaced: Collection[str] = ()
+    ) -> None:
+        """Notes every key of ``given`` that is not in ``known``; ``misplaced`` are settings of the trials."""
         for key in given:
-            if key not in known:
+            if key in misplaced:
+                self.bad((*path, key), "is a setting of the trials: it goes under fixed, or under space to be searched")
+            elif key not in known:
                 hint = did_you_mean(key, known) or "."
                 self.bad((*path, key), f"unknown key{hint} Known: {', '.join(known)}")
 

@@ -29,7 +29,7 @@ from mmtune.spec.domains import read_domain
 from mmtune.spec.finalists import FINALIST, FinalistsSection
 from mmtune.spec.overrides import apply_override
 from mmtune.spec.sampler import SamplerSpec, read_sampler
-from mmtune.spec.searchfile import SEARCH_KEYS, final_text, is_config
+from mmtune.spec.searchfile import OF_CONFIGS, SEARCH_KEYS, final_text, is_config
 from mmtune.spec.sections import (
     NOT_FIXED,
     STUDY_NAME,
@@ -179,7 +179,7 @@ class _Reader:
         document = self.document
         if not document.is_readable:
             raise document.error()
-        document.known_keys((), self.data, SEARCH_KEYS)
+        document.known_keys((), self.data, SEARCH_KEYS, misplaced=OF_CONFIGS)
         study = self._study(stem)
         family_domain, families = self._families()
         keys = ConfigKeys(families, self.known_families)

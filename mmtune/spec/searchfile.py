@@ -15,17 +15,17 @@ from trainables.yamltree import Tree
 
 SEARCH_KEYS = tuple(SearchFile.model_fields)
 _CONFIG_KEYS = TrialConfig.model_fields.keys()
-_OF_SEARCHES, _OF_CONFIGS = {*SEARCH_KEYS} - _CONFIG_KEYS, _CONFIG_KEYS - {*SEARCH_KEYS}
+_OF_SEARCHES, OF_CONFIGS = {*SEARCH_KEYS} - _CONFIG_KEYS, _CONFIG_KEYS - {*SEARCH_KEYS}
 
 
 def is_search_file(data: Mapping[str, Any]) -> bool:
     """Whether the keys are those of a search file, none a config's."""
-    return not _OF_SEARCHES.isdisjoint(data) and _OF_CONFIGS.isdisjoint(data)
+    return not _OF_SEARCHES.isdisjoint(data) and OF_CONFIGS.isdisjoint(data)
 
 
 def is_config(data: Mapping[str, Any]) -> bool:
     """Whether the keys are those of a TrialConfig, none a search file's."""
-    return not _OF_CONFIGS.isdisjoint(data) and _OF_SEARCHES.isdisjoint(data)
+    return not OF_CONFIGS.isdisjoint(data) and _OF_SEARCHES.isdisjoint(data)
 
 
 def final_text(document: Document, study: str) -> str:

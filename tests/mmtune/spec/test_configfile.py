@@ -144,7 +144,7 @@ def test_the_two_kinds_of_file_are_told_apart(write):
         ValueError, match=r"best.yaml is the config of one trial.*; train it: mmtune train .*best.yaml$"
     ):
         load_spec(write(GOOD))
-    with pytest.raises(SpecError, match="epochs .line 4.: unknown key"):  # a search file with a mistake
+    with pytest.raises(SpecError, match="epochs .line 4.: is a setting of the trials"):  # in a search file
         load_spec(write(search + "epochs: 3\n"))
 
 

@@ -64,7 +64,7 @@ def test_overrides_reach_into_alternatives():
         ("try_first.7.uda.n=1", "try_first", "has 1 entries, counted from 0; there is no 7"),
         ("try_first.x=1", "try_first", "'x' is not the number of an entry"),
         ("fixed.model.kind=lat", "fixed.model.kind", "did you mean 'late'?"),
-        ("model.kind=late", "model", "unknown key"),
+        ("model.kind=late", "model", "goes under fixed"),
     ],
 )
 def test_problems_of_overrides_name_the_override(override, key, message):

@@ -21,6 +21,7 @@ CASES = [
     ("study: demo", "study: &a demo", "syntax", "&a: anchors and aliases are not allowed"),
     ("study: demo", "study: !!python/name:os.system demo", "study", "the tag tag:yaml.org,2002:python/name:os.system"),
     ("study: demo", "stdy: demo", "stdy", "unknown key, did you mean 'study'?"),
+    ("study: demo", "study: demo\noptim: {lr: 1}", "optim", "is a setting of the trials: it goes under fixed, or"),
     (
         "family: fusion",
         "family: fusoin",
