@@ -7,19 +7,24 @@ order in which W trainings side by side would report them.
 
 Tables (``--tables FOLDER``): ``tables/*.npz`` with U (configurations x parameters, from 0 to 1) and Y (validation loss,
 configurations x epochs), such as TaskSet's; a point of the space takes the nearest configuration. ``lcbench/`` of
-yahpo_data, a surrogate of accuracies over 52 epochs, if onnxruntime is installed. ``mixed`` are searches over four
-families, each a table of the first kind, whose epochs cost 1, 3, 9 and 27; a budget counts the mean of them. ``own`` is
-this project's (``record_table.py``, ``own_table.py``), once it is large enough; it has no ``tpe+hyperband``.
+yahpo_data, a surrogate of accuracies over 52 epochs, if onnxruntime is installed: six datasets, of which mmtune was
+chosen on three, and three are ``held-out``. ``mixed`` are searches over four families, each a table of the first kind,
+whose epochs cost 1, 3, 9 and 27; a budget counts the mean of them. ``own`` is this project's (``record_table.py``,
+``own_table.py``), once it is large enough; it has no ``tpe+hyperband``.
 
 Peers: ``random`` trains each configuration whole; ``random+stop`` is random with ASHA that stops (grace 3, as Ray Tune
 has it); ``tpe+stop`` is Optuna's TPE with the same at grace 1, mmtune's default before; ``tpe+hyperband`` is Optuna's
-TPE and its Hyperband pruner. ``promote+random`` is mmtune's schedule with purely random proposals, ``mmtune`` its own.
-On mixed tables ``even trials`` has as many trials of each family in place of device-seconds, ``promise`` a quarter of
-the seconds by what families promise.
+TPE and its Hyperband pruner. ``dehb``, ``smac`` (its multi-fidelity facade) and ``bohb`` (Syne Tune's) are packages as
+they come, left out where they are not installed (``pip install DEHB smac syne-tune``, in an environment of their own:
+DEHB's pins are older than mmtune's); of SMAC and DEHB a configuration's further epochs are charged, not its first ones
+again. ``promote+random`` is mmtune's schedule with purely random proposals, ``mmtune`` its own, ``hyperband``
+the same on Hyperband's ladders. On mixed tables ``even trials`` has as many trials of each family in place of
+device-seconds, ``promise`` a quarter of the seconds by what families promise.
 
 Score: regret, 0 at the best value in the table and 1 at the median configuration's, averaged over the logarithm of the
 budget from 1 to 30 trainings; as the ratio to random's on the same tables and seeds, with a 90 % interval by bootstrap
-over the seeds. The last line is mmtune's worst ratio over the kinds of tables with one worker.
+over the seeds; and to the method's own with one worker (``/ 1 worker``): of random search's curves, many at once show
+more at little cost. The last line is mmtune's worst ratio over the kinds of tables with one worker.
 """
 
 from __future__ import annotations
@@ -35,13 +40,15 @@ import warnings
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from curves import Table, lcbench_tables, mixed_tables, recorded_tables
 from own_table import OWN, SETTINGS, OwnTable, compare_seconds, own_table
+from peers import NEEDS, Bohb, Dehb, Hyperband, Search, Smac, Stopping, Training
 from regret import BUDGET, POINTS, on_grid, ratio_of
 from setting import print_setting
 
@@ -56,27 +63,6 @@ from mmtune.space.space import Space
 
 
 # --- searches ---------------------------------------------------------------------------------------------
-@dataclass
-class Training:
-    """One configuration in training."""
-
-    number: int
-    point: np.ndarray
-    losses: list[float] = field(default_factory=list)
-
-
-class Search(Protocol):
-    """A way to search: asked for work, told each epoch."""
-
-    def ask(self, seconds_left: float) -> Training | None:
-        """What a free worker trains next; None if it has to wait."""
-        ...
-
-    def told(self, training: Training, *, is_over: bool) -> bool:
-        """The last loss is new, and the last there is if ``is_over``; True stops the training."""
-        ...
-
-
 class Promotion:
     """What mmtune does."""
 
@@ -87,10 +73,12 @@ class Promotion:
         *,
         random_share: float = ParzenOptions().random_share,
         even_share: float | None = ParzenOptions().even_share,
+        is_hyperband: bool = False,
         lessons: Sequence[Lesson] = (),
     ) -> None:
         self.lessons = lessons
-        self.table, self.rules = table, Rules(rungs=ladder(table.epochs, grace=1, eta=3), eta=3)
+        rungs = ladder(table.epochs, grace=1, eta=3)
+        self.table, self.rules = table, Rules(rungs=rungs, eta=3, brackets=len(rungs) if is_hyperband else 1)
         self.families = [str(index) for index in range(len(table.prices))] if len(table.prices) > 1 else []
         domains = {f"u{at}": (Number(0.0, 1.0),) for at in range(bool(self.families), table.num_params)}
         self.space = Space({"family": (Categorical(tuple(self.families)),), **domains} if self.families else domains)
@@ -145,104 +133,21 @@ class Promotion:
         return state != records.RUNNING
 
 
-class Stopping:
-    """Random search, or Optuna's TPE, under ASHA that stops; without rungs nothing is stopped.
-
-    A rung's cut is the (1 - 1/eta) percentile of what came before, as Ray Tune has it.
-    """
-
-    def __init__(self, table: Table, seed: int, *, grace: int | None, is_tpe: bool = False) -> None:
-        self.num_params, self.rng, self.count = table.num_params, np.random.default_rng(seed), 0
-        self.rungs: dict[int, list[float]] = {}
-        rung = grace or table.epochs
-        while rung < table.epochs:
-            self.rungs[rung] = []
-            rung *= 3
-        self.study, self.trials = None, {}
-        if is_tpe:
-            import optuna
-
-            settings = {"multivariate": True, "group": True, "constant_liar": True, "n_startup_trials": 8}
-            self.study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed, **settings))
-
-    def ask(self, seconds_left: float) -> Training | None:
-        training = Training(self.count, self.rng.random(self.num_params))
-        if self.study is not None:
-            trial = self.trials[self.count] = self.study.ask()
-            training.point = np.array([trial.suggest_float(f"u{index}", 0, 1) for index in range(self.num_params)])
-        self.count += 1
-        return training
-
-    def told(self, training: Training, *, is_over: bool) -> bool:
-        loss, epoch = training.losses[-1], len(training.losses)
-        is_stopped = False
-        if (rung := self.rungs.get(epoch)) is not None and math.isfinite(loss):
-            is_stopped = bool(rung) and loss > np.percentile(rung, 100 / 3)
-            rung.append(loss)
-        if self.study is not None:
-            self._tell(training, is_over=is_over, is_stopped=is_stopped)
-        return is_stopped or not math.isfinite(loss)
-
-    def _tell(self, training: Training, *, is_over: bool, is_stopped: bool) -> None:
-        from optuna.trial import TrialState
-
-        assert self.study is not None
-        trial, loss = self.trials[training.number], training.losses[-1]
-        if not math.isfinite(loss):
-            self.study.tell(trial, state=TrialState.FAIL)
-            return
-        trial.report(loss, len(training.losses))
-        if is_over:
-            self.study.tell(trial, min(training.losses))
-        elif is_stopped:
-            self.study.tell(trial, state=TrialState.PRUNED)
-
-
-class Hyperband:
-    """Optuna's TPE with Optuna's Hyperband pruner, both as they come."""
-
-    def __init__(self, table: Table, seed: int) -> None:
-        import optuna
-
-        pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=table.epochs, reduction_factor=3)
-        sampler = optuna.samplers.TPESampler(seed=seed)
-        name = f"{seed}"  # the pruner draws brackets from it
-        self.study = optuna.create_study(study_name=name, sampler=sampler, pruner=pruner)
-        self.num_params, self.trials = table.num_params, {}
-
-    def ask(self, seconds_left: float) -> Training | None:
-        trial = self.study.ask()
-        self.trials[trial.number] = trial
-        return Training(trial.number, np.array([trial.suggest_float(f"u{i}", 0, 1) for i in range(self.num_params)]))
-
-    def told(self, training: Training, *, is_over: bool) -> bool:
-        from optuna.trial import TrialState
-
-        trial, loss = self.trials[training.number], training.losses[-1]
-        if not math.isfinite(loss):
-            self.study.tell(trial, state=TrialState.FAIL)
-            return True
-        best = min(training.losses)
-        trial.report(best, len(training.losses))
-        if is_over:
-            self.study.tell(trial, best)
-            return True
-        if trial.should_prune():
-            self.study.tell(trial, state=TrialState.PRUNED)
-            return True
-        return False
-
-
 METHODS: dict[str, Callable[[Table, int], Search]] = {
     "random": lambda table, seed: Stopping(table, seed, grace=None),
     "random+stop": lambda table, seed: Stopping(table, seed, grace=3),
     "tpe+stop": lambda table, seed: Stopping(table, seed, grace=1, is_tpe=True),
     "tpe+hyperband": Hyperband,
+    "dehb": Dehb,
+    "smac": Smac,
+    "bohb": Bohb,
     "promote+random": lambda table, seed: Promotion(table, seed, random_share=1.0),
     "mmtune": Promotion,
+    "hyperband": lambda table, seed: Promotion(table, seed, is_hyperband=True),
     "even trials": lambda table, seed: Promotion(table, seed, even_share=None),
     "promise": lambda table, seed: Promotion(table, seed, even_share=0.75),
 }
+KINDS = ("taskset", "lcbench", "held-out", "mixed", "own")
 _MIXED = ("even trials", "promise")  # elsewhere they are mmtune
 
 
@@ -293,9 +198,16 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=16, help="searches of each method on each table")
     parser.add_argument("--first-seed", type=int, default=100, help="the others count up from here")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 4, 16], help="trainings at the same time")
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=[*METHODS])
-    parser.add_argument("--kinds", nargs="+", default=["taskset", "lcbench", "mixed", "own"], help="of tables")
-    parser.add_argument("--datasets", type=int, default=3, help="of lcbench, from the first, up to 6")
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        choices=METHODS,
+        default=[name for name in METHODS if find_spec(NEEDS.get(name, "numpy"))],
+    )
+    parser.add_argument(
+        "--kinds", nargs="+", default=["taskset", "lcbench", "held-out", "mixed", "own"], help="of tables"
+    )
+    parser.add_argument("--datasets", type=int, default=6, help="of LCBench; from the fourth on they are held-out")
     parser.add_argument("--out", type=Path, help="a JSON-lines file of all searches; what it has is not repeated")
     args = parser.parse_args()
     logging.disable(logging.CRITICAL)
@@ -311,6 +223,7 @@ def main() -> None:
     done = {}
     if args.out is not None and args.out.exists():
         done = {tuple(key): value for key, value in map(json.loads, args.out.read_text().splitlines())}
+    alones: dict[tuple[str, str], float] = {}  # areas with one worker
     worst, seeds = 0.0, range(args.first_seed, args.first_seed + args.seeds)
     methods = list(dict.fromkeys(["random", *args.methods]))
     for workers in args.workers:
@@ -327,7 +240,7 @@ def main() -> None:
                                 file.write(json.dumps([key, done[key]]) + "\n")
                     areas[method, table.kind][seed].append(np.array(done[key]))
         print(f"\n{workers} worker{'s' * (workers > 1)} ({time.process_time() - began:.0f} CPU-s)")
-        print(f"  {'method':<16}{'tables':<10}{'area / random':<22}{'regret at 10':<14}at {BUDGET:g}")
+        print(f"  {'method':<16}{'tables':<10}{'area / random':<22}{'/ 1 worker':<12}{'regret at 10':<14}at {BUDGET:g}")
         for method in methods:
             for kind in dict.fromkeys(table.kind for table in tables if (method, table.kind) in areas):
                 mine, base = areas[method, kind], areas["random", kind]
@@ -335,11 +248,18 @@ def main() -> None:
                 if method == "mmtune" and workers == 1:
                     worst = max(worst, ratio)
                 curve = np.mean([run for runs in mine.values() for run in runs], axis=0)
+                alone = curve.mean() if workers == 1 else alones.get((method, kind), math.nan)
+                alones[method, kind] = alone
                 at_ten = curve[int((POINTS - 1) * math.log(10) / math.log(BUDGET))]
-                print(f"  {method:<16}{kind:<10}{ratio:.2f} [{low:.2f}, {high:.2f}]     {at_ten:<14.3f}{curve[-1]:.3f}")
+                area = f"{ratio:.2f} [{low:.2f}, {high:.2f}]"
+                print(f"  {method:<16}{kind:<10}{area:<22}{curve.mean() / alone:<12.2f}{at_ten:<14.3f}{curve[-1]:.3f}")
     if own in tables:
         print(compare_seconds(own, seeds, trainings=BUDGET))
     print(f"ratio: {worst:.3f}")
+
+
+def _installed() -> list[str]:
+    return [method for method in METHODS if find_spec(NEEDS.get(method, "numpy"))]
 
 
 def _fits(method: str, table: Table | OwnTable) -> bool:
