@@ -168,8 +168,8 @@ class SlotPool:
             ray.kill(self.broker)  # pyright: ignore[reportArgumentType]
         return spent
 
-    def _hear(self, timeout: float | None = None) -> None:
-        gone = [node["NodeID"] for node in ray.nodes() if not node["Alive"]]
+    def _hear(self, gone: Sequence[str] = (), timeout: float | None = None) -> None:
+        """Tells what happened, of nodes that are ``gone`` too."""
         lines: list[str] = ray.get(self.broker.said.remote(gone), timeout=timeout)  # pyright: ignore[reportAssignmentType]
         for line in lines:
             self._say(line)
@@ -188,7 +188,7 @@ class SlotPool:
         """Notices that the broker is gone (killed for memory, say): without it nothing moves."""
         while not self._closing.wait(2.0):
             try:
-                self._hear()
+                self._hear([node["NodeID"] for node in ray.nodes() if not node["Alive"]])
                 self._replace_frozen()
             except RayError as error:
                 if not self._closing.is_set():
