@@ -56,7 +56,7 @@ def run(
         search: a search file, the name of one that comes with mmtune, a dict of what a search file says, or the
             ``spec`` of another study.
         data: where the dataset lies; None for embedded ones.
-        storage: where the study's folder goes: a folder, or s3://, gs:// or az://.
+        storage: where the study's folder goes: a folder, or s3://, gs://, az:// or hdfs://.
         address: of a Ray cluster; None takes ``RAY_ADDRESS``, or a local one that ends with the study.
         overrides: of the search, by key: ``{"budget.trials": 4, "fixed.epochs": 2}``.
         name: another name for the study.

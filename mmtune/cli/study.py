@@ -123,7 +123,10 @@ def run(
     files: Files,
     data: Data = None,
     storage: Annotated[
-        str, typer.Option("--storage", metavar="DIR|URL", help="Where study folders go: a folder, s3://, gs:// or az://.")
+        str,
+        typer.Option(
+            "--storage", metavar="DIR|URL", help="Where study folders go: a folder; s3://, gs://, az://, hdfs://."
+        ),
     ] = STORAGE,
     address: Address = None,
     overrides: Overrides = None,

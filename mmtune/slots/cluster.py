@@ -52,7 +52,7 @@ _TOO_SLOW = "timed out during startup"  # what Ray says where its processes take
 _LONGEST_SOCKET = 107  # bytes of its path, by the kernel; on macOS 103
 _SOCKET_OF_RAY = "ray/session_2026-01-31_00-00-00_000000_1234567/sockets/plasma_store"  # the longest below its folder
 _HANDED_ON = ("MMTUNE_CACHE", "MMTUNE_LINKS", "HF_HUB_OFFLINE")
-_OF_STORES = ("AWS_", "GOOGLE_", "AZURE_")  # who reads and writes objects
+_OF_STORES = ("AWS_", "GOOGLE_", "AZURE_", "HADOOP_USER_NAME")  # who reads and writes objects
 HEAD = "node:__internal_head__"  # a resource that every cluster's head node has
 
 

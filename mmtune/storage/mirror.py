@@ -151,6 +151,7 @@ def mirrored(
     lease = Lease(store, say)
     folder = StudyFolder(working_folder(url))
     try:
+        store.tidy()
         if create is None:
             restore(store, folder)
         else:

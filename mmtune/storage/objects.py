@@ -1,11 +1,13 @@
 """What a :class:`mmtune.storage.store.Store` reads and writes whole objects through, by the scheme of its URL.
 
 S3 and Google Cloud Storage put an object in place when its stream is closed, so pyarrow's streams do. Through those a
-blob of Azure is seen empty before it is whole: there fsspec's adlfs hands it to the service in one call.
+blob of Azure is seen empty before it is whole: there fsspec's adlfs hands it to the service in one call. A file of HDFS
+too, and there is no such call: :mod:`mmtune.storage.webhdfs`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -33,8 +35,17 @@ class Objects(Protocol):
     def send(self, path: str, file: Path) -> None:
         """Replaces it as a whole by a file."""
 
+    def probe(self, folder: str) -> None:
+        """Writes into a folder, and takes it back."""
+        self.write(f"{folder}/.probe", b"")
+        with contextlib.suppress(FileNotFoundError):  # another's, that did the same
+            self.fs.delete_file(f"{folder}/.probe")
 
-class Streams:
+    def tidy(self, folder: str) -> None:
+        """Removes what killed writers have left below a folder, where a store has not done so itself."""
+
+
+class Streams(Objects):
     """Through pyarrow."""
 
     def __init__(self, fs: FileSystem) -> None:
@@ -57,7 +68,7 @@ class Streams:
             shutil.copyfileobj(source, out, _CHUNK)
 
 
-class Blobs:
+class Blobs(Objects):
     """Azure's, through adlfs."""
 
     def __init__(self) -> None:
@@ -83,12 +94,20 @@ class Blobs:
 def objects(scheme: str, bucket: str) -> Objects:
     """The objects of a scheme; credentials and endpoint as its own tools take them from the environment.
 
+    Args:
+        scheme: of :data:`mmtune.storage.store.SCHEMES`.
+        bucket: or container; of HDFS the NameNode.
+
     Raises:
         ValueError: what a scheme needs is not installed.
         OSError: the bucket does not answer.
     """
     from pyarrow import fs
 
+    if scheme == "hdfs":
+        from mmtune.storage.webhdfs import WebHdfs
+
+        return WebHdfs(bucket)
     if scheme == "az":
         try:
             return Blobs()

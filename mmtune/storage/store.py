@@ -1,7 +1,4 @@
-"""Whole objects below a URL of an object store: an object is there whole, or it is not there.
-
-HDFS is refused: a file there is seen while it is written, and libhdfs renames none onto another that is there.
-"""
+"""Whole objects below a URL of an object store: an object is there whole, or it is not there."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from trainables.files import replacing
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
-SCHEMES = ("s3", "gs", "az")
+SCHEMES = {"s3": "bucket", "gs": "bucket", "az": "container", "hdfs": "host:9870"}  # and what is named first
 MARK = ".remote"  # in a working folder: the URL of its study
 
 
@@ -56,8 +53,9 @@ class Store:
     """Objects below ``url``.
 
     Args:
-        url: s3://bucket/..., gs://bucket/... or az://container/...; credentials and endpoint as their own tools take
-            them (AWS_*, GOOGLE_*, AZURE_STORAGE_*).
+        url: s3://bucket/..., gs://bucket/..., az://container/... or hdfs://host:9870/..., the HTTP port of HDFS's
+            NameNode; credentials and endpoint as their own tools take them (AWS_*, GOOGLE_*, AZURE_STORAGE_*,
+            HADOOP_USER_NAME).
 
     Raises:
         ValueError: another scheme, no bucket, or one that does not answer or let us in.
@@ -68,9 +66,10 @@ class Store:
         scheme, _, path = url.partition("://")
         path = path.rstrip("/")
         if scheme not in SCHEMES:
-            raise ValueError(f"{url}: {scheme}:// is not supported; s3://, gs:// or az://, or a folder")
-        if not re.fullmatch(r"[\w.-]+(/[^?#]+)?", path):
-            raise ValueError(f"{url}: write {scheme}://bucket/folder")
+            raise ValueError(f"{url}: {scheme}:// is not supported; s3://, gs://, az:// or hdfs://, or a folder")
+        port = r"(:\d+)?" if ":" in SCHEMES[scheme] else ""
+        if not re.fullmatch(rf"[\w.-]+{port}(/[^?#]+)?", path):
+            raise ValueError(f"{url}: write {scheme}://{SCHEMES[scheme]}/folder")
         self._base = path
         try:
             with _told(self.url):
@@ -91,10 +90,15 @@ class Store:
             ValueError: why not.
         """
         try:
-            self.put(".probe", b"")
-            self.delete(".probe")
+            with _told(self.url):
+                self._objects.probe(self._base)
         except OSError as error:
-            raise ValueError(str(error).replace(join(self.url, ".probe"), self.url)) from None
+            raise ValueError(str(error)) from None
+
+    def tidy(self) -> None:
+        """Removes what killed writers have left; whoever writes here does."""
+        with _told(self.url):
+            self._objects.tidy(self._base)
 
     def names(self, folder: str = "") -> list[str]:
         """Objects in ``folder``, not in folders of it."""

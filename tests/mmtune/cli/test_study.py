@@ -187,8 +187,10 @@ def test_empty_arguments_are_no_working_folder(mmtune, search, args, what):
 
 
 def test_a_url_makes_no_folder(mmtune):
-    said = mmtune.refused("run", "smoke/text", "--storage", "hdfs://host/x")
-    assert said == "hdfs://host/x: hdfs:// is not supported; s3://, gs:// or az://, or a folder"
+    said = mmtune.refused("run", "smoke/text", "--storage", "ftp://host/x")
+    assert said == "ftp://host/x: ftp:// is not supported; s3://, gs://, az:// or hdfs://, or a folder"
+    said = mmtune.refused("run", "smoke/text", "--storage", "hdfs://127.0.0.1:1/x")
+    assert said == "hdfs://127.0.0.1:1/x: no WebHDFS answers at 127.0.0.1:1: Connection refused"
     for args in (("train", "x.yaml", "--out=s3://b/x"), ("best", "x", "--export", "gs://b/x.yaml")):
         assert mmtune.refused(*args).endswith(": is a URL; give a path on this machine")
 

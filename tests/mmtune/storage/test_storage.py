@@ -1,25 +1,19 @@
-"""Studies in object storage, against real servers on loopback: moto for S3, Azurite for Azure where it is installed."""
+"""Studies in object storage, on real servers on loopback: S3's, and Azure's and HDFS's where they are installed."""
 
 from __future__ import annotations
 
-import base64
-import contextlib
 import itertools
 import json
 import os
 import random
 import re
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -48,89 +42,6 @@ sampler: {name: random, seed: 2}
 budget: {trials: 3}
 resources: {cpus_per_worker: 1, concurrent_trials: 1}
 """
-
-
-class Server(NamedTuple):
-    """Where studies go, and what the environment of whoever goes there says."""
-
-    base: str
-    env: dict[str, str]
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-@contextlib.contextmanager
-def running(command: list[object], log: Path, port: int, **env: str) -> Iterator[None]:
-    """A server in a process of its own, from when it answers."""
-    with log.open("wb") as out:
-        process = subprocess.Popen([*map(str, command)], stdout=out, stderr=out, env=os.environ | env)
-    try:
-        for _ in range(300):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-                break
-            time.sleep(0.2)
-        yield
-    finally:
-        process.kill()
-        process.wait()
-
-
-@pytest.fixture(scope="module")
-def moto(tmp_path_factory):
-    port = free_port()
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", port]
-    with running(command, tmp_path_factory.mktemp("moto") / "log", port):
-        url = f"http://127.0.0.1:{port}"
-        urllib.request.urlopen(urllib.request.Request(f"{url}/bucket", method="PUT")).close()
-        env = {
-            "AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y",
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }  # fmt: skip
-        yield Server("s3://bucket", env)
-
-
-@pytest.fixture(scope="module")
-def azurite(tmp_path_factory):
-    program = shutil.which("azurite-blob")
-    if program is None:
-        pytest.skip("no azurite-blob on the PATH: npm install azurite")
-    port, folder, key = free_port(), tmp_path_factory.mktemp("azurite"), base64.b64encode(b"key").decode()
-    command = [program, "--blobPort", port, "--location", folder, "--skipApiVersionCheck"]
-    with running(command, folder / "log", port, AZURITE_ACCOUNTS=f"tests:{key}"):
-        told = (
-            f"DefaultEndpointsProtocol=http;AccountName=tests;AccountKey={key};"
-            f"BlobEndpoint=http://127.0.0.1:{port}/tests;"
-        )
-        from azure.storage.blob import BlobServiceClient
-
-        BlobServiceClient.from_connection_string(told).create_container("bucket").close()
-        yield Server("az://bucket", {"AZURE_STORAGE_CONNECTION_STRING": told})
-
-
-@pytest.fixture(params=["moto", "azurite"])
-def server(request):
-    return request.getfixturevalue(request.param)
-
-
-def set_up(server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Store:
-    for name, value in server.env.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("MMTUNE_CACHE", str(tmp_path / "cache"))
-    return Store(f"{server.base}/{tmp_path.name}/s")
-
-
-@pytest.fixture
-def store(server, monkeypatch, tmp_path):
-    return set_up(server, monkeypatch, tmp_path)
-
-
-@pytest.fixture
-def s3(moto, monkeypatch, tmp_path):
-    return set_up(moto, monkeypatch, tmp_path)
 
 
 def content(root: Path) -> dict[str, bytes]:
@@ -276,7 +187,7 @@ def mmtune(*args: object, cwd: Path, env: dict[str, str]) -> subprocess.Popen[st
     [
         ("s3://nothing/x", {}, "s3://nothing/x: AWS Error NO_SUCH_BUCKET"),
         ("s3://bucket/x", {"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}, "s3://bucket/x: AWS Error NETWORK_CONNECTION"),
-        ("hdfs://host:9000/x", {}, "hdfs://host:9000/x: hdfs:// is not supported; s3://, gs:// or az://, or a folder"),
+        ("ftp://host/x", {}, "ftp://host/x: ftp:// is not supported; s3://, gs://, az:// or hdfs://, or a folder"),
         ("s3://", {}, "s3://: write s3://bucket/folder"),
     ],
 )
