@@ -11,6 +11,7 @@ import getpass
 import io
 import json
 import os
+import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -85,10 +86,10 @@ class WebHdfs(FileSystemHandler):
                 self._told("DELETE", info.path, "DELETE")
 
     def _receive(self, path: str, out: BinaryIO) -> None:
-        def receive() -> None:
+        def receive(silent: set[str]) -> None:
             out.seek(0)
             out.truncate()
-            at = self._data_node("GET", path, "OPEN")
+            at = self._data_node("GET", path, "OPEN", silent)
             with self._asked("GET", at) as response:
                 wanted, got = response.length, 0
                 while True:
@@ -100,14 +101,14 @@ class WebHdfs(FileSystemHandler):
             if wanted is not None and got != wanted:
                 raise _UnansweredError(at, f"its answer ended after {got} of {wanted} bytes")
 
-        _again(receive)
+        self._again(receive)
 
     def _send(self, path: str, source: BinaryIO, size: int) -> None:
-        def send() -> None:
+        def send(silent: set[str]) -> None:
             source.seek(0)
             part = f"{path.rpartition('/')[0]}/{_OURS}{uuid.uuid4().hex}"
             try:
-                at = self._data_node("PUT", part, "CREATE", overwrite="false")
+                at = self._data_node("PUT", part, "CREATE", silent, overwrite="false")
                 self._asked("PUT", at, source, size).close()
                 self._once("PUT", part, "RENAME", destination=_inside(path), renameoptions="OVERWRITE")
             except BaseException as error:
@@ -117,10 +118,12 @@ class WebHdfs(FileSystemHandler):
                     raise OSError(str(error)) from error
                 raise
 
-        _again(send)
+        self._again(send)
 
-    def _data_node(self, method: str, path: str, op: str, **settings: str) -> str:
-        """The URL at which a DataNode answers ``op``."""
+    def _data_node(self, method: str, path: str, op: str, silent: set[str], **settings: str) -> str:
+        """The URL at which a DataNode, none of ``silent``, answers ``op``."""
+        if silent:
+            settings["excludedatanodes"] = ",".join(sorted(silent))
         with self._asked(method, self._url(path, op, settings)) as response:
             at = response.headers["Location"]
         if at is None or not at.startswith("http://"):
@@ -129,13 +132,34 @@ class WebHdfs(FileSystemHandler):
 
     def _told(self, method: str, path: str, op: str, **settings: str) -> Any:
         """What the NameNode says to ``op``, which may be done twice."""
-        return _again(lambda: self._once(method, path, op, **settings))
+        return self._again(lambda _: self._once(method, path, op, **settings))
 
     def _once(self, method: str, path: str, op: str, **settings: str) -> Any:
         url = self._url(path, op, settings)
         with self._asked(method, url) as response, _heard(url):
             text = response.read()
         return json.loads(text) if text else None
+
+    def _again(self, act: Callable[[set[str]], _T]) -> _T:
+        """What ``act`` returns; where nobody answers it is asked again, not to take the DataNodes that were silent.
+
+        The NameNode takes a dead one for a living one for ten minutes, and rather one on the same machine than another.
+        """
+        silent: set[str] = set()
+        for wait in _WAITS:
+            try:
+                return act(silent)
+            except _UnansweredError as error:
+                where = urlsplit(error.url)
+                if where.netloc != self._node:
+                    with contextlib.suppress(OSError):
+                        silent.add(socket.gethostbyname(where.hostname or ""))
+            except OSError:
+                if not silent:
+                    raise
+                silent.clear()  # there are no others
+            time.sleep(wait)
+        return act(set())
 
     def _url(self, path: str, op: str, settings: dict[str, str]) -> str:
         query = urlencode({"op": op, "user.name": self._user, **settings})
@@ -252,6 +276,7 @@ class _UnansweredError(OSError):
 
     def __init__(self, url: str, why: str) -> None:
         super().__init__(f"no WebHDFS answers at {urlsplit(url).netloc}: {why}")
+        self.url = url
 
 
 @contextlib.contextmanager
@@ -262,16 +287,6 @@ def _heard(url: str) -> Iterator[None]:
         raise _UnansweredError(url, type(error).__name__) from error
     except OSError as error:
         raise _UnansweredError(url, error.strerror or str(error)) from error
-
-
-def _again(act: Callable[[], _T]) -> _T:
-    """What ``act`` returns; where nobody answers it is asked again."""
-    for wait in _WAITS:
-        try:
-            return act()
-        except _UnansweredError:
-            time.sleep(wait)
-    return act()
 
 
 def _refusal(response: HTTPResponse, node: str) -> OSError:

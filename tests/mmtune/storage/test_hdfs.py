@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -50,8 +51,9 @@ def test_of_a_writer_killed_at_any_moment_nothing_half_is_seen_and_nothing_is_le
     cut = 0
     for delay in (0.0, 0.03, 0.1, 0.2, 0.3):
         process = subprocess.Popen([sys.executable, "-c", WRITER, store.url], stderr=subprocess.PIPE)
+        deadline = time.monotonic() + 60
         while not [name for name, *_ in there() if name.startswith(".part-")]:
-            assert process.poll() is None, process.communicate()
+            assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.005)
         time.sleep(delay)
         process.send_signal(signal.SIGKILL)
@@ -99,9 +101,7 @@ def test_a_look_at_a_store_leaves_no_folder(files, hadoop):
 
 def test_names_as_they_are(files):
     store, there = files
-    names = sorted(
-        [" a b", "100%", "a+b", "a&b=c", "a;b", "ü", *map(str, range(8))]
-    )  # the server lists five at a time
+    names = sorted([" a b", "100%", "a+b", "a&b=c", "a;b", "ü", *map(str, range(8))])  # the server lists five at a time
     for name in names:
         store.put(f"f/{name}", name.encode())
     assert store.names("f") == names and [store.get(f"f/{name}") for name in names] == [name.encode() for name in names]
@@ -156,13 +156,14 @@ def test_who_is_let_in(files, hdfs, hadoop, monkeypatch):
 
 @pytest.fixture
 def answering(monkeypatch):
-    """A server of one answer: status, headers, body."""
+    """A server that answers what a function of the path says: status, headers, body."""
     monkeypatch.setattr(webhdfs, "_WAITS", ())
     servers = []
 
-    def start(status: int, headers: dict[str, str], body: bytes = b"") -> str:
+    def start(answer: Callable[[str], tuple[int, dict[str, str], bytes]]) -> str:
         class Answer(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                status, headers, body = answer(self.path)
                 self.send_response(status)
                 for name, value in headers.items():
                     self.send_header(name, value.format(self.headers["Host"]))
@@ -180,18 +181,40 @@ def answering(monkeypatch):
 
 
 def test_answers_that_are_refused_in_a_line(answering):
-    def said(node: str) -> str:
+    def said(status: int, headers: dict[str, str], body: bytes = b"") -> str:
+        node = answering(lambda path: (status, headers, body))
         with pytest.raises(OSError) as error:
             Store(f"hdfs://{node}/s").get("x")
         return str(error.value).removeprefix(f"hdfs://{node}/s/x: ").replace(node, "NODE")
 
-    login = answering(401, {"WWW-Authenticate": "Negotiate"})
-    assert said(login) == "NODE asks for a login (Kerberos, or a password), which is not supported"
-    assert said(answering(307, {"Location": "https://h/"})) == "NODE sends to https://h/, and only http:// is supported"
+    login = "NODE asks for a login (Kerberos, or a password), which is not supported"
+    assert said(401, {"WWW-Authenticate": "Negotiate"}) == login
+    assert said(307, {"Location": "https://h/"}) == "NODE sends to https://h/, and only http:// is supported"
     standby = {"RemoteException": {"exception": "StandbyException", "message": "Operation category READ\nat x"}}
-    assert said(answering(403, {}, json.dumps(standby).encode())) == "StandbyException: Operation category READ"
-    cut = answering(200, {"Content-Length": "9", "Location": "http://{}/"}, b"123")
-    assert said(cut) == "no WebHDFS answers at NODE: its answer ended after 3 of 9 bytes"
+    assert said(403, {}, json.dumps(standby).encode()) == "StandbyException: Operation category READ"
+    cut = said(200, {"Content-Length": "9", "Location": "http://{}/"}, b"123")
+    assert cut == "no WebHDFS answers at NODE: its answer ended after 3 of 9 bytes"
+
+
+def test_a_datanode_that_is_silent_is_not_taken_again(answering, monkeypatch):
+    """Of two, the first of which has died: once it was met, others are asked for; where there are none, it is again."""
+    monkeypatch.setattr(webhdfs, "_WAITS", (0.0, 0.0, 0.0))
+    asked = []
+
+    def data_node(path: str) -> tuple[int, dict[str, str], bytes]:
+        asked.append(path)
+        if "OPEN" not in path:
+            return 200, {}, b"found"
+        if "/alone" in path and "excludedatanodes" in path:
+            return 403, {}, b'{"RemoteException": {"exception": "IOException", "message": "No active nodes"}}'
+        return 307, {"Location": "http://{}/" if "excludedatanodes=127.0.0.1" in path else "http://127.0.0.1:1/"}, b""
+
+    store = Store(f"hdfs://{answering(data_node)}/s")
+    assert store.get("x") == b"found" and len(asked) == 3
+    asked.clear()
+    with pytest.raises(OSError, match="no WebHDFS answers at 127.0.0.1:1: Connection refused"):
+        store.get("alone")
+    assert ["excludedatanodes" in path for path in asked] == [False, True, False, False]
 
 
 def test_where_nobody_answers_nothing_is_taken_for_empty(monkeypatch):
