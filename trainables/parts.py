@@ -10,6 +10,8 @@ A loss that compares rows with each other wants the same; such a model says ``co
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,11 +29,12 @@ class InParts(nn.Module):
     def __init__(self, model: Any, *, size: int) -> None:
         super().__init__()
         self.model, self.size = model, size
+        self.recompute: Callable[..., Any] = partial(checkpoint, use_reentrant=False)
 
     def forward(self, batch: Batch) -> ModelOutput:
         """What the model gives for the whole batch."""
         cuts = [batch.slice(at, min(at + self.size, batch.size)) for at in range(0, batch.size, self.size)]
-        parts = [checkpoint(self.model.encode, cut, use_reentrant=False) for cut in cuts]
+        parts = [self.recompute(self.model.encode, cut) for cut in cuts]
         return self.model.decide({name: torch.cat([part[name] for part in parts]) for name in parts[0]})
 
 

@@ -97,7 +97,9 @@ def _time(forecast: Forecast) -> str:
 
 
 def _memory(forecast: Forecast) -> str:
-    which = "the dearest, as probed" if forecast.is_probed else "the dearest, without activations"
+    which = "the dearest, as probed" if forecast.is_probed else "the dearest, worked out with its activations"
+    if forecast.without_activations is not None:
+        which += f", without those of {'; '.join(forecast.without_activations)}"
     return f"about {forecast.peak_memory_gib:.2f} GiB beside its empty worker ({which})"
 
 

@@ -3,7 +3,8 @@
 Each family's cheapest and dearest corner is probed: a little of it is trained (:mod:`trainables.probe`) in a process of
 its own, as a worker of the study would. In between a trial's seconds and memory follow its work: parameters, twice
 those that train, times the rows that go through them. How many epochs a trial gets is seen by playing the search, as
-for the disk (:mod:`mmtune.study.disk`). Without probes there are no hours, and of memory what arithmetic knows.
+for the disk (:mod:`mmtune.study.disk`). Without probes there are no hours, and memory is worked out
+(:mod:`mmtune.study.memory`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmtune.spec.search_spec import SearchSpec
 from mmtune.study.disk import Disk, Drawn, Game, ModelSizes
+from mmtune.study.memory import Memory
 
 if TYPE_CHECKING:
     from trainables.config import TrialConfig
@@ -50,12 +52,14 @@ class Forecast:
     trials: float
     epochs: float
     peak_memory_gib: float
-    """The dearest trial's, as ``peak_memory_gib``: without probes weights, gradients and Adam's moments alone."""
+    """The dearest trial's, as ``peak_memory_gib``."""
     disk_gib: float
     """Of its folder when it is over."""
     device_hours: float | None = None
     """Of trials, without caches."""
     wall_hours: float | None = None
+    without_activations: tuple[str, ...] | None = None
+    """Families whose activations could not be worked out, and why."""
 
     def to_json(self) -> dict[str, Any]:
         """As study.json has it."""
@@ -63,7 +67,7 @@ class Forecast:
 
 
 def forecast(
-    spec: SearchSpec, drawn: Sequence[Drawn], games: Sequence[Game], disk: Disk, *, slots: int,
+    spec: SearchSpec, drawn: Sequence[Drawn], games: Sequence[Game], disk: Disk, memory: Memory | None, *, slots: int,
     probed: Sequence[Probed] = (), start_seconds: float = 0.0,
 ) -> Forecast:  # fmt: skip
     """What the study of ``spec`` will take.
@@ -73,13 +77,13 @@ def forecast(
         drawn: its first trials.
         games: searches that were played with them.
         disk: of its folder.
+        memory: of its dearest trial; None: as the corners had it that were probed.
         slots: trials at the same time.
         probed: the corners of each family; none: no hours.
         start_seconds: that a worker's process takes to start.
     """
     epochs = fmean(sum(game.epochs) for game in games)
-    most = max((one.size.state_bytes for one in drawn), default=0) / 2**30
-    seconds = None
+    most, seconds = 0.0 if memory is None else memory.peak / 2**30, None
     if probed:
         costs = [_Costs(one, probed) for one in drawn]
         most = max(cost.peak_memory_gib for cost in costs)
@@ -95,7 +99,10 @@ def forecast(
         wall = held / min(slots, max(1, len(drawn) * times)) + _STARTS * start_seconds
         hours = {"device_hours": held * spec.resources.devices / 3600, "wall_hours": wall / 3600}
     folder = disk.over / 2**30 * (len(drawn) * times if spec.budget.trials is None else 1)
-    return Forecast(bool(probed), len(drawn) * times, epochs * times, most, folder, **hours)
+    unknown = memory.unknown or None if memory is not None else None
+    return Forecast(
+        bool(probed), len(drawn) * times, epochs * times, most, folder, **hours, without_activations=unknown
+    )
 
 
 def probe_corners(spec: SearchSpec, data_dir: str | None, sizes: ModelSizes) -> tuple[list[Probed], float]:

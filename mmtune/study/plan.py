@@ -13,6 +13,7 @@ from mmtune.study.checks import check_data, fit_to_data, open_pictures, study_da
 from mmtune.study.disk import DRAWS, Disk, ModelSizes, disk_of, first_trials, play, predict_disk
 from mmtune.study.forecast import Forecast, forecast, probe_corners
 from mmtune.study.learn import learn
+from mmtune.study.memory import predict_memory
 
 if TYPE_CHECKING:
     from trainables.data.reading.dataset import DatasetRef
@@ -70,6 +71,7 @@ def make_plan(
         else disk_of(spec, data_dir, drawn, games)
     )
     probed, start_seconds = probe_corners(spec, data_dir, models) if probes else ([], 0.0)
+    memory = None if probes else predict_memory(spec, drawn)
     notes = [*spec.warnings, *learnt, *data_notes(study_dataset(spec, data_dir), spec.fixed.get("target"))]
     notes += _unlabelled(spec, data_dir)
     return Plan(
@@ -80,7 +82,7 @@ def make_plan(
         epochs=None if trials is None else trials * spec.epochs,
         parameters=sizes,
         disk=disk,
-        forecast=forecast(spec, drawn, games, disk, slots=slots, probed=probed, start_seconds=start_seconds),
+        forecast=forecast(spec, drawn, games, disk, memory, slots=slots, probed=probed, start_seconds=start_seconds),
         notes=notes,
     )
 

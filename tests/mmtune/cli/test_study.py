@@ -46,7 +46,8 @@ def test_check_prints_the_plan(mmtune, search):
     assert said["at the same time"] == f"{min(cpus, 7)}, of 1 worker each; {cpus} workers can be placed"
     assert said["searched"] == "optim.lr" and said["sampler, scheduler"] == "parzen, asha"
     assert re.fullmatch(
-        r"about 0\.\d\d GiB beside its empty worker \(the dearest, without activations\)", said["memory of a trial"]
+        r"about 0\.\d\d GiB beside its empty worker \(the dearest, worked out with its activations\)",
+        said["memory of a trial"],
     )
     size = r"\d+\.\d MiB"
     assert re.fullmatch(f"about {size} while it runs, {size} when it is over \\(keep: best\\)", said["disk"])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from mmtune.cli import study as cli
 from mmtune.info import read_info
 from mmtune.slots.cluster import Node
 from mmtune.spec.search_spec import load_spec
 from mmtune.study.create import create_study
 from mmtune.study.disk import Disk, Drawn, Game, ModelSizes, first_trials, play
 from mmtune.study.forecast import Probed, corner_ends, forecast, probe_corners, work_of
+from mmtune.study.memory import Memory, predict_memory
 from mmtune.study.plan import make_plan
 from trainables.model import ModelSize
 
@@ -58,7 +60,7 @@ def test_trials_between_the_corners_cost_what_lies_between_and_budgets_buy_what_
     drawn = drawn_of(spec, 100, 200, 200, 300)  # of work 300, 600, 600, 900
     corners = [probed(spec, 300.0, epoch=1.0), probed(spec, 900.0, epoch=3.0, memory=2.0)]
     games = [Game(0, [6, 6, 6, 6], [1, 1, 1, 1]), Game(0, [6, 2, 2, 6], [1, 1, 1, 2])]
-    found = forecast(spec, drawn, games, DISK, slots=2, probed=corners, start_seconds=10.0)
+    found = forecast(spec, drawn, games, DISK, None, slots=2, probed=corners, start_seconds=10.0)
     first = 4 * (2 + 1) + 6 * (1 + 2 + 2 + 3)  # once and setup of each, epochs by price
     second = 4 * 2 + 5 * 1 + 6 * 1 + 2 * 2 + 2 * 2 + 6 * 3
     seconds = (first + second) / 2 + 2 * 6  # two slots load their libraries
@@ -66,17 +68,50 @@ def test_trials_between_the_corners_cost_what_lies_between_and_budgets_buy_what_
     assert found.device_hours == pytest.approx(seconds / 3600)
     assert found.wall_hours == pytest.approx((seconds / 2 + 5 * 10) / 3600)
     half = spec_of("budget={device_hours: 0.01}")
-    bought = forecast(half, drawn, games, DISK, slots=2, probed=corners, start_seconds=10.0)
+    bought = forecast(half, drawn, games, DISK, None, slots=2, probed=corners, start_seconds=10.0)
     assert bought.trials == pytest.approx(4 * 36 / ((first + second) / 2))
     assert bought.epochs == pytest.approx(bought.trials * 5)
 
 
 def test_without_probes_nothing_is_said_of_time():
     spec = spec_of()
-    found = forecast(spec, drawn_of(spec, 2**28), [Game(0, [6], [1])], DISK, slots=1)
+    found = forecast(spec, drawn_of(spec, 2**28), [Game(0, [6], [1])], DISK, Memory(2**32), slots=1)
     assert found.device_hours is None and found.wall_hours is None and not found.is_probed
-    assert found.peak_memory_gib == 4.0  # weights and gradients, two moments: 16 bytes a parameter
-    assert "device_hours" not in found.to_json()
+    assert found.peak_memory_gib == 4.0 and "device_hours" not in found.to_json()
+
+
+@pytest.mark.slow
+def test_memory_is_worked_out_for_the_dearest_of_each_family():
+    """A wider head takes more, and copies of UDA, which double the rows."""
+    large = ("fixed.image_size=64", "fixed.batch_size=64", "fixed.eval_batch_size=8")
+    spec, sizes = spec_of(*large), ModelSizes(1)
+
+    def memory(*settings, spec=spec):
+        configs = [spec.trial_config({"optim.lr": 1e-3, **one}) for one in settings]
+        return predict_memory(spec, [Drawn(config, sizes.of(config)) for config in configs])
+
+    small, wide = {"model.hidden": 16, "uda.mode": "none"}, {"model.hidden": 256, "uda.mode": "none"}
+    copies = {**wide, "uda.mode": "fixed"}
+    assert memory(small).peak < memory(wide).peak < memory(copies).peak == memory(copies, small, wide).peak
+    assert memory(wide).unknown == ()
+    on_gpu = memory(wide, spec=spec_of(*large, "resources={gpus_per_worker: 1}")).peak
+    assert 0 < on_gpu < memory(wide).peak
+
+
+def test_what_cannot_be_worked_out_is_said(monkeypatch):
+    spec = spec_of()
+
+    def refuse(*_, **__):
+        raise NotImplementedError("aten.nonzero")
+
+    monkeypatch.setattr("trainables.footprint.footprint", refuse)
+    drawn = drawn_of(spec, 2**28)
+    memory = predict_memory(spec, drawn)
+    assert memory == Memory(16 * 2**28, ("fusion (aten.nonzero)",))  # weights, gradients and two moments
+    found = forecast(spec, drawn, [Game(0, [6], [1])], DISK, memory, slots=1)
+    assert found.to_json()["without_activations"] == ("fusion (aten.nonzero)",)
+    said = "(the dearest, worked out with its activations, without those of fusion (aten.nonzero))"
+    assert cli._memory(found).endswith(said)
 
 
 def test_epochs_are_those_of_the_schedule():

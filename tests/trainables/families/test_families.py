@@ -13,8 +13,10 @@ from torch.nn import functional as F
 from trainables.checkpoint import load_checkpoint, load_model, model_tensors, save_checkpoint
 from trainables.config import Only, OptimConfig, TrialConfig
 from trainables.families import FAMILIES, family_config, family_inputs, family_module
+from trainables.footprint import footprint
 from trainables.losses import supervised_loss
 from trainables.messages import show
+from trainables.model import model_size
 from trainables.optim import build_optimizer, part_of
 
 ALL = cases.variants()
@@ -213,6 +215,18 @@ def test_bf16_stays_finite(family, model, toy):
     loss.backward()
     gradients = [value.grad for value in net.parameters() if value.grad is not None]
     assert loss.isfinite() and out.logits.isfinite().all() and all(value.isfinite().all() for value in gradients)
+
+
+@pytest.mark.parametrize(
+    ("family", "model"),
+    [*((family, {}) for family in FAMILIES), ("hybrid_vae", {"posterior": "moe", "total_correlation": 4.0})],
+)
+def test_its_memory_can_be_worked_out(family, model, toy):
+    """On a CPU and on a GPU: at least weights, gradients and two moments of what trains."""
+    config = toy(family, model=model, cache_features=False)
+    for on_gpu in (False, True):
+        found = footprint(config, on_gpu=on_gpu)
+        assert found.peak > model_size(config).state_bytes and found.saved > 0
 
 
 @pytest.mark.parametrize("family", FAMILIES)

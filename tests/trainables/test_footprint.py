@@ -1,0 +1,104 @@
+"""What training takes of memory, worked out: against training itself, and by what must change it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from trainables.footprint import footprint
+from trainables.largest import longest_text
+from trainables.loop import train
+from trainables.model import model_size
+
+FREE = {"lock_text": False, "lock_image": False}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("family", "given", "share"),
+    [
+        ("vilt", {"image_size": 96}, 0.8),  # of it are activations
+        ("image", {"image_size": 96}, 0.8),
+        ("flava", {"image_size": 64, "batch_size": 32, "micro_batch_size": 8}, 0.5),
+    ],
+)
+def test_a_trial_takes_within_30_percent_of_it(family, given, share, toy, tmp_path):
+    config = toy(family, **{"epochs": 1, "batch_size": 45, "device": "cpu", **given})
+    found = footprint(config)
+    (row,) = train(config, folder=tmp_path / "t").reports
+    assert found.peak / 2**30 == pytest.approx(row["peak_memory_gib"], rel=0.3)
+    assert found.saved > share * found.peak
+
+
+@pytest.mark.slow
+def test_activations_follow_the_rows_and_states_do_not(toy):
+    by_rows = {rows: footprint(toy("mmbv", batch_size=rows, image_size=32)) for rows in (9, 15, 45)}
+    one = (by_rows[15].saved - by_rows[9].saved) / 6
+    assert by_rows[45].saved - by_rows[15].saved == pytest.approx(30 * one, rel=0.01)
+    assert by_rows[9].saved == pytest.approx(9 * one, rel=0.1)  # and a mask that all rows share
+    size = model_size(toy("mmbv"))
+    for found in by_rows.values():
+        assert found.peak > size.state_bytes and found.weights == pytest.approx(4 * size.num_parameters, rel=0.01)
+    assert by_rows[45].peak > by_rows[15].peak + 25 * one
+
+
+@pytest.mark.slow
+def test_what_makes_a_trial_take_less_makes_it_less(toy):
+    given, locks = (
+        {"image_size": 32, "batch_size": 45, "cache_features": False},
+        {"lock_text": True, "lock_image": True},
+    )
+    whole = footprint(toy("fusion", model=FREE, **given))
+    copies = footprint(toy("fusion", model=FREE, **given, uda={"mode": "fixed"}))
+    assert copies.saved == pytest.approx(2 * whole.saved, rel=0.05)
+    locked = footprint(toy("fusion", model={"lock_text": True, "lock_image": False}, **given))
+    assert locked.weights == whole.weights and locked.saved < 0.8 * whole.saved and locked.peak < whole.peak
+    both = footprint(toy("fusion", model=locks, **given))
+    assert both.saved < 0.2 * whole.saved
+    cached = footprint(toy("fusion", model=locks, **{**given, "cache_features": True}))
+    assert cached.weights < 0.3 * both.weights and cached.peak < both.peak  # the encoders are not there
+    parts = footprint(toy("fusion", model=FREE, **given, micro_batch_size=9))
+    assert parts.saved == pytest.approx(whole.saved / 5, rel=0.05) and parts.peak < 0.6 * whole.peak
+    alone, shared = (footprint(toy("fusion", model=FREE, **given), workers=count) for count in (1, 3))
+    assert shared.saved == pytest.approx(alone.saved / 3, rel=0.05)
+
+
+@pytest.mark.slow
+def test_gradient_checkpointing_and_half_precision_take_less(toy):
+    given = {"image_size": 64, "batch_size": 45}
+    whole = footprint(toy("mmbv", **given))
+    again = footprint(toy("mmbv", **given, gradient_checkpointing=True))
+    half = footprint(toy("mmbv", **given, precision="bf16"))
+    assert again.saved < 0.5 * whole.saved and again.peak < 0.8 * whole.peak
+    assert 0.5 * whole.saved < half.saved < 0.8 * whole.saved  # LayerNorms and dropout stay in full
+    auto = toy("mmbv", **given, precision="auto")
+    assert footprint(auto) == whole and footprint(auto, on_gpu=True).saved < half.saved
+
+
+@pytest.mark.slow
+def test_what_is_frozen_at_first_counts_as_what_trains_in_the_end(toy):
+    first, last = (footprint(toy("mmbt", model={"freeze_image_epochs": 1}, epochs=epochs)) for epochs in (1, 2))
+    assert first.peak < last.peak and last == footprint(toy("mmbt", epochs=2))
+
+
+@pytest.mark.parametrize("on_gpu", [False, True])
+def test_nothing_is_left_behind_and_nothing_drawn(on_gpu, toy):
+    config = toy("mmbt", gradient_checkpointing=True)
+    before = torch.get_rng_state()
+    assert footprint(config, on_gpu=on_gpu) == footprint(config, on_gpu=on_gpu)
+    assert torch.get_rng_state().equal(before) and float(torch.ones(2).sum()) == 2.0
+
+
+def test_an_operation_that_needs_values_is_named(toy, monkeypatch):
+    def forward(self, batch):
+        return torch.nonzero(batch.labels)
+
+    monkeypatch.setattr("trainables.families.image._Image.forward", forward)
+    with pytest.raises(NotImplementedError, match=r"aten\.nonzero"):
+        footprint(toy("image"))
+
+
+def test_a_text_is_as_long_as_the_longest_of_the_data_or_as_is_allowed(toy):
+    assert longest_text(toy("text", max_text_len=5), "tiny-bert") == 5
+    longest = longest_text(toy("text", max_text_len=100), "tiny-bert")
+    assert longest == 1 + 11 + 2  # a word that tells the class, at most 11 others, and what opens and closes

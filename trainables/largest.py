@@ -1,0 +1,107 @@
+"""The largest batch that a trial can see: shapes and types of its fields, from the dataset and without its cache.
+
+Letters: L text tokens, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from trainables.batch import Batch
+from trainables.config import TrialConfig
+from trainables.data.cache.tokenizer import dataset_tokenizer
+from trainables.data.cache.tokens import tokens_of
+from trainables.data.reading.dataset import DatasetRef, dataset_texts
+from trainables.data.reading.tabular import Tabular
+from trainables.data.requirements import requirements
+from trainables.encoders.inputs import Input
+from trainables.encoders.port import encode
+from trainables.families import family_inputs
+from trainables.task import Task
+
+_LONGEST = 32  # texts that are tokenised: those with most characters
+
+Shapes = dict[str, tuple[tuple[int, ...], torch.dtype]]  # field of a Batch -> shape of a row, type
+
+
+def largest_shapes(config: TrialConfig, task: Task, tabular: Tabular, encoders: Mapping[str, nn.Module]) -> Shapes:
+    """The fields of a row.
+
+    Args:
+        config: of the trial.
+        task: what is predicted.
+        tabular: the columns that the family reads.
+        encoders: by modality those whose features are cached, on tensors without values.
+    """
+    inputs, shapes = family_inputs(config), dict[str, tuple[tuple[int, ...], torch.dtype]]()
+    length = longest_text(config, inputs["text"].encoder) if "text" in inputs else 0
+    tokens: Shapes = {"input_ids": ((length,), torch.int64), "attention_mask": ((length,), torch.int64)}
+    pixels: Shapes = {"pixel_values": ((3, config.image_size, config.image_size), torch.uint8)}
+    for need in requirements(config):
+        raw = tokens if need.modality == "text" else pixels
+        if need.view is not None:
+            continue
+        if need.input.is_regions:
+            assert need.input.num_tokens is not None
+            shapes["image_features"] = (need.input.num_tokens, need.input.width + 5), torch.float16
+        elif need.uses_features:
+            shape = _features(encoders[need.modality], raw, modality=need.modality, input=need.input)
+            shapes[need.field] = shape, torch.float16
+            if need.modality == "text" and need.input.output == "tokens":
+                shapes["attention_mask"] = tokens["attention_mask"]
+        else:
+            shapes |= raw
+    return shapes | _columns(tabular) | {"labels": _labels(task)}
+
+
+def empty_batch(shapes: Shapes, num_rows: int, device: torch.device) -> Batch:
+    """So many rows of these shapes, with no values."""
+    fields: dict[str, Tensor] = {
+        name: torch.empty((num_rows, *shape), dtype=dtype, device=device) for name, (shape, dtype) in shapes.items()
+    }
+    return Batch(**fields, ids=[""] * num_rows)  # pyright: ignore[reportArgumentType]
+
+
+def longest_text(config: TrialConfig, encoder: str) -> int:
+    """L of the longest text of the dataset, specials included, no more than ``config.max_text_len``."""
+    dataset = DatasetRef.of(config)
+    longest = sorted(dataset_texts(dataset), key=len)[-_LONGEST:]
+    if max((len(text.split()) for text in longest), default=0) >= config.max_text_len:
+        return config.max_text_len  # a word is a token at least
+    tokens = tokens_of(dataset_tokenizer(dataset, encoder), longest)
+    return int(tokens.length(config.max_text_len).max(initial=1))
+
+
+def largest_rows(config: TrialConfig, rows: Mapping[str, np.ndarray], *, workers: int) -> tuple[int, int]:
+    """Rows of a step, and of an evaluation's forward, that a worker has at most."""
+    train = len(rows["train"]) * (2 if config.uda.mode == "aug" else 1)
+    step = -(-train // -(-train // config.batch_size))
+    return -(-step // workers), min(config.eval_batch_size, -(-len(rows["val"]) // workers))
+
+
+def _columns(tabular: Tabular) -> Shapes:
+    found: Shapes = {}
+    if tabular.numeric is not None:
+        found["numeric"] = tabular.numeric.shape[1:], torch.float64
+    if tabular.codes is not None:
+        found["categories"] = tabular.codes.shape[1:], torch.int64
+    if tabular.graph is not None:
+        found["neighbours"] = (int(np.diff(tabular.graph.offsets).max(initial=1)),), torch.int64
+    return found
+
+
+def _labels(task: Task) -> tuple[tuple[int, ...], torch.dtype]:
+    if task.kind == "multiclass":
+        return (), torch.int64
+    return (task.num_outputs,) if task.kind == "multilabel" else (), torch.float32
+
+
+@torch.no_grad()
+def _features(encoder: nn.Module, raw: Shapes, *, modality: str, input: Input) -> tuple[int, ...]:
+    """The shape that a locked encoder's output has, a row."""
+    one = empty_batch(raw | {"labels": ((), torch.int64)}, 1, torch.device("cpu"))
+    return tuple(encode(encoder, one, modality=modality, input=input).shape[1:])
