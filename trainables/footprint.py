@@ -102,7 +102,7 @@ def _followed(state: State, cached: dict[str, nn.Module], workers: int, live: Li
             del loaded, terms, logits
         trained = sum(part.numel() for part in state.trainable if part.grad is not None)
         state.model.eval()
-        with torch.no_grad(), state.precision.autocast():
+        with torch.inference_mode(), state.precision.autocast():  # in which no cast of a weight is kept
             state.model(empty_batch(shapes, state.eval_rows, _CPU))
     buffers = 4 * trained if workers > 1 else 0
     return Footprint(peak=live.peak + 8 * trained + buffers, weights=weights, saved=saved)
