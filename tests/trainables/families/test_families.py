@@ -217,6 +217,7 @@ def test_bf16_stays_finite(family, model, toy):
     assert loss.isfinite() and out.logits.isfinite().all() and all(value.isfinite().all() for value in gradients)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "model"),
     [*((family, {}) for family in FAMILIES), ("hybrid_vae", {"posterior": "moe", "total_correlation": 4.0})],
