@@ -4,7 +4,8 @@ The model is built on no device, and its forward, losses and backward run as tra
 that it can see (:mod:`trainables.largest`): what is alive at once is counted (:mod:`trainables.live`), so that
 activations, copies in half precision, gradient checkpointing, locked parts and gradients come in as they are. Beside
 it are Adam's two moments, and where ranks train together the buffers in which they exchange gradients. Nothing is
-computed; it takes a tenth of a second, or two for the largest models. docs/methods.md#footprint says what is left out.
+computed; it takes some tenths of a second, for the largest models two to four. docs/methods.md#footprint says what
+is left out.
 """
 
 from __future__ import annotations

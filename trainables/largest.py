@@ -6,6 +6,7 @@ Letters: L text tokens, D width.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 import numpy as np
 import torch
@@ -103,5 +104,7 @@ def _labels(task: Task) -> tuple[tuple[int, ...], torch.dtype]:
 @torch.no_grad()
 def _features(encoder: nn.Module, raw: Shapes, *, modality: str, input: Input) -> tuple[int, ...]:
     """The shape that a locked encoder's output has, a row."""
+    if input.output == "pooled":
+        return (cast(int, encoder.width),)
     one = empty_batch(raw | {"labels": ((), torch.int64)}, 1, torch.device("cpu"))
     return tuple(encode(encoder, one, modality=modality, input=input).shape[1:])
