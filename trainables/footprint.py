@@ -32,11 +32,11 @@ from trainables.data.views import View
 from trainables.ddp import wrap
 from trainables.encoders.port import Port, load_encoder
 from trainables.families import family_inputs
-from trainables.largest import Shapes, empty_batch, largest_rows, largest_shapes
+from trainables.largest import Shapes, empty_batch, evaluations, shapes_of, step_rows, training_length
 from trainables.layers.clean_statistics import keep_statistics_clean, splits_statistics
 from trainables.live import AsOnGpu, LiveBytes, recompute_as_on_gpu, without_values
 from trainables.losses import SupervisedLoss
-from trainables.model import family_model, load_port, there
+from trainables.model import STATISTICS_ROWS, family_model, load_port, there
 from trainables.optim import build_optimizer
 from trainables.parts import runs_in_parts
 from trainables.precision import Precision, choose_precision
@@ -78,17 +78,25 @@ def footprint(config: TrialConfig, *, workers: int = 1, on_gpu: bool = False) ->
         recompute_as_on_gpu(state.wrapped)
     try:
         with FakeTensorMode(allow_non_fake_inputs=True), AsOnGpu() if on_gpu else contextlib.nullcontext():
-            return _followed(state, cached, workers, LiveBytes(block=_CUDA_BLOCK if on_gpu else 1))
+            return _followed(state, cached, workers=workers, on_gpu=on_gpu)
     except RuntimeError as error:  # of which torch's own of such tensors are
         said = next(iter(str(error).splitlines()), type(error).__name__)
     raise NotImplementedError(said)  # out of the handler, whose error holds the model
 
 
-def _followed(state: State, cached: dict[str, nn.Module], workers: int, live: LiveBytes) -> Footprint:
-    config, task = state.config, state.task
+def _followed(state: State, cached: dict[str, nn.Module], *, workers: int, on_gpu: bool) -> Footprint:
+    config, task, live = state.config, state.task, LiveBytes(block=_CUDA_BLOCK if on_gpu else 1)
     for encoder in cached.values():
         without_values(encoder, _CPU)
-    shapes = largest_shapes(config, task, state.data.tabular, cached)
+    train = np.concatenate([state.data.rows["train"], state.data.unlabelled])
+
+    def shapes(length: int) -> Shapes:
+        return shapes_of(config, task, state.data.tabular, cached, length=length)
+
+    of_training = shapes(training_length(config, train))
+    of_evaluation = [
+        (num_rows, shapes(length)) for num_rows, length in evaluations(config, state.data.rows["val"], workers=workers)
+    ]
     with live:
         without_values(state.model, _CPU)
         state.trainable = [part for part in state.model.parameters() if part.requires_grad]
@@ -96,7 +104,7 @@ def _followed(state: State, cached: dict[str, nn.Module], workers: int, live: Li
         weights = live.now
         saved = 0
         for num_rows in _forwards(state):
-            loaded = _loaded(state, shapes, num_rows)
+            loaded = _loaded(state, of_training, num_rows)
             terms, logits = step.forward(state, loaded, state.uda.current())
             saved = saved or live.now - weights
             step.backward(state, terms["train_loss"])
@@ -104,9 +112,17 @@ def _followed(state: State, cached: dict[str, nn.Module], workers: int, live: Li
         trained = sum(part.numel() for part in state.trainable if part.grad is not None)
         state.model.eval()
         with torch.inference_mode(), state.precision.autocast():  # in which no cast of a weight is kept
-            state.model(empty_batch(shapes, state.eval_rows, _CPU))
+            for num_rows, fields in of_evaluation:
+                state.model(empty_batch(fields, num_rows, _CPU))
     buffers = 4 * trained if workers > 1 else 0
-    return Footprint(peak=live.peak + 8 * trained + buffers, weights=weights, saved=saved)
+    peak = max(live.peak + 8 * trained + buffers, 0 if on_gpu else _statistics(state.model, len(train)))
+    return Footprint(peak=peak, weights=weights, saved=saved)
+
+
+def _statistics(model: nn.Module, num_rows: int) -> int:
+    """Of the features that a port standardises while the model is built, on the CPU."""
+    widths = [port.width for port in model.modules() if isinstance(port, Port) and port.input.is_standardised]
+    return 8 * min(num_rows, STATISTICS_ROWS) * max(widths, default=0)
 
 
 def _forwards(state: State) -> list[int]:
@@ -144,9 +160,9 @@ def _state(config: TrialConfig, workers: int, precision: Precision) -> tuple[Sta
     if splits_statistics(config.uda):
         keep_statistics_clean(model)
     freezing.begin_epoch(model, config.epochs)  # by then all trains that will
-    share, eval_rows = largest_rows(config, rows, workers=workers)
+    share = step_rows(config, len(rows["train"]), workers=workers)
     state = State(
-        config=config.model_copy(update={"eval_batch_size": eval_rows}), folder=Path(), ranks=Ranks(),
+        config=config, folder=Path(), ranks=Ranks(),
         precision=precision,
         data=Data(
             task=target.task, ids=[], labels=target.labels, rows=rows, clean=View(), augmented=None,

@@ -5,6 +5,7 @@ Letters: L text tokens, D width.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import cast
 
@@ -29,17 +30,19 @@ _LONGEST = 32  # texts that are tokenised: those with most characters
 Shapes = dict[str, tuple[tuple[int, ...], torch.dtype]]  # field of a Batch -> shape of a row, type
 
 
-def largest_shapes(config: TrialConfig, task: Task, tabular: Tabular, encoders: Mapping[str, nn.Module]) -> Shapes:
+def shapes_of(
+    config: TrialConfig, task: Task, tabular: Tabular, encoders: Mapping[str, nn.Module], *, length: int
+) -> Shapes:
     """The fields of a row.
 
     Args:
         config: of the trial.
         task: what is predicted.
         tabular: the columns that the family reads.
+        length: L.
         encoders: by modality those whose features are cached, on tensors without values.
     """
-    inputs, shapes = family_inputs(config), dict[str, tuple[tuple[int, ...], torch.dtype]]()
-    length = longest_text(config, inputs["text"].encoder) if "text" in inputs else 0
+    shapes: Shapes = {}
     tokens: Shapes = {"input_ids": ((length,), torch.int64), "attention_mask": ((length,), torch.int64)}
     pixels: Shapes = {"pixel_values": ((3, config.image_size, config.image_size), torch.uint8)}
     for need in requirements(config):
@@ -67,21 +70,48 @@ def empty_batch(shapes: Shapes, num_rows: int, device: torch.device) -> Batch:
     return Batch(**fields, ids=[""] * num_rows)  # pyright: ignore[reportArgumentType]
 
 
-def longest_text(config: TrialConfig, encoder: str) -> int:
-    """L of the longest text of the dataset, specials included, no more than ``config.max_text_len``."""
-    dataset = DatasetRef.of(config)
-    longest = sorted(dataset_texts(dataset), key=len)[-_LONGEST:]
+def training_length(config: TrialConfig, rows: np.ndarray) -> int:
+    """L of the longest text of these rows, specials included, at most ``config.max_text_len``; 0 if none is read."""
+    return _length(config, _by_length(config, rows))
+
+
+def evaluations(config: TrialConfig, rows: np.ndarray, *, workers: int) -> list[tuple[int, int]]:
+    """Rows and L of the forwards of a worker that may be the largest, where these rows are evaluated by length: the
+    last full one, and what is left for the longest texts."""
+    texts, size = _by_length(config, rows), config.eval_batch_size
+    num_full, num_left = divmod(math.ceil(len(rows) / workers), size)
+    longest, found = _length(config, texts), []
+    if num_full:
+        found.append((size, _length(config, texts[: num_full * size * workers])))
+    if num_left and (not found or longest > found[0][1]):
+        found.append((num_left, longest))
+    return found
+
+
+def _by_length(config: TrialConfig, rows: np.ndarray) -> list[str]:
+    """The texts that are read of these rows, those with most characters last."""
+    if "text" not in family_inputs(config):
+        return []
+    texts = dataset_texts(DatasetRef.of(config))
+    return sorted((texts[row] for row in rows), key=len)
+
+
+def _length(config: TrialConfig, texts: list[str]) -> int:
+    """L of the longest of texts in that order."""
+    if not texts:
+        return 0
+    longest = texts[-_LONGEST:]
     if max((len(text.split()) for text in longest), default=0) >= config.max_text_len:
         return config.max_text_len  # a word is a token at least
-    tokens = tokens_of(dataset_tokenizer(dataset, encoder), longest)
+    encoder = family_inputs(config)["text"].encoder
+    tokens = tokens_of(dataset_tokenizer(DatasetRef.of(config), encoder), longest)
     return int(tokens.length(config.max_text_len).max(initial=1))
 
 
-def largest_rows(config: TrialConfig, rows: Mapping[str, np.ndarray], *, workers: int) -> tuple[int, int]:
-    """Rows of a step, and of an evaluation's forward, that a worker has at most."""
-    train = len(rows["train"]) * (2 if config.uda.mode == "aug" else 1)
-    step = -(-train // -(-train // config.batch_size))
-    return -(-step // workers), min(config.eval_batch_size, -(-len(rows["val"]) // workers))
+def step_rows(config: TrialConfig, num_train: int, *, workers: int) -> int:
+    """Rows of a step that a worker has at most, of so many in an epoch."""
+    total = num_train * (2 if config.uda.mode == "aug" else 1)
+    return math.ceil(math.ceil(total / math.ceil(total / config.batch_size)) / workers)
 
 
 def _columns(tabular: Tabular) -> Shapes:

@@ -26,7 +26,7 @@ from trainables.metrics import METRICS
 from trainables.parts import runs_in_parts, set_batch_norms
 from trainables.task import Task
 
-_STATISTICS_ROWS = 4096  # training rows that standardised features are measured on, at most
+STATISTICS_ROWS = 4096  # training rows that standardised features are measured on, at most
 _CHUNK = 64
 
 
@@ -177,13 +177,14 @@ def _statistics(port: Port, data: Data) -> tuple[Tensor, Tensor]:
     """Mean and deviation of each feature (D,) over the training rows, those without a label too where they take part;
     evenly picked where there are many."""
     rows = np.sort(np.concatenate([data.rows["train"], data.unlabelled]))
-    if len(rows) > _STATISTICS_ROWS:
-        rows = rows[np.linspace(0, len(rows) - 1, _STATISTICS_ROWS).astype(int)]
+    if len(rows) > STATISTICS_ROWS:
+        rows = rows[np.linspace(0, len(rows) - 1, STATISTICS_ROWS).astype(int)]
     was_training = port.training
     port.eval()
-    parts = [port(data.batch(rows[at : at + _CHUNK], data.clean)) for at in range(0, len(rows), _CHUNK)]
+    values_ND = torch.empty(len(rows), port.width, dtype=torch.float64)
+    for at in range(0, len(rows), _CHUNK):
+        values_ND[at : at + _CHUNK] = port(data.batch(rows[at : at + _CHUNK], data.clean))
     port.train(was_training)
-    values_ND = torch.cat(parts).double()
     std_D = values_ND.std(dim=0, correction=0)
     return values_ND.mean(dim=0).float(), torch.where(std_D > 1e-6, std_D, 1.0).float()
 

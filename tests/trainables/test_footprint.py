@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from trainables.data.open import open_data
+from trainables.data.order import eval_batches, global_batches
 from trainables.footprint import footprint
-from trainables.largest import longest_text
+from trainables.largest import evaluations, step_rows, training_length
 from trainables.loop import train
 from trainables.model import model_size
 
@@ -98,7 +100,19 @@ def test_an_operation_that_needs_values_is_named(toy, monkeypatch):
         footprint(toy("image"))
 
 
-def test_a_text_is_as_long_as_the_longest_of_the_data_or_as_is_allowed(toy):
-    assert longest_text(toy("text", max_text_len=5), "tiny-bert") == 5
-    longest = longest_text(toy("text", max_text_len=100), "tiny-bert")
-    assert longest == 1 + 11 + 2  # a word that tells the class, at most 11 others, and what opens and closes
+def test_batches_are_as_long_as_the_longest_of_their_texts(toy):
+    """In the toy dataset a text has a word that tells the class and up to 11 others, and what opens and closes it."""
+    config = toy("text", max_text_len=100, eval_batch_size=8, batch_size=8)
+    data = open_data(config)
+    assert data.lengths is not None
+    train, val = data.rows["train"], data.rows["val"]
+    assert training_length(config, train) == data.lengths[train].max() <= 14
+    assert training_length(toy("text", max_text_len=5), train) == 5 and training_length(toy("image"), train) == 0
+    batches = [(len(part), int(data.lengths[part].max())) for part in eval_batches(data, val, batch_size=8)]
+    found = evaluations(config, val, workers=1)
+    assert found[0][0] == 8 and found[-1][1] == batches[-1][1] and found[1:] in ([], batches[-1:])
+    assert batches[1][1] <= found[0][1]  # in the order of characters, not of tokens
+    assert evaluations(toy("image", eval_batch_size=8), val, workers=1) == [(8, 0)]
+    assert evaluations(toy("image", eval_batch_size=64), val, workers=2) == [(11, 0)]
+    sizes = [len(part) for part in global_batches(data, batch_size=8, seed=1, epoch=1)]
+    assert step_rows(config, len(train), workers=1) == max(sizes) and step_rows(config, len(train), workers=3) == 3
