@@ -130,12 +130,14 @@ def open(study: str | Path) -> Study:
     return Study(open_study(find_study(here(str(study)))))
 
 
-def load_model(model: str | Path | Study, *, device: str = "auto") -> Model:
+def load_model(model: str | Path | Study, *, device: str = "auto", regions: str | Path | None = None) -> Model:
     """The trained model that ``model`` means.
 
     Args:
         model: ``STUDY/t0007``, a study (its best trial), or the folder of a trained or exported one.
         device: 'auto', 'cpu' or 'gpu'.
+        regions: an object detector's file of regions of the rows that it will be asked, for a model that reads such;
+            None: the one it was trained on.
 
     Raises:
         ValueError: there is none, its weights were not kept, or an encoder that it needs is not there or is another.
@@ -147,7 +149,7 @@ def load_model(model: str | Path | Study, *, device: str = "auto") -> Model:
     with _silent_imports():
         from trainables.trained import load_trained
 
-        return Model(ref, load_trained(ref.folder, device=device))
+        return Model(ref, load_trained(ref.folder, device=device, regions=None if regions is None else str(regions)))
 
 
 def _spec(search: str | Path | Mapping[str, Any] | SearchSpec, overrides: list[str], name: str | None) -> SearchSpec:

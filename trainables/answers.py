@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -111,7 +112,11 @@ def labelled(trained: Trained, *, split: str, dataset: str | None = None, data_d
     )
     table, own = load_table(ref), trained.facts.fingerprint
     if ref.name == config.dataset and dataset_fingerprint(ref) == own:
-        plain = {} if config.uda.copies == "fresh" else {"uda": _NO_COPIES}  # on which no feature depends
+        plain: dict[str, Any] = {}
+        if config.uda.copies != "fresh":
+            plain["uda"] = _NO_COPIES  # on which no feature depends
+        if trained.region_file is not None:
+            plain["model"] = config.model.model_copy(update={"region_file": trained.region_file})
         with encoder_places(trained.places):
             data = open_data(config.model_copy(update={"data_dir": ref.data_dir, **plain}))
         target, task = load_target(ref, trained.facts.target), trained.task

@@ -96,6 +96,7 @@ class Trained:
     epoch: int
     report: Row
     places: Mapping[str, Path] = field(default_factory=dict)
+    region_file: str | None = None
 
     @property
     def task(self) -> Task:
@@ -113,7 +114,9 @@ class Trained:
     def regions(self) -> Input | None:
         """What it reads of a picture, where that is regions from a file."""
         image = family_inputs(self.config).get("image")
-        return image if image is not None and image.is_regions else None
+        if image is None or not image.is_regions:
+            return None
+        return image if self.region_file is None else replace(image, encoder=self.region_file)
 
     @property
     def label_scale(self) -> LabelScale | None:
@@ -229,16 +232,17 @@ def no_labels(task: Task, size: int) -> Tensor:
     return torch.zeros(size, dtype=torch.int64 if task.kind == "multiclass" else torch.float32)
 
 
-def load_trained(folder: Path, *, device: str = "auto") -> Trained:
+def load_trained(folder: Path, *, device: str = "auto", regions: str | None = None) -> Trained:
     """The model of a trial's folder, of what `mmtune train` wrote, or of an exported one.
 
     Args:
         folder: with ``model.json`` and ``best.safetensors``.
         device: 'auto', 'cpu' or 'gpu'.
+        regions: a detector's file of regions of the rows that it will be asked; None: the one it was trained on.
 
     Raises:
-        ValueError: no such device, no trained model, an encoder that is not there or is another than it was trained
-            with, or a file of an exported folder that is damaged.
+        ValueError: no such device, no trained model, regions for a model that reads none, an encoder that is not there
+            or is another than it was trained with, or a file of an exported folder that is damaged.
     """
     if device not in DEVICES:
         raise ValueError(f"device {unknown(device, DEVICES)}")
@@ -262,7 +266,12 @@ def load_trained(folder: Path, *, device: str = "auto") -> Trained:
         load_locked(model, load_file(folder / DRAWN))
     is_possible = config.precision != "fp16" or place.type == "cuda"
     precision = choose_precision(config.precision if is_possible else "auto", place)
-    return Trained(folder, config, facts, model.eval(), place, precision, saved["epoch"], saved["report"], places)
+    trained = Trained(
+        folder, config, facts, model.eval(), place, precision, saved["epoch"], saved["report"], places, regions
+    )
+    if regions is not None and trained.regions is None:
+        raise ValueError(f"--regions: the model in {folder} reads no regions of an object detector")
+    return trained
 
 
 def _build(config: TrialConfig, facts: ModelFacts) -> nn.Module:

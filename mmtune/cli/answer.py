@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mmtune.cli import completion
-from mmtune.cli.arguments import Address, Model
+from mmtune.cli.arguments import Address, Model, Regions
 from mmtune.cli.output import print_table, progress_bar
 
 if TYPE_CHECKING:
@@ -48,13 +49,14 @@ def predict(
     value: Annotated[
         list[str] | None, typer.Option("--value", metavar="COLUMN=VALUE", help="Of a single row; may be repeated.")
     ] = None,
+    regions: Regions = None,
     device: Device = "auto",
     address: Address = None,
 ) -> None:
     """Predicts new rows, labelled or not; --text, --image and --value give a single one."""
     from mmtune.models.predict import predict_data, predict_one, single_row
 
-    ref = _find(model)
+    ref = _find(model, regions)
     if text is None and image is None and not value:
         with progress_bar() as progress:
             written = predict_data(
@@ -68,7 +70,7 @@ def predict(
             raise ValueError(f"{option}: does not go with a single row of --text, --image or --value")
     from trainables.trained import load_trained
 
-    trained = load_trained(ref.folder, device=device)
+    trained = load_trained(ref.folder, device=device, regions=ref.regions)
     said = predict_one(trained, single_row(trained, text=text, image=image, values=value or ()))
     if trained.task.kind == "regression":
         typer.echo(f"{said[0][0]} {said[0][1]:g}")
@@ -87,6 +89,7 @@ def embed(
     ),
     dataset: Format = None,
     split: Split = None,
+    regions: Regions = None,
     device: Device = "auto",
     address: Address = None,
 ) -> None:
@@ -95,19 +98,19 @@ def embed(
 
     with progress_bar() as progress:
         written = embed_data(
-            _find(model), data, out=Path(out), dataset=dataset, split=split, device=device, address=address,
+            _find(model, regions), data, out=Path(out), dataset=dataset, split=split, device=device, address=address,
             progress=progress,
         )  # fmt: skip
     _say(written)
 
 
-def _find(model: str) -> ModelRef:
+def _find(model: str, regions: str | None) -> ModelRef:
     """The model; threads will sleep while they wait: on a busy machine those that spin cost five times the time."""
     from mmtune.models.reference import find_model
     from mmtune.slots.cluster import ENVIRONMENT
 
     os.environ.setdefault("OMP_WAIT_POLICY", ENVIRONMENT["OMP_WAIT_POLICY"])  # read when torch is imported
-    return find_model(model)
+    return replace(find_model(model), regions=regions)
 
 
 def _say(written: Written) -> None:

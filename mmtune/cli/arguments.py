@@ -113,3 +113,9 @@ Cost = Annotated[
         autocompletion=completion.costs,
     ),
 ]
+Regions = Annotated[
+    str | None,
+    typer.Option(
+        "--regions", metavar="FILE", help="Of an object detector, of these rows; default: what it was trained on."
+    ),
+]

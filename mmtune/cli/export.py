@@ -26,4 +26,6 @@ def export(
 
     ref = find_model(model)
     done = export_model(ref, Path(to).expanduser(), format=format)
+    for note in done.notes:
+        typer.echo(f"note: {note}")
     typer.echo(f"{ref.name}: {done.num_files} files, {done.num_bytes / 2**20:,.1f} MiB; written: {done.folder}")

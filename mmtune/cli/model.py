@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mmtune.cli import completion
-from mmtune.cli.arguments import Data, models_here
+from mmtune.cli.arguments import Data, Regions, models_here
 from mmtune.cli.output import print_table, progress_bar
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ def test(
     out: Annotated[
         str | None, typer.Option("--out", metavar="DIR", help="Default: tested/<split> in the model's folder.")
     ] = None,
+    regions: Regions = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or gpu.")] = "auto",
 ) -> None:
     """Metrics on a labelled split or other data, by class, calibration, and what each row was taken for."""
@@ -91,7 +93,7 @@ def test(
     from mmtune.models.testing import evaluate_model
 
     names = [] if metrics is None else [name.strip() for name in metrics.split(",")]
-    refs = [find_model(model) for model in models]
+    refs = [replace(find_model(model), regions=regions) for model in models]
     if out is not None and len(refs) > 1:
         raise ValueError("--out: several models need folders of their own; test one at a time, or leave --out out")
     found = [

@@ -55,10 +55,18 @@ def folder_use(trained: Trained) -> str:
     row |= dict.fromkeys(columns.text, _EXAMPLES["text"])
     row |= {} if columns.image is None else {columns.image: _EXAMPLES["image"]}
     row |= dict.fromkeys(columns.numeric, 1.0) | dict.fromkeys(columns.categorical, "a value")
+    options, needs = "", ""
+    if trained.regions is not None:
+        options = " --regions FILE"
+        needs = (
+            f" It reads regions of an object detector, {trained.regions.width} numbers each, which do not go along: "
+            "FILE has those of the new rows, as the same detector finds them."
+        )
     return (
-        "Neither its data nor its encoders need be installed, and it asks for no network. With DIR this folder:\n\n"
-        "```bash\npip install mmtune\nmmtune test DIR --data OTHER      # labelled rows\n"
-        "mmtune predict DIR --data NEW     # rows without labels\n```\n\n"
+        "Neither its data nor its encoders need be installed, and it asks for no network."
+        f"{needs} With DIR this folder:\n\n"
+        f"```bash\npip install mmtune\nmmtune test DIR --data OTHER{options}      # labelled rows\n"
+        f"mmtune predict DIR --data NEW{options}     # rows without labels\n```\n\n"
         f'```python\nimport mmtune\n\nmodel = mmtune.load_model("DIR")\nprint(model.predict([{row!r}]))\n```'
     )
 

@@ -39,11 +39,13 @@ class Exported:
         folder: where.
         num_files: in it.
         num_bytes: of all of them.
+        notes: what it needs that is not in the folder.
     """
 
     folder: Path
     num_files: int
     num_bytes: int
+    notes: tuple[str, ...] = ()
 
 
 def export_model(ref: ModelRef, to: Path, *, format: str = "folder") -> Exported:
@@ -74,7 +76,15 @@ def export_model(ref: ModelRef, to: Path, *, format: str = "folder") -> Exported
             use = folder_use(trained)
         write_atomic(folder / CARD, card(ref, trained, name=ref.name, use=use))
     files = [path for path in to.rglob("*") if path.is_file()]
-    return Exported(to, len(files), sum(path.stat().st_size for path in files))
+    return Exported(to, len(files), sum(path.stat().st_size for path in files), tuple(_needs(trained)))
+
+
+def _needs(trained: Trained) -> Iterator[str]:
+    if trained.regions is not None:
+        yield (
+            f"the model reads regions of an object detector, {trained.regions.width} numbers each; their file does not "
+            "go along: predict, embed and test take that of new rows with --regions FILE"
+        )
 
 
 def check_free(to: Path) -> None:

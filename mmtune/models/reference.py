@@ -18,11 +18,13 @@ class ModelRef:
         folder: with its model.json, and its weights if they were kept.
         study: the folder of the study that it is a trial of; None of one trained or exported by itself.
         trial: its id in that study.
+        regions: a detector's file of regions for the rows that it is asked, in place of the one it was trained on.
     """
 
     folder: Path
     study: Path | None = None
     trial: str | None = None
+    regions: str | None = None
 
     @property
     def name(self) -> str:

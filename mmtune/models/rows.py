@@ -65,7 +65,7 @@ def write_rows(
     check_name(out)
     if data is not None and out.exists() and Path(data).exists() and out.samefile(data):
         raise ValueError(f"--out {out}: is the file that is read")
-    trained = load_trained(ref.folder, device="cpu" if address is not None else device)
+    trained = load_trained(ref.folder, device="cpu" if address is not None else device, regions=ref.regions)
     given = find_data(trained, data, dataset=dataset, split=split)
     num_rows, num_errors, first, columns = 0, 0, None, {}
     with closing(_tables(trained, given, make, address)) as tables, row_file(out) as write:
@@ -90,7 +90,10 @@ def _tables(trained: Trained, given: NewData, make: Make, address: str | None) -
     if address is not None:
         from mmtune.slots.rows import over_cluster
 
-        yield from over_cluster(given.rows, trained.folder, make, size=rows_at_once(trained), address=address)
+        regions = None if trained.region_file is None else str(Path(trained.region_file).expanduser().resolve())
+        yield from over_cluster(
+            given.rows, trained.folder, make, size=rows_at_once(trained), address=address, regions=regions
+        )
         return
     for answered in answers_of(trained, given.rows.tables(rows_at_once(trained))):
         yield make(trained, answered)

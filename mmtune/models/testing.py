@@ -90,7 +90,7 @@ def evaluate_model(
     from trainables.answers import answers, labelled
     from trainables.trained import load_trained
 
-    trained = load_trained(ref.folder, device=device)
+    trained = load_trained(ref.folder, device=device, regions=ref.regions)
     told = _told(trained, metrics)
     changes = _changes(trained, without, protocol)
     if trained.config.threads is not None:

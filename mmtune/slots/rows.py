@@ -29,7 +29,13 @@ class _Rows(Protocol):
 
 
 def over_cluster(
-    rows: _Rows, folder: Path, make: Callable[[Trained, Answered], pyarrow.Table], *, size: int, address: str | None
+    rows: _Rows,
+    folder: Path,
+    make: Callable[[Trained, Answered], pyarrow.Table],
+    *,
+    size: int,
+    address: str | None,
+    regions: str | None = None,
 ) -> Iterator[pyarrow.Table]:
     """What ``make`` makes of the model's answers, in the order of the rows.
 
@@ -39,6 +45,7 @@ def over_cluster(
         make: a function of a module.
         size: rows that are read and answered together.
         address: of the cluster; None starts a local one.
+        regions: as :func:`trainables.trained.load_trained` takes them; at that place on every node.
 
     Raises:
         ValueError: no cluster, Ray Data that lacks a package, or what the data or the model raise.
@@ -54,7 +61,7 @@ def over_cluster(
         source = _source(data, rows, size)
         dataset = data.read_datasource(source, override_num_blocks=1, num_cpus=0)  # else it would be part of one actor
         answered = dataset.map_batches(
-            _Answerer, fn_constructor_args=(str(folder.resolve()), make), batch_format="pyarrow", batch_size=None,
+            _Answerer, fn_constructor_args=(str(folder.resolve()), make, regions), batch_format="pyarrow", batch_size=None,
             compute=data.ActorPoolStrategy(size=gpus or max(1, cpus)), num_cpus=max(1, min(shares, default=1)),
             num_gpus=1 if gpus else 0,
         )  # fmt: skip
@@ -64,10 +71,10 @@ def over_cluster(
 class _Answerer:
     """An actor's model."""
 
-    def __init__(self, folder: str, make: Callable[[Trained, Answered], pyarrow.Table]) -> None:
+    def __init__(self, folder: str, make: Callable[[Trained, Answered], pyarrow.Table], regions: str | None) -> None:
         from trainables.trained import load_trained
 
-        self._trained, self._make = load_trained(Path(folder)), make
+        self._trained, self._make = load_trained(Path(folder), regions=regions), make
 
     def __call__(self, table: pyarrow.Table) -> pyarrow.Table:
         from trainables.answering import answers_of

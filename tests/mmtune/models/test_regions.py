@@ -1,6 +1,7 @@
 """A model on regions of a detector, whose pictures are nowhere: checked, trained, tested, exported, and asked."""
 
 import csv
+import shutil
 
 import numpy as np
 import pyarrow.parquet
@@ -19,6 +20,7 @@ from trainables.config import TrialConfig
 from trainables.data.newtable import NewTable
 from trainables.data.reading.dataset import DatasetRef
 from trainables.evaluate import PREDICTIONS
+from trainables.exported import CARD
 from trainables.loop import train
 from trainables.trained import load_trained
 
@@ -94,12 +96,53 @@ def test_what_needs_a_picture_says_so(model, tmp_path):
 
 
 def test_an_exported_one_says_the_same_and_a_graph_is_refused(model, tmp_path):
-    export_model(model, tmp_path / "out")
+    said = export_model(model, tmp_path / "out")
     copy = load_trained(tmp_path / "out", device="cpu")
     row = {"key": "x", "text": "word1", "file": "00016.png"}
     assert predict_one(copy, row) == predict_one(load_trained(model.folder, device="cpu"), row)
+    assert (
+        len(said.notes) == 1
+        and "--regions FILE" in said.notes[0]
+        and "--regions FILE" in (tmp_path / "out" / CARD).read_text()
+    )
     with pytest.raises(ValueError, match="--format onnx: the model reads regions"):
         export_model(model, tmp_path / "graph", format="onnx")
+
+
+@pytest.mark.slow
+def test_elsewhere_it_says_what_it_needs_and_takes_it(mmtune):
+    """Its data and their regions are gone: the same rows, looked up in another file, give the same answers."""
+    root = mmtune.cwd
+    found, new = write_data(root), root / "new.csv"
+    settings = {"text_encoder": "tiny-bert", "regions": "detector", "region_file": str(found), "num_regions": 2}
+    config = TrialConfig(  # pyright: ignore[reportCallIssue] (does not see Field's defaults)
+        family="vilbert", dataset="table", data_dir=str(root / "data"), epochs=1, batch_size=8, precision="fp32",
+        model={**settings, "region_width": 6},
+    )  # fmt: skip
+    train(config, folder=root / "here")
+    said = mmtune("export", "here", "--to", "out")
+    assert said.code == 0 and said.out.startswith("note: the model reads regions of an object detector, 6 numbers each")
+    shutil.copyfile(root / "data" / "rows.csv", new)
+    assert mmtune("predict", "out", "--data", "new.csv", "--out", "a.csv").code == 0
+    moved = write(root / "moved", "npy", some([name[4:-4] for name in NAMES]))
+    found.unlink()
+    for command in (
+        ["predict", "out", "--data", "new.csv"],
+        ["predict", "out", "--text", "word1", "--image", "00016.png"],
+    ):
+        refused = mmtune.refused(*command)
+        assert (
+            f"2 a picture of 6 numbers each, and {found} is not there: --regions FILE" in refused
+            and "\n" not in refused
+        )
+    done = mmtune("predict", "out", "--data", "new.csv", "--regions", str(moved), "--out", "b.csv")
+    assert done.code == 0 and (root / "a.csv").read_bytes() == (root / "b.csv").read_bytes()
+    one = mmtune("predict", "out", "--text", "word1", "--image", "00016.png", "--regions", str(moved))
+    assert one.code == 0 and one.out.startswith("class")
+    assert mmtune("test", "out", "--data", "data", "--split", "val", "--regions", str(moved)).code == 0
+    assert "moved/nowhere is not there" in mmtune.refused(
+        "embed", "out", "--data", "new.csv", "--regions", "moved/nowhere"
+    )
 
 
 @pytest.mark.slow

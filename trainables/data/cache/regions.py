@@ -134,10 +134,15 @@ def region_finder(input: Input) -> Callable[[str | None, str], np.ndarray]:
     at its end, and by the id. It raises ValueError where the file has nothing under any of these.
 
     Raises:
-        ValueError: the file cannot be read.
+        ValueError: the file cannot be read, or is not there.
     """
-    file = _opened(input.encoder)
     assert input.num_tokens is not None
+    if not Path(input.encoder).expanduser().exists():
+        raise ValueError(
+            f"the model reads regions of an object detector, {input.num_tokens} a picture of {input.width} numbers "
+            f"each, and {input.encoder} is not there: --regions FILE says where those of these rows are"
+        )
+    file = _opened(input.encoder)
     length = input.num_tokens
 
     def find(path: str | None, id: str) -> np.ndarray:
