@@ -61,8 +61,9 @@ def over_cluster(
         source = _source(data, rows, size)
         dataset = data.read_datasource(source, override_num_blocks=1, num_cpus=0)  # else it would be part of one actor
         answered = dataset.map_batches(
-            _Answerer, fn_constructor_args=(str(folder.resolve()), make, regions), batch_format="pyarrow", batch_size=None,
-            compute=data.ActorPoolStrategy(size=gpus or max(1, cpus)), num_cpus=max(1, min(shares, default=1)),
+            _Answerer, fn_constructor_args=(str(folder.resolve()), make, regions), batch_format="pyarrow",
+            batch_size=None, compute=data.ActorPoolStrategy(size=gpus or max(1, cpus)),
+            num_cpus=max(1, min(shares, default=1)),
             num_gpus=1 if gpus else 0,
         )  # fmt: skip
         yield from _in_order(answered)
