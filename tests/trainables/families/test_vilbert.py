@@ -1,7 +1,12 @@
+import atexit
+import shutil
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from regions_on_disk import some, write
 from small import TEXT
 from torch import nn
 
@@ -13,6 +18,15 @@ from trainables.families.vilbert import Config, build, droppable, inputs
 from trainables.optim import part_of
 from trainables.task import Task
 
+_FOLDER = Path(tempfile.mkdtemp(prefix="toy-regions-"))
+atexit.register(shutil.rmtree, _FOLDER, ignore_errors=True)
+_DETECTOR = {  # what a detector found in the pictures of the toy dataset, by their rows' ids; of some less than 3
+    "regions": "detector",
+    "region_file": str(write(_FOLDER / "toy", "tsv", some([f"row-{row}" for row in range(68)]))),
+    "num_regions": 3,
+    "region_width": 6,
+    "image_encoder": Config.model_fields["image_encoder"].default,
+}
 TINY = {"text_encoder": "tiny-bert", "image_encoder": "tiny-vit"}
 VARIANTS = [
     {},
@@ -20,6 +34,8 @@ VARIANTS = [
     {"joint": "sum", "num_image_tokens": 1, "connections": 2, "image_layers": 3, "image_encoder": "tiny-cnn"},
     {"architecture": "lxmert", "text_encoder": "tiny-lxmert"},
     {"architecture": "lxmert", "text_encoder": "tiny-lxmert", "freeze_text_layers": 2, "lock_image": False},
+    _DETECTOR,
+    {"architecture": "lxmert", "text_encoder": "tiny-lxmert", **_DETECTOR},
 ]
 ON_RANKS = {"lock_image": False, "freeze_text_layers": 0}
 STAND_INS = {
