@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from trainables.config import TrialConfig
     from trainables.model import ModelSize
 
-DRAWS, _MODELS = 64, 32  # trials that are proposed, different models that are built, at most
+DRAWS, _MODELS = 64, 32  # trials that are proposed, different models that are built for them, at most
 _SEARCHES = 5  # that are played
 _TRIAL, _EPOCH = 80_000, 5_000  # bytes of logs: Tune's snapshot, journal and config of a trial; rows and events
 _LABEL = 40  # bytes of a row of predictions.parquet beside its logits
@@ -80,7 +80,7 @@ class ModelSizes:
         return len(self._known)
 
     def __contains__(self, config: TrialConfig) -> bool:
-        return _model_of(config) in self._known
+        return model_of(config) in self._known
 
     def of(self, config: TrialConfig) -> ModelSize:
         """The size of a config's model.
@@ -90,7 +90,7 @@ class ModelSizes:
         """
         from trainables.model import model_size
 
-        key = _model_of(config)
+        key = model_of(config)
         if key not in self._known:
             self._known[key] = model_size(config, workers=self._workers)
         return self._known[key]
@@ -122,8 +122,9 @@ def first_trials(spec: SearchSpec, data_dir: str | None, *, count: int, sizes: M
         ValueError: a model that cannot be built.
     """
     drawn: list[Drawn] = []
+    built = len(sizes)
     for config in _configs(spec, data_dir, count=min(count, DRAWS)):
-        if not drawn or config in sizes or len(sizes) < _MODELS:
+        if not drawn or config in sizes or len(sizes) - built < _MODELS:
             drawn.append(Drawn(config, sizes.of(config)))
     return drawn
 
@@ -218,7 +219,7 @@ def _others(spec: SearchSpec, data_dir: str | None, num: int) -> float:
     return num * (rows * (4 * target.task.num_outputs + _LABEL) + _TRIAL + _EPOCH * spec.epochs)
 
 
-def _model_of(config: TrialConfig) -> str:
+def model_of(config: TrialConfig) -> str:
     """What is alike where the models have one size and pass the same checks: all but fractions and what trains it."""
     values = config.to_dict()
     uda = {key: values["uda"][key] for key in ("mode", "bn_eval_for_aug")}

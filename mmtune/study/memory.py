@@ -1,6 +1,6 @@
 """What the dearest trial of a search will take of memory: by arithmetic, without training anything.
 
-Of the trials that the sampler proposes first, the one of each family that looks dearest is worked out
+Of the trials that the sampler proposes first, some of each family that look dearest are worked out
 (:mod:`trainables.footprint`); the others are taken to need no more.
 """
 
@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mmtune.spec.search_spec import SearchSpec
-from mmtune.study.disk import Drawn
+from mmtune.study.disk import Drawn, model_of
 
 if TYPE_CHECKING:
     from trainables.config import TrialConfig
+
+_WORKED_OUT, _LARGE_WORKED_OUT = 8, 2  # trials, over all families; of models of more than _LARGE parameters that train
+_LARGE = 30_000_000
 
 
 @dataclass(frozen=True)
@@ -51,17 +54,25 @@ def is_on_gpu(spec: SearchSpec, config: TrialConfig) -> bool:
 
 
 def _dearest(drawn: Iterable[Drawn], workers: int) -> list[Drawn]:
-    """The one of each family that looks dearest."""
-    families: dict[str, list[Drawn]] = {}
+    """Those of each family that look dearest: by what trains of them, and by their rows and tokens besides."""
+    families: dict[str, dict[str, Drawn]] = {}
     for one in drawn:
-        families.setdefault(one.config.family, []).append(one)
-    return [max(some, key=lambda one: _guess(one, workers)) for some in families.values()]
+        families.setdefault(one.config.family, {}).setdefault(model_of(one.config), one)
+    found: list[Drawn] = []
+    for models in families.values():
+        large = sorted(models.values(), key=lambda one: one.size.num_trainable, reverse=True)
+        dear = sorted(models.values(), key=lambda one: _guess(one, workers), reverse=True)
+        is_large = large[0].size.num_trainable > _LARGE
+        count = max(1, (_LARGE_WORKED_OUT if is_large else _WORKED_OUT) // len(families))
+        both = [one for pair in zip(dear, large, strict=True) for one in pair]
+        found += list({id(one): one for one in both}.values())[:count]
+    return found
 
 
 def _guess(one: Drawn, workers: int) -> float:
-    """How dear a trial looks, in no unit: its states, and activations by its rows and their tokens."""
+    """How dear a trial looks, in no unit: what trains, and activations by rows and tokens."""
     config, size = one.config, one.size
     rows = min(config.micro_batch_size or config.batch_size, -(-config.batch_size // workers))
     rows *= 2 if config.uda.mode in ("fixed", "dynamic") else 1
     tokens = rows * (config.max_text_len + (config.image_size / 16) ** 2)
-    return size.state_bytes * (1 + tokens / 2e4 * (0.2 if config.gradient_checkpointing else 1.0))
+    return size.num_trainable * (1 + tokens / 2e4 * (0.2 if config.gradient_checkpointing else 1.0))

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from mmtune.spec.search_spec import load_spec
-from mmtune.study.disk import ModelSizes, predict_disk
+from mmtune.study.disk import ModelSizes, first_trials, predict_disk
 
 SEARCH = """\
 study: s
@@ -85,6 +85,16 @@ def test_paused_trials_that_may_return_keep_both_and_stopped_ones_none(predicted
 def test_without_a_number_of_trials_it_is_of_one(predicted, each):
     for_one = predicted("budget={device_hours: 1}")[0]
     assert for_one == pytest.approx(2 * each[0].last_bytes, rel=0.01)  # its best stays, and the last is being replaced
+
+
+def test_models_that_were_built_before_leave_no_trial_out(monkeypatch):
+    """The corners of a large space are: its trials are drawn all the same."""
+    monkeypatch.setattr("mmtune.study.disk._MODELS", 2)
+    spec, sizes = load_spec(SEARCH), ModelSizes(1)
+    for length in (5, 6, 7):
+        sizes.of(load_spec(SEARCH, overrides=[f"fixed.max_text_len={length}"]).trial_config({"family": "text"}))
+    assert [one.config.family for one in first_trials(spec, None, count=2, sizes=sizes)] == ["text", "fusion"]
+    assert len(sizes) == 5
 
 
 def test_the_first_model_is_built_however_many_there_are(monkeypatch, each):

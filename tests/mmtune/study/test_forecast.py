@@ -82,7 +82,7 @@ def test_without_probes_nothing_is_said_of_time():
 
 @pytest.mark.slow
 def test_memory_is_worked_out_for_the_dearest_of_each_family():
-    """A wider head takes more, and copies of UDA, which double the rows."""
+    """A wider head takes more, and copies of UDA, which double the rows: the dearest counts, wherever it is drawn."""
     large = ("fixed.image_size=64", "fixed.batch_size=64", "fixed.eval_batch_size=8")
     spec, sizes = spec_of(*large), ModelSizes(1)
 
