@@ -25,12 +25,12 @@ from mmtune.study.simulate import Recording, simulate, with_setting
 OWN = TABLE / "trainings.parquet"
 LEAST = 100  # configurations: with fewer a search soon has them all
 GRACE = 3  # of random+stop, as Ray Tune is used
-SETTINGS = {  # method -> scheduler, sampler, grace
+SETTINGS = {  # method -> scheduler, sampler, grace; None is the default
     "random": ("none", "random", None),
     "random+stop": ("asha_stopping", "random", GRACE),
     "tpe+stop": ("asha_stopping", "tpe", 1),
-    "promote+random": ("asha", "random", 1),
-    "mmtune": ("asha", "parzen", 1),
+    "promote+random": ("asha", "random", None),
+    "mmtune": ("asha", "parzen", None),
 }
 
 
@@ -53,7 +53,7 @@ class OwnTable:
         if grace is not None:
             options = SCHEDULERS[scheduler].options.model_validate({"grace_epochs": grace})
             spec = replace(spec, scheduler=SchedulerSpec(name=scheduler, options=options))
-        search = simulate(spec, self.recordings, workers=workers, seconds=trainings * self.training)
+        search = simulate(spec, self.recordings, workers=workers, seconds=trainings * self.training, trials=None)
         scale = self.best - self.usual
         return [(spent / self.training, (self.best - value) / scale) for spent, value in search.found]
 

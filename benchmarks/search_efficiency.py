@@ -18,8 +18,8 @@ TPE and its Hyperband pruner. ``dehb``, ``smac`` (its multi-fidelity facade) and
 they come, left out where they are not installed (``pip install DEHB smac syne-tune``, in an environment of their own:
 DEHB's pins are older than mmtune's); of SMAC and DEHB a configuration's further epochs are charged, not its first ones
 again. ``promote+random`` is mmtune's schedule with purely random proposals, ``mmtune`` its own, ``hyperband``
-the same on Hyperband's ladders. On mixed tables ``even trials`` has as many trials of each family in place of
-device-seconds, ``promise`` a quarter of the seconds by what families promise.
+the same on Hyperband's ladders. On mixed tables ``even seconds`` has as many device-seconds for new trials of each
+family, whatever they promise, and ``even trials`` as many trials.
 
 Score: regret, 0 at the best value in the table and 1 at the median configuration's, averaged over the logarithm of the
 budget from 1 to 30 trainings; as the ratio to random's on the same tables and seeds, with a 90 % interval by bootstrap
@@ -58,6 +58,7 @@ from mmtune.search.parzen import propose
 from mmtune.search.promotion import Go, View, ladder, next_job
 from mmtune.search.rungs import Member, Rules
 from mmtune.search.samplers import ParzenOptions
+from mmtune.search.schedulers import AshaOptions
 from mmtune.space.domains import Categorical, Number
 from mmtune.space.space import Space
 
@@ -77,7 +78,7 @@ class Promotion:
         lessons: Sequence[Lesson] = (),
     ) -> None:
         self.lessons = lessons
-        rungs = ladder(table.epochs, grace=1, eta=3)
+        rungs = ladder(table.epochs, grace=AshaOptions().grace_epochs, eta=3)
         self.table, self.rules = table, Rules(rungs=rungs, eta=3, brackets=len(rungs) if is_hyperband else 1)
         self.families = [str(index) for index in range(len(table.prices))] if len(table.prices) > 1 else []
         domains = {f"u{at}": (Number(0.0, 1.0),) for at in range(bool(self.families), table.num_params)}
@@ -145,10 +146,10 @@ METHODS: dict[str, Callable[[Table, int], Search]] = {
     "mmtune": Promotion,
     "hyperband": lambda table, seed: Promotion(table, seed, is_hyperband=True),
     "even trials": lambda table, seed: Promotion(table, seed, even_share=None),
-    "promise": lambda table, seed: Promotion(table, seed, even_share=0.75),
+    "even seconds": lambda table, seed: Promotion(table, seed, even_share=1.0),
 }
 KINDS = ("taskset", "lcbench", "held-out", "mixed", "own")
-_MIXED = ("even trials", "promise")  # elsewhere they are mmtune
+_MIXED = ("even trials", "even seconds")  # elsewhere they are mmtune
 
 
 def regrets(table: Table, search: Search, workers: int) -> np.ndarray:

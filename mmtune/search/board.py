@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, insort
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from mmtune import records
 from mmtune.search.rungs import Member, Rules
 
-_CLOCK_NOISE = 4.0  # an epoch of a member counts as its family's median within this factor
+_CLOCK_NOISE = 4.0  # within this factor an epoch counts as its family's median, and families count as equally dear
 Ranking = Callable[[Sequence[Member], Sequence[int], int], Sequence[tuple[float, int, Member]]]
 
 
@@ -110,7 +110,7 @@ class Ladder:
 
 
 class Board:
-    """All members of a search by family and ladder.
+    """All members of a search by family and ladder, and all families together.
 
     Args:
         rules: of its schedule.
@@ -120,7 +120,7 @@ class Board:
     def __init__(self, rules: Rules, ranking: Ranking) -> None:
         self.rules, self._ranking = rules, ranking
         self.members: dict[int, Member] = {}
-        self.ladders: dict[tuple[str, int], Ladder] = {}
+        self.ladders: dict[tuple[str | None, int], Ladder] = {}  # by family, and of all together as None, and bracket
         self.prices: dict[str, Prices] = defaultdict(Prices)
         self._open: dict[int, Member] = {}
         self._leading: dict[str, list[tuple[float, int]]] = defaultdict(list)
@@ -143,9 +143,26 @@ class Board:
         """Those that wait or run, by number."""
         return [member for _, member in sorted(self._open.items())]
 
+    def spent(self) -> dict[tuple[str | None, int], list[float]]:
+        """What the way to each rung from the one below has cost, by family and ladder; of all together as None.
+
+        A family's is in epochs of its own median price; of all together in epochs of the cheapest family's.
+        """
+        spent = {key: ladder.spent() for key, ladder in self.ladders.items() if key[0] is not None}
+        multiples = in_steps({family: prices.usual for family, prices in self.prices.items() if prices.usual})
+        for family, bracket in self.ladders:
+            if family is None:
+                own = [
+                    [multiples.get(name, 1.0) * epochs for epochs in ways]
+                    for (name, at), ways in spent.items()
+                    if name is not None and at == bracket
+                ]
+                spent[None, bracket] = [math.fsum(ways) for ways in zip(*own, strict=True)]
+        return spent
+
     def leaders(self) -> list[Member]:
-        """The member with the best value at any epoch of each family, by its name."""
-        return [self.members[some[0][1]] for _, some in sorted(self._leading.items()) if some]
+        """The member with the best value at any epoch of each family, best first."""
+        return [self.members[number] for _, number in sorted(some[0] for some in self._leading.values() if some)]
 
     def _change(self, member: Member, *, is_new: bool) -> None:
         if not is_new:
@@ -156,10 +173,16 @@ class Board:
             _change(self._leading[member.family], (member.bests[-1], member.number), is_new=is_new)
         self.prices[member.family].change(member, is_new=is_new)
         bracket = self.rules.bracket_of(member.number)
-        ladder = self.ladders.get((member.family, bracket))
-        if ladder is None:
-            ladder = self.ladders[member.family, bracket] = Ladder(self.rules.rungs[bracket:], self._ranking)
-        ladder.change(member, is_new=is_new)
+        for key in ((member.family, bracket), (None, bracket)):
+            if key not in self.ladders:
+                self.ladders[key] = Ladder(self.rules.rungs[bracket:], self._ranking)
+            self.ladders[key].change(member, is_new=is_new)
+
+
+def in_steps(prices: Mapping[str, float]) -> dict[str, float]:
+    """Prices as multiples of the cheapest, rounded to powers of 4: readings of a clock differ from run to run."""
+    cheapest = min(prices.values(), default=1.0)
+    return {name: _CLOCK_NOISE ** round(math.log(price / cheapest, _CLOCK_NOISE)) for name, price in prices.items()}
 
 
 def _change(entries: list, entry: tuple[float, int], *, is_new: bool) -> None:

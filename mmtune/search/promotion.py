@@ -26,6 +26,7 @@ from trainables.dominance import spread_order
 
 SMALLEST_SHARE = 25  # the first rung is at least one epoch in so many: before that, ranks say little
 NEAR_THE_END = 1.5  # no rung from which the last epoch is less than this factor away
+MOST_KEPT = 0.25  # of a budget of time, for training leaders whole
 _last = threading.local()  # the board of the last decision
 
 
@@ -73,7 +74,8 @@ def next_job(view: View, rules: Rules) -> Go | Literal["wait", "done"]:
     """What a free worker does.
 
      1. A trial that was interrupted goes on to where it was going.
-     2. Where the time left is just enough for it, the leader of each family that is not trained whole; nothing else.
+     2. Where the time left is just enough for it, the leader of each family that is not trained whole, best first;
+        nothing else. A quarter of the budget at most is kept for them, or what the best one takes.
      3. From the highest rung down, the best member that may be promoted.
      4. A new configuration.
      5. Nothing new is left: the leaders, as in 2, once no other trial of their family is under way.
@@ -88,7 +90,7 @@ def next_job(view: View, rules: Rules) -> Go | Literal["wait", "done"]:
     waiting = [leader for leader in board.leaders() if leader.state == records.PAUSED]
     whole = rules.rungs[-1]
     is_staged = len(rules.rungs) > 1
-    if is_staged and view.seconds_left is not None and view.seconds_left <= _to_finish(view, waiting, board, whole):
+    if is_staged and view.seconds_left is not None and view.seconds_left <= _kept(view, waiting, board):
         if waiting:
             return Go(waiting[0].number, whole)
         if view.live:
@@ -131,26 +133,39 @@ def _board(members: Sequence[Member], rules: Rules) -> Board:
 
 
 def _promotion(board: Board) -> Go | None:
-    """The promotion from the highest rung that has one; of several ladders the one that had fewest from there."""
-    rules = board.rules
-    spent = {key: ladder.spent() for key, ladder in board.ladders.items()}
+    """The promotion from the highest rung that has one: of all families together, else of the one that had fewest."""
+    rules, spent = board.rules, board.spent()
+    is_mixed = len({family for family, _ in board.ladders if family}) > 1
     for index in reversed(range(len(rules.rungs) - 1)):
         offers = []
-        for (name, bracket), ladder in board.ladders.items():
+        for (family, bracket), ladder in board.ladders.items():
             at = index - bracket
-            if at < 0 or spent[name, bracket][at + 1] > spent[name, bracket][at]:
+            if (family is None and not is_mixed) or at < 0:
+                continue
+            if spent[family, bracket][at + 1] > spent[family, bracket][at]:
                 continue
             num_promoted, best = ladder.promotion(at, rules.eta)
             if best is not None:
-                offers.append((num_promoted, name, bracket, best.number))
+                offers.append((family is not None, num_promoted, family or "", bracket, best.number))
         if offers:
-            return Go(min(offers)[3], rules.rungs[index + 1])
+            return Go(min(offers)[-1], rules.rungs[index + 1])
     return None
 
 
-def _to_finish(view: View, leaders: Sequence[Member], board: Board, whole: int) -> float:
-    """Device-seconds that it takes to train the leaders whole and to end what is under way."""
-    live = [board.members[number] for number in view.live if number in board.members]
-    ways = [(leader, whole) for leader in leaders]
-    ways += [(member, member.until) for member in sorted(live, key=lambda member: member.number)]
-    return math.fsum(max(0, end - m.epoch) * (m.seconds or board.prices[m.family].usual or 0.0) for m, end in ways)
+def _kept(view: View, leaders: Sequence[Member], board: Board) -> float:
+    """Device-seconds that nothing new may take: to end what is under way, and to train leaders whole."""
+    assert view.seconds_left is not None
+    live = [board.members[number] for number in sorted(view.live) if number in board.members]
+    to_end = math.fsum(_price(member, board) * max(0, member.until - member.epoch) for member in live)
+    whole = board.rules.rungs[-1]
+    needs = [_price(leader, board) * max(0, whole - leader.epoch) for leader in leaders]
+    in_all = math.fsum(needs)
+    if not needs or view.seconds_left > to_end + in_all:
+        return to_end + in_all
+    spent = math.fsum(member.epoch * (member.seconds or 0.0) for member in view.members)
+    return to_end + min(in_all, max(needs[0], MOST_KEPT * (spent + view.seconds_left)))
+
+
+def _price(member: Member, board: Board) -> float:
+    """Device-seconds of one of its epochs, as far as they are known."""
+    return member.seconds or board.prices[member.family].usual or 0.0

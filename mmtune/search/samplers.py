@@ -49,7 +49,7 @@ class ParzenOptions(Section):
 
     random_share: float = Field(default=0.34, ge=0, le=1)
     """Of proposals that are drawn at random, whatever is known."""
-    even_share: float = Field(default=1.0, gt=0, le=1)
+    even_share: float = Field(default=0.25, gt=0, le=1)
     """Of the budget, what searched families share evenly; the rest goes where the best third is best."""
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class AshaOptions(Section):
     """Options of ``asha``."""
 
-    grace_epochs: int = Field(default=1, ge=1)
+    grace_epochs: int = Field(default=2, ge=1)
     """The first rung: no trial is paused or stopped earlier, in epochs."""
     reduction_factor: int = Field(default=3, ge=2)
     """One of so many trials goes on from a rung: the paper's eta."""

@@ -2,10 +2,9 @@
 
 Families take turns: next is the one that has had least of its share, counted in what the budget is. Of a budget of
 hours these are device-seconds: as many trials of each would spend nearly everything on the dearest, of which an epoch
-may cost a hundred of another's. Of a budget of trials they are trials: what they cost is not what is short. By default
-all shares are even, so that each family is tried in earnest and the comparison stays fair; what is not shared evenly
-goes by Thompson sampling (Thompson 1933; as a bootstrap, Eckles & Kaptein 2014): the probability that a family's best
-third is the best.
+may cost a hundred of another's. Of a budget of trials they are trials: what they cost is not what is short. A part is
+shared evenly, so that each family is tried in earnest and the comparison stays fair; the rest goes by Thompson sampling
+(Thompson 1933; as a bootstrap, Eckles & Kaptein 2014): the probability that a family's best third is the best.
 
 Prices are rounded, since readings of a clock differ from run to run: the same reports then give the same turns, unless
 a family's price lies near an edge. No clock, no disk here; randomness comes from the caller.
@@ -24,10 +23,10 @@ from statistics import median_low
 import numpy as np
 
 from mmtune import records
+from mmtune.search.board import in_steps
 from mmtune.search.rungs import Member
 
 _DRAWS = 32
-_STEP = 4.0  # prices are rounded to powers of it, as multiples of the cheapest family's
 
 
 def next_family(
@@ -61,9 +60,8 @@ def _spent(families: Sequence[str], members: Sequence[Member]) -> dict[str, floa
             epochs[member.family] += member.promised
             seconds[member.family] += [member.seconds] if member.seconds else []
     prices = {family: median_low(known) for family, known in seconds.items() if known}
-    cheapest = min(prices.values(), default=1.0)
-    rounded = {family: _STEP ** round(math.log(price / cheapest, _STEP)) for family, price in prices.items()}
-    return {family: epochs[family] * rounded.get(family, 1.0) for family in families}
+    multiples = in_steps(prices)
+    return {family: epochs[family] * multiples.get(family, 1.0) for family in families}
 
 
 def _chances(families: Sequence[str], members: Sequence[Member], rng: random.Random) -> dict[str, float]:

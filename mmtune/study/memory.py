@@ -29,17 +29,18 @@ class Memory:
     """Families of which states alone are counted, weights, gradients and Adam's two moments, and why."""
 
 
-def predict_memory(spec: SearchSpec, drawn: Sequence[Drawn]) -> Memory:
+def predict_memory(spec: SearchSpec, drawn: Sequence[Drawn], *, is_brief: bool = False) -> Memory:
     """What the dearest of some trials takes of the GPU, or of the machine where the spec's workers have none.
 
     Args:
         spec: the search.
         drawn: its first trials.
+        is_brief: of each family the one that looks dearest is worked out alone.
     """
     from trainables.footprint import footprint
 
     peak, unknown = 0, dict[str, str]()
-    for one in _dearest(drawn, spec.resources.workers):
+    for one in _dearest(drawn, spec.resources.workers, is_brief=is_brief):
         family, on_gpu = one.config.family, is_on_gpu(spec, one.config)
         try:
             peak = max(peak, footprint(one.config, workers=spec.resources.workers, on_gpu=on_gpu).peak)
@@ -53,7 +54,7 @@ def is_on_gpu(spec: SearchSpec, config: TrialConfig) -> bool:
     return spec.resources.gpus_per_worker > 0 and config.device != "cpu"
 
 
-def _dearest(drawn: Iterable[Drawn], workers: int) -> list[Drawn]:
+def _dearest(drawn: Iterable[Drawn], workers: int, *, is_brief: bool) -> list[Drawn]:
     """Those of each family that look dearest: by what trains of them, and by their rows and tokens besides."""
     families: dict[str, dict[str, Drawn]] = {}
     for one in drawn:
@@ -63,7 +64,8 @@ def _dearest(drawn: Iterable[Drawn], workers: int) -> list[Drawn]:
         large = sorted(models.values(), key=lambda one: one.size.num_trainable, reverse=True)
         dear = sorted(models.values(), key=lambda one: _guess(one, workers), reverse=True)
         is_large = large[0].size.num_trainable > _LARGE
-        count = max(1, (_LARGE_WORKED_OUT if is_large else _WORKED_OUT) // len(families))
+        most = 1 if is_brief else _LARGE_WORKED_OUT if is_large else _WORKED_OUT
+        count = max(1, most // len(families))
         both = [one for pair in zip(dear, large, strict=True) for one in pair]
         found += list({id(one): one for one in both}.values())[:count]
     return found

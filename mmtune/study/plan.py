@@ -41,6 +41,7 @@ def make_plan(
     data_dir: str | None = None,
     storage: str | Path | None = None,
     probes: bool = False,
+    is_brief: bool = False,
 ) -> Plan:
     """What ``spec`` asks of ``nodes``.
 
@@ -50,6 +51,7 @@ def make_plan(
         data_dir: where the dataset lies; None for embedded ones.
         storage: where the study's folder will be, if that is known.
         probes: whether the corners of the space are trained a little, to know time and memory.
+        is_brief: whether a start waits for it: memory is worked out of fewer trials.
 
     Raises:
         ValueError: data that is missing or that no trial could succeed on, resources the cluster does not have,
@@ -71,7 +73,7 @@ def make_plan(
         else disk_of(spec, data_dir, drawn, games)
     )
     probed, start_seconds = probe_corners(spec, data_dir, models) if probes else ([], 0.0)
-    memory = None if probes else predict_memory(spec, drawn)
+    memory = None if probes else predict_memory(spec, drawn, is_brief=is_brief)
     notes = [*spec.warnings, *learnt, *data_notes(study_dataset(spec, data_dir), spec.fixed.get("target"))]
     notes += _unlabelled(spec, data_dir)
     return Plan(

@@ -69,7 +69,9 @@ def _run_remote_studies(
     with nodes_of(address) as nodes:
         with watching():
             new = [spec for spec in specs if not there[spec.study]]
-            plans = {spec.study: make_plan(spec, nodes, data_dir=data_dir, probes=probes) for spec in new}
+            plans = {
+                spec.study: make_plan(spec, nodes, data_dir=data_dir, probes=probes, is_brief=True) for spec in new
+            }
         if not starts_local(address):
             check_nodes(data_dir=data_dir)
         if say is not None:

@@ -97,7 +97,8 @@ def run_studies(
         with watching():
             new = [spec for spec in specs if there[spec.study] is None]
             plans = {
-                spec.study: make_plan(spec, nodes, data_dir=data_dir, storage=storage, probes=probes) for spec in new
+                spec.study: make_plan(spec, nodes, data_dir=data_dir, storage=storage, probes=probes, is_brief=True)
+                for spec in new
             }
         if not starts_local(address):
             check_nodes(data_dir=data_dir, folder=Path(storage).expanduser().resolve())

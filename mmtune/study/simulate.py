@@ -1,8 +1,9 @@
 """What another schedule or sampler would have found when: a study's own decisions, replayed on recorded trainings.
 
 Searcher, scheduler and sampler are those of a real study. Only training is replaced: a proposal takes the recorded
-trial of its family that lies nearest to it and was not taken yet, and an epoch is that trial's report, which takes the
-device-seconds that it took. No disk and no clock is read, so the same settings and seed give the same search.
+trial of its family that lies nearest to it and was not taken yet (if all were, the nearest), and an epoch is that
+trial's report, which takes the device-seconds that it took. No disk and no clock is read, so the same settings and seed
+give the same search.
 """
 
 from __future__ import annotations
@@ -81,7 +82,9 @@ def with_setting(spec: SearchSpec, *, sampler: str, scheduler: str, seed: int) -
     )
 
 
-def simulate(spec: SearchSpec, recordings: Sequence[Recording], *, workers: int, seconds: float) -> Simulated:
+def simulate(
+    spec: SearchSpec, recordings: Sequence[Recording], *, workers: int, seconds: float | None, trials: int | None
+) -> Simulated:
     """One search over what was recorded.
 
     A curve that ended before the last epoch without being COMPLETE was cut by the search that recorded it: its last
@@ -89,11 +92,13 @@ def simulate(spec: SearchSpec, recordings: Sequence[Recording], *, workers: int,
 
     Args:
         spec: space, sampler and its seed, schedule; its budget is not read.
-        recordings: each is taken at most once.
+        recordings: each is taken once; again only where its family has no other.
         workers: trials at the same time, each of one worker.
-        seconds: the budget in device-seconds.
+        seconds: the budget in device-seconds; None is no limit.
+        trials: the budget in configurations; None is no limit, where there is one of seconds.
     """
-    return _Replay(spec, recordings, workers=workers, seconds=seconds).run()
+    budget = Budget(trials=trials, device_hours=None if seconds is None else seconds / 3600)
+    return _Replay(spec, recordings, workers=workers, budget=budget).run()
 
 
 def read_study(path: str | Path) -> tuple[SearchSpec, list[Recording]]:
@@ -137,7 +142,7 @@ def compare(
     header = ["scheduler", "sampler", *(f"{metric} at {share:.0%}" for share in _SHARES), "begun", "whole"]
     rows = []
     for (scheduler, sampler), specs in settings.items():
-        found = [simulate(one, recordings, workers=workers, seconds=seconds) for one in specs]
+        found = [simulate(one, recordings, workers=workers, seconds=seconds, trials=len(recordings)) for one in specs]
         bests = [[search.best_at(share * seconds) for search in found] for share in _SHARES]
         cells = [
             f"{fmean(known):.4f}" if len(known := [b for b in at if b is not None]) == len(at) else "-" for at in bests
@@ -189,10 +194,11 @@ class _Book:
 class _Replay:
     """What runs and what is known while a search is replayed."""
 
-    def __init__(self, spec: SearchSpec, recordings: Sequence[Recording], *, workers: int, seconds: float) -> None:
-        objective = spec.objectives[0]
-        self.spec, self.workers, self.seconds, self.spent = spec, workers, seconds, 0.0
-        self.free, self.taken = list(recordings), {}
+    def __init__(self, spec: SearchSpec, recordings: Sequence[Recording], *, workers: int, budget: Budget) -> None:
+        objective, hours = spec.objectives[0], budget.device_hours
+        self.spec, self.workers, self.spent = spec, workers, 0.0
+        self.seconds = None if hours is None else 3600 * hours
+        self.recordings, self.free, self.taken = recordings, {id(recording) for recording in recordings}, {}
         alternatives = spec.space.alternatives()
         self.choices = {f"{key}#{index}" for key, index, domain in alternatives if isinstance(domain, Categorical)}
         self.places = {id(recording): place(spec.space, recording.params) for recording in recordings}
@@ -204,13 +210,13 @@ class _Replay:
         for params in spec.try_first:
             journal.enqueue(to_optuna(spec.space, params))
         self.searcher = StudySearcher(
-            spec=replace(spec, budget=Budget(trials=len(recordings))),
+            spec=replace(spec, budget=budget),
             journal=journal,
             ledger=_Book(self.trials),
             job=lambda name, params: TrialJob(trial=name, config=params, folder="", known_epoch=0, is_tested=False),
             rules=SCHEDULERS[spec.scheduler.name].rules(spec.scheduler.options, spec.epochs),
             is_spent=self.is_spent,
-            seconds_left=lambda: self.seconds - self.spent,
+            seconds_left=lambda: None if self.seconds is None else self.seconds - self.spent,
             slots=lambda: len(recordings),
             on_end=lambda trial, ticket: None,
             on_fault=lambda trial, ticket, what: None,
@@ -218,7 +224,7 @@ class _Replay:
         self.search = Simulated()
 
     def is_spent(self) -> bool:
-        return self.spent >= self.seconds
+        return self.seconds is not None and self.spent >= self.seconds
 
     def run(self) -> Simulated:
         """The whole search."""
@@ -241,12 +247,14 @@ class _Replay:
                 count += 1
 
     def _nearest(self, params: Mapping[str, Any]) -> Recording:
-        """Of the recordings that are free, of this family if there is one; no longer free then."""
-        here = place(self.spec.space, params)
+        """Of this family's recordings, one that is free if there is one; no longer free then."""
+        here, family = place(self.spec.space, params), params.get("family")
+        own = [recording for recording in self.recordings if recording.params.get("family") == family]
+        free = [recording for recording in own if id(recording) in self.free]
 
         def distance(recording: Recording) -> float:
             there = self.places[id(recording)]
-            total = 1e6 * (recording.params.get("family") != params.get("family"))
+            total = 0.0
             for name in {*here, *there}:
                 is_in_both = name in here and name in there
                 if not is_in_both or (name in self.choices and here[name] != there[name]):
@@ -255,8 +263,8 @@ class _Replay:
                     total += abs(here[name] - there[name])
             return total
 
-        nearest = min(self.free, key=distance)
-        self.free = [recording for recording in self.free if recording is not nearest]
+        nearest = min(free or own or self.recordings, key=distance)
+        self.free.discard(id(nearest))
         return nearest
 
     def _cost(self, name: str) -> float:

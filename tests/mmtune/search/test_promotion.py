@@ -107,12 +107,35 @@ def test_an_interrupted_trial_goes_on_first_to_where_it_was_going():
     assert job(*members, Member(3, "", WAITING, until=1)) == Go(3, 1)
 
 
-def test_each_family_has_its_own_ranks():
+def test_the_best_third_of_all_goes_on_and_then_that_of_each_family():
     fusion = [paused(n, 0.1 + n / 100) for n in range(3)]
     text = [paused(n, 0.8 + n / 100, family="text") for n in range(3, 6)]
-    assert job(*fusion, *text) == Go(0, 3)
-    gone = [replace(fusion[0], state=RUNNING, until=3), *fusion[1:]]
-    assert job(*gone, *text, live={0}) == Go(3, 3)  # the best text trial, though fusion's second is better
+    members, went = [*fusion, *text], []
+    while isinstance(go := job(*members, live={*went}), Go) and go.number is not None:
+        assert go.until == 3
+        went.append(go.number)
+        members[go.number] = replace(members[go.number], state=RUNNING, until=3)
+    assert went == [0, 1, 3]  # two of six, and the best text trial, though fusion's third is better
+
+
+def test_the_first_trials_of_families_are_held_against_each_other():
+    members = [paused(0, 0.5), paused(1, 0.3, family="text"), paused(2, 0.4, family="image")]
+    assert job(*members) == Go(1, 3)  # no family has three
+
+
+def test_of_all_families_a_rung_counts_what_each_costs():
+    # Epochs of text cost 16 times fusion's, those of image the same within the clock's noise.
+    cheap = [paused(n, 0.5 + n / 100) for n in range(4)] + [paused(4, 0.3, family="image", seconds=1.9)]
+    dear = [paused(5, 0.1, family="text", seconds=16.0), paused(6, 0.2, family="text", seconds=17.0)]
+    gone = replace(dear[0], state=RUNNING, until=3)
+    assert job(*cheap, *dear) == Go(5, 3)
+    # In epochs of fusion 37 below rung 1 and 32 above: not more.
+    assert job(*cheap, gone, dear[1], live={5}) == Go(6, 3)
+    both = [gone, replace(dear[1], state=RUNNING, until=3)]
+    more = [paused(n, 0.9) for n in range(7, 9)]
+    assert job(*cheap, *both, *more, live={5, 6}) == Go(
+        0, 3
+    )  # of its family; t4, third of all, waits: 64 above, 39 below
 
 
 def test_a_rung_that_has_cost_more_than_the_one_below_waits():
@@ -130,7 +153,7 @@ def test_a_rung_that_has_cost_more_than_the_one_below_waits():
 
 
 def test_the_end_of_the_budget_trains_the_leaders_of_each_family():
-    members = [paused(0, 0.5), paused(1, 0.4), paused(2, 0.9, family="text")]
+    members = [paused(0, 0.5, 0.5, 0.5), paused(1, 0.4), paused(2, 0.9, family="text")]
     assert job(*members, room=1) == NEW
     assert job(*members, room=0) == Go(1, 9)
     one = [members[0], replace(members[1], state=RUNNING, until=9), members[2]]
@@ -143,13 +166,30 @@ def test_the_end_of_the_budget_trains_the_leaders_of_each_family():
 
 
 def test_time_that_is_just_enough_goes_to_the_leaders():
-    members = [paused(0, 0.5), paused(1, 0.4), paused(2, 0.9, 0.9, 0.9, family="text", seconds=2.0)]
-    # t1 lacks 8 epochs of 1 s, t2 lacks 6 of 2 s: 20 s.
+    trained = [Member(n, "fusion", COMPLETE, 9, (0.7,) * 9, seconds=4.0) for n in (3, 4)]  # 72 s were spent
+    members = [paused(0, 0.5), paused(1, 0.4), *trained]
+    members += [paused(n, 0.9, 0.9, 0.9, family="text", seconds=2.0) for n in (2, 5)]
+    # t1 lacks 8 epochs of 1 s, t2 lacks 6 of 2 s: 20 s, less than a quarter of 86 + 20 s.
     assert job(*members, seconds_left=20.1) == NEW
     assert job(*members, seconds_left=20.0) == Go(1, 9)
-    gone = [members[0], replace(members[1], state=RUNNING, until=9), replace(members[2], state=RUNNING, until=9)]
+    gone = [members[0], replace(members[1], state=RUNNING, until=9), *members[2:]]
+    assert job(*gone, live={1}, seconds_left=20.0) == Go(2, 9)
+    gone[4] = replace(members[4], state=RUNNING, until=9)
     assert job(*gone, live={1, 2}, seconds_left=20.0) == "wait"
     assert job(*gone, live={1, 2}, seconds_left=21.0) == NEW
+
+
+def test_a_quarter_of_the_time_at_most_is_kept_for_the_leaders_and_the_best_is_first():
+    families = [paused(n, 0.9 - n / 10, 0.9, 0.9, family=f"f{n}", seconds=2.0) for n in range(4)]
+    families.append(Member(9, "f0", COMPLETE, 9, (1.0,) * 9, seconds=4.0))  # 36 s, and 6 s of each other: 60 s spent
+    # The four lack 12 s each. Of 80 s in all a quarter is kept: 20 s.
+    assert job(*families, seconds_left=20.1) == NEW
+    assert job(*families, seconds_left=20.0) == Go(3, 9)
+    gone = [*families[:3], replace(families[3], state=RUNNING, until=9), families[4]]
+    assert job(*gone, live={3}, seconds_left=20.0) == Go(2, 9)
+    # Less was spent: the best one's 12 s are kept, of 6 + 6 + 12.1 s.
+    assert job(*families[2:4], seconds_left=12.1) == NEW
+    assert job(*families[2:4], seconds_left=12.0) == Go(3, 9)
 
 
 def test_one_rung_is_a_search_without_early_stopping():
@@ -216,6 +256,13 @@ class Simulation:
 
 
 class Checked(Simulation):
+    def is_in_turn(self, member, others, at):
+        rungs = self.rules.rungs
+        ranked = sorted((v, m.number) for m in others if (v := m.value_at(rungs, at)) is not None)
+        quota = len(ranked) // self.rules.eta
+        num_gone = sum(m.until > member.until and m.value_at(rungs, at) is not None for m in others)
+        return num_gone < quota and member.number in [number for _, number in ranked[:quota]]
+
     def check_promotion(self, decision):
         member, rungs = self.members[decision.number], self.rules.rungs
         assert member.state == PAUSED and member.number not in self.live
@@ -223,11 +270,9 @@ class Checked(Simulation):
         if self.trials > len(self.members) or decision.until != rungs[-1]:  # no leader at the budget's end
             at = rungs.index(member.until)
             assert decision.until == rungs[at + 1]
-            family = [other for other in self.members.values() if other.family == member.family]
-            ranked = sorted((v, m.number) for m in family if (v := m.value_at(rungs, at)) is not None)
-            quota = len(ranked) // self.rules.eta
-            assert sum(m.until > member.until and m.value_at(rungs, at) is not None for m in family) < quota
-            assert member.number in [number for _, number in ranked[:quota]]
+            everybody = list(self.members.values())
+            family = [other for other in everybody if other.family == member.family]
+            assert self.is_in_turn(member, everybody, at) or self.is_in_turn(member, family, at)
             assert math.isfinite(member.value_at(rungs, at))
 
 

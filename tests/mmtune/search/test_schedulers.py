@@ -15,7 +15,8 @@ CONTINUE, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP
 
 def make(tmp_path, *, mode="max", epochs=9, spent=lambda: False, name="asha_stopping"):
     ledger = Ledger(StudyFolder(tmp_path), objective=("val_accuracy", mode), params={}, max_epochs=epochs)
-    options = SCHEDULERS[name].options()  # of asha a rung at 1, 3, 9; a third goes on
+    given = {} if name == "none" else {"grace_epochs": 1}  # of asha a rung at 1, 3, 9; a third goes on
+    options = SCHEDULERS[name].options(**given)
     return ledger, make_scheduler(name, options=options, trials=ledger.trials, is_spent=spent)
 
 

@@ -45,6 +45,8 @@ class Session:
     def __init__(
         self, tmp_path, *, trials=6, sampler="tpe", scheduler="asha_stopping", is_spent=lambda: False, more="", of=SPEC
     ):
+        if scheduler.startswith("asha"):
+            scheduler += ", grace_epochs: 1"
         names = {"TRIALS": str(trials), "SAMPLER": sampler, "SCHEDULER": scheduler}
         self.spec = load_spec(re.sub("[A-Z]{5,}", lambda name: names[name[0]], of) + more)
         self.ledger = Ledger(

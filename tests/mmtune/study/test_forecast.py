@@ -86,13 +86,14 @@ def test_memory_is_worked_out_for_the_dearest_of_each_family():
     large = ("fixed.image_size=64", "fixed.batch_size=64", "fixed.eval_batch_size=8")
     spec, sizes = spec_of(*large), ModelSizes(1)
 
-    def memory(*settings, spec=spec):
+    def memory(*settings, spec=spec, **how):
         configs = [spec.trial_config({"optim.lr": 1e-3, **one}) for one in settings]
-        return predict_memory(spec, [Drawn(config, sizes.of(config)) for config in configs])
+        return predict_memory(spec, [Drawn(config, sizes.of(config)) for config in configs], **how)
 
     small, wide = {"model.hidden": 16, "uda.mode": "none"}, {"model.hidden": 256, "uda.mode": "none"}
     copies = {**wide, "uda.mode": "fixed"}
     assert memory(small).peak < memory(wide).peak < memory(copies).peak == memory(copies, small, wide).peak
+    assert memory(copies, small, wide, is_brief=True) == memory(copies)
     assert memory(wide).unknown == ()
     on_gpu = memory(wide, spec=spec_of(*large, "resources={gpus_per_worker: 1}")).peak
     assert 0 < on_gpu < memory(wide).peak

@@ -25,6 +25,7 @@ space:
   optim.lr: {type: float, low: 1.0e-4, high: 1.0e-1, log: true}
   optim.schedule: {type: categorical, choices: [linear, cosine, plateau]}
   uda.n: {type: int, low: 1, high: 8}
+scheduler: {name: asha, grace_epochs: 1}
 budget: {trials: 5}
 """
 NEW = """\
@@ -39,6 +40,7 @@ space:
   uda.n: {type: int, low: 1, high: 5, when: {uda.mode: dynamic}}
   optim.weight_decay: {type: float, low: 0.0, high: 0.1}
 sampler: {learn_from: [old]}
+scheduler: {name: asha, grace_epochs: 1}
 budget: {trials: 3}
 """
 TRIALS = [  # optim.lr, schedule, n, losses by epoch
@@ -116,7 +118,7 @@ def test_a_replay_of_the_study_proposes_by_it(old):
     ledger.close()
     learnt, recordings = read_study(folder.root)
     assert len(learnt.lessons) == 5
-    found = [simulate(spec, recordings, workers=1, seconds=20).found for spec in (learnt, learnt, spec)]
+    found = [simulate(spec, recordings, workers=1, seconds=20, trials=30).found for spec in (learnt, learnt, spec)]
     assert found[0] == found[1] != found[2]
     with pytest.raises(ValueError, match="'tpe' learns from no other study; give parzen or random"):
         with_setting(learnt, sampler="tpe", scheduler="asha", seed=1)

@@ -6,10 +6,13 @@ import csv
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from mmtune import records
+from mmtune.search.samplers import ParzenOptions
+from mmtune.spec.sampler import SamplerSpec
 from mmtune.spec.search_spec import load_spec
 from mmtune.study.create import create_study
 from mmtune.study.ledger import Ledger
@@ -49,7 +52,7 @@ def asha(seed=1):
 
 @pytest.mark.parametrize("workers", [1, 4])
 def test_whole_trainings_cost_what_they_cost_and_find_the_best(workers):
-    search = simulate(SPEC, curves(), workers=workers, seconds=1e9)
+    search = simulate(SPEC, curves(), workers=workers, seconds=None, trials=27)
     assert (search.num_begun, search.num_whole) == (27, 27)
     spent, best = search.found[-1]
     assert len(search.found) == 27 * EPOCHS and spent == 27 * EPOCHS * 2.0
@@ -60,33 +63,64 @@ def test_whole_trainings_cost_what_they_cost_and_find_the_best(workers):
 @pytest.mark.parametrize("scheduler", ["none", "asha", "asha_stopping"])
 def test_a_budget_ends_the_search_at_its_next_report(scheduler):
     spec = with_setting(SPEC, sampler="random", scheduler=scheduler, seed=3)
-    search = simulate(spec, curves(), workers=3, seconds=61.0)
+    search = simulate(spec, curves(), workers=3, seconds=61.0, trials=None)
     assert 61.0 <= search.found[-1][0] < 61.0 + 3 * 2.0
 
 
 def test_promotion_trains_few_to_the_end_and_the_best_of_all():
-    """Of 27 that never cross 9 go on from the first rung and 3 from the second; more only for what came too early."""
-    search = simulate(asha(), curves(), workers=1, seconds=1e9)
-    assert search.num_begun == 27 and search.num_whole <= 6
+    """Of 27 that never cross 9 may go on from epoch 2, as long as what they take, 7 epochs each, is at most 54."""
+    search = simulate(asha(), curves(), workers=1, seconds=1e9, trials=27)
+    assert search.num_begun == 27 and search.num_whole == 8
     assert search.found[-1][1] == pytest.approx((26 + 8 / 9) / 27)
     assert search.found[-1][0] < 0.5 * 27 * EPOCHS * 2.0
 
 
 def test_the_same_settings_and_seed_give_the_same_search():
-    assert simulate(asha(5), curves(), workers=4, seconds=200) == simulate(asha(5), curves(), workers=4, seconds=200)
-    assert simulate(asha(5), curves(), workers=4, seconds=200) != simulate(asha(6), curves(), workers=4, seconds=200)
+    first, again, other = (
+        simulate(asha(seed), curves(), workers=4, seconds=200, trials=27) for seed in (5, 5, 6)
+    )  # fmt: skip
+    assert first == again != other
+
+
+FAMILIES = load_spec(SPEC.text.replace("family: text", "family: {type: categorical, choices: [text, fusion]}"))
+
+
+def of_families(num, *, dear=16):
+    """As many curves of each, which never cross either; an epoch of fusion costs so many of text."""
+    return [
+        replace(one, params={**one.params, "family": family}, seconds=(price,) * EPOCHS)
+        for family, price in (("text", 1.0), ("fusion", float(dear)))
+        for one in curves(num)
+    ]
+
+
+EVEN = replace(FAMILIES, sampler=SamplerSpec(name="parzen", seed=2, options=ParzenOptions(even_share=1)))
+
+
+def test_a_family_whose_recordings_were_all_taken_has_no_others():
+    search = simulate(EVEN, of_families(3), workers=1, seconds=None, trials=24)
+    assert (search.num_begun, search.num_whole) == (24, 24)
+    assert search.found[-1][0] == 12 * EPOCHS + 12 * EPOCHS * 16
+
+
+def test_families_share_the_seconds_where_seconds_are_the_budget():
+    seconds = 2 * 20 * 16.0 * EPOCHS  # half of it is 20 trainings of the dear family, and 320 of the other
+    by_seconds = simulate(EVEN, of_families(400), workers=1, seconds=seconds, trials=None)
+    assert by_seconds.num_begun == pytest.approx(20 + 320, rel=0.05)
+    by_trials = simulate(EVEN, of_families(400), workers=1, seconds=None, trials=40)
+    assert by_trials.found[-1][0] == 20 * EPOCHS + 20 * EPOCHS * 16
 
 
 def test_a_diverged_trial_fails_where_it_failed():
     broken = [*curves(3), Recording({"optim.lr": 0.005}, (None,), (2.0,), records.FAILED)]
-    search = simulate(SPEC, broken, workers=1, seconds=1e9)
+    search = simulate(SPEC, broken, workers=1, seconds=1e9, trials=4)
     assert (search.num_begun, search.num_whole) == (4, 3)
     assert search.found[-1][0] == (3 * EPOCHS + 1) * 2.0
 
 
 def test_a_curve_that_a_search_cut_keeps_its_last_value_and_that_is_said():
     cut = [Recording({"optim.lr": 0.001}, (0.5, 0.75), (2.0, 4.0), records.PRUNED)]
-    search = simulate(SPEC, cut, workers=1, seconds=1e9)
+    search = simulate(SPEC, cut, workers=1, seconds=1e9, trials=1)
     assert search.found == [(2.0, 0.5), *((6.0 + 3 * more, 0.75) for more in range(8))]
     how = {"schedulers": ["none"], "samplers": None, "workers": 1, "seconds": 30.0, "seeds": [1]}
     _, ((_, _, *cells),), remarks = compare(SPEC, cut, **how)
@@ -132,7 +166,7 @@ def test_a_study_replayed_by_its_own_settings_is_that_study(tmp_path):
             spent, best = spent + float(row["device_seconds"]), max(best, float(row["val_accuracy"]))
             found.append((pytest.approx(spent), best))
     spec, recordings = read_study(tmp_path / "studies/own")
-    search = simulate(spec, recordings, workers=1, seconds=1e9)
+    search = simulate(spec, recordings, workers=1, seconds=None, trials=8)
     assert search.found == found and search.num_begun == 8
     out = mmtune("simulate", "own", "--schedulers", "asha,none", "--seeds", "2", cwd=tmp_path)
     assert [line.split()[:2] for line in out.splitlines()[1:5]] == [
