@@ -288,7 +288,7 @@ def read_scheduler(document: Document, *, epochs: int) -> SchedulerSpec:
     options = read_model(document, ("scheduler",), given, kind.options) or kind.options()
     if isinstance(options, AshaOptions) and not document.has_problem(("fixed", "epochs")):
         grace = options.grace_epochs
-        if grace > epochs:
+        if grace > epochs and "grace_epochs" in given:  # by default a shorter trial is one rung
             document.bad(("scheduler", "grace_epochs"), f"{grace} is above the epochs of a trial ({epochs})")
     return spec.model_copy(update={"options": options})
 
