@@ -1,8 +1,8 @@
 """The table of this project: trainings of all families in one space, whose epochs differ in cost a hundredfold.
 
 Searches are replayed on it by :mod:`mmtune.study.simulate`: searcher, scheduler and sampler are a study's own, a
-proposal takes the recorded configuration of its family that lies nearest and was not taken yet, and what counts is
-device-seconds.
+proposal takes the recorded configuration of its family that lies nearest and was not taken yet (if all were, the
+nearest), and what counts is device-seconds.
 """
 
 from __future__ import annotations

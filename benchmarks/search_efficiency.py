@@ -199,15 +199,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=16, help="searches of each method on each table")
     parser.add_argument("--first-seed", type=int, default=100, help="the others count up from here")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 4, 16], help="trainings at the same time")
-    parser.add_argument(
-        "--methods",
-        nargs="+",
-        choices=METHODS,
-        default=[name for name in METHODS if find_spec(NEEDS.get(name, "numpy"))],
-    )
-    parser.add_argument(
-        "--kinds", nargs="+", default=["taskset", "lcbench", "held-out", "mixed", "own"], help="of tables"
-    )
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=_installed())
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="of tables")
     parser.add_argument("--datasets", type=int, default=6, help="of LCBench; from the fourth on they are held-out")
     parser.add_argument("--out", type=Path, help="a JSON-lines file of all searches; what it has is not repeated")
     args = parser.parse_args()
