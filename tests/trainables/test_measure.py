@@ -4,10 +4,9 @@ import pytest
 import torch
 
 from mmtune import records
-from trainables import loop
+from trainables import loop, measure
 from trainables.clock import PARTS
 from trainables.loop import setup
-from trainables.measure import inference
 from trainables.ranks import Ranks
 from trainables.step import clean_batch
 
@@ -74,7 +73,8 @@ def test_the_time_of_a_sample_is_what_another_clock_says(cache_features, toy, tm
         with torch.inference_mode():
             fastest(2)
             mine = 1000 * fastest(15) / 32
-        found = inference(state)
+        measure._encoders.clear()  # of another moment
+        found = measure.inference(state)
         ratios.append(found["inference_ms_per_sample"] / mine)
         if 0.7 < ratios[-1] < 1.4:
             break
@@ -89,8 +89,21 @@ def test_timing_the_model_is_bounded(toy, tmp_path, monkeypatch):
     state = setup(toy("image"), folder=tmp_path, ranks=Ranks())
     clock = iter(range(1000))
     monkeypatch.setattr("time.perf_counter", lambda: next(clock) * 0.3)  # a forward takes 0.3 s
-    found = inference(state)
+    found = measure.inference(state)
     assert found["inference_ms_per_sample"] == pytest.approx(300 / 32, rel=1e-6)
     assert found["inference_ms_single"] == pytest.approx(300, rel=1e-6)
     assert found["inference_ms_single_iqr"] == pytest.approx(0, abs=1e-6)
     assert next(clock) == 20  # five forwards for each, two of them to warm up
+
+
+def test_encoders_of_cached_features_are_timed_once_a_process_and_added(toy, tmp_path, monkeypatch):
+    ticks = iter(range(1000))
+    monkeypatch.setattr("time.perf_counter", lambda: next(ticks) * 0.3)  # a forward takes 0.3 s, whatever it is of
+    monkeypatch.setattr(measure, "_encoders", {})
+    for trial, forwards in (({}, 30), ({"optim": {"lr": 0.01}}, 10), ({"image_size": 24}, 20)):
+        state = setup(toy("fusion", **trial), folder=tmp_path / str(forwards), ranks=Ranks())
+        before = next(ticks)
+        found = measure.inference(state)
+        assert next(ticks) - before - 1 == 2 * forwards  # five of each: text, image and the rest; both sizes
+        assert found["inference_ms_per_sample"] == pytest.approx(3 * 300 / 32, rel=1e-6)
+        assert found["inference_ms_single"] == pytest.approx(3 * 300, rel=1e-6)
