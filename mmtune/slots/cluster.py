@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmtune.slots.fewer import few_processes
 from mmtune.slots.forkserver import forking
 from mmtune.slots.joining import check_cluster
 from mmtune.slots.reaper import ending_on_error, reaping
@@ -133,7 +134,8 @@ def _started(folder: str) -> Iterator[None]:
     if folder != _ray_folder():
         settings |= {"_temp_dir": folder}
     try:
-        _init("local", **settings)  # without an address ray.init would join whatever cluster runs on this machine
+        with few_processes():
+            _init("local", **settings)  # without an address ray.init would join whatever cluster runs on this machine
         quiet()
         _hide_token()
         with reaping():

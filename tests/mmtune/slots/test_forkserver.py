@@ -1,4 +1,4 @@
-"""Ray's processes as forks: what they have in common, what they must not, and what happens without a server."""
+"""Ray's processes, few and forks: what they have in common, what they must not, and what happens without a server."""
 
 import os
 import subprocess
@@ -14,6 +14,9 @@ from pathlib import Path
 
 from mmtune.slots.cluster import ray_session
 
+def called(pid):
+    return Path(f"/proc/{pid}/cmdline").read_text().replace("\\0", " ")
+
 with ray_session(None):
     import ray
     from ray._raylet import UniqueID
@@ -24,9 +27,9 @@ with ray_session(None):
             def parent(pid):
                 return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
-            called = Path(f"/proc/{parent(os.getpid())}/cmdline").read_text()
+            server = called(parent(os.getpid()))
             return {
-                "parent": "server" if "mmtune.slots.forkserver" in called else called,
+                "parent": "server" if "mmtune.slots.forkserver" in server else server,
                 "server": parent(os.getpid()), "pid": os.getpid(), "has_torch": "torch" in sys.modules,
                 "id": UniqueID.from_random().hex(), "folder": os.getcwd(), "group": os.getpgid(0),
                 "given": os.environ.get("GIVEN"), "job": ray.get_runtime_context().get_job_id(),
@@ -36,14 +39,18 @@ with ray_session(None):
     forked = [Process.remote() for _ in range(3)]
     forked.append(Process.options(runtime_env={"env_vars": {"GIVEN": "${HOME}-${NOT_THERE}"}}).remote())
     said = ray.get([process.facts.remote() for process in forked])
+    entries = [entry for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    parents = {int(entry.name): int((entry / "stat").read_text().rpartition(")")[2].split()[1]) for entry in entries}
+    (raylet,) = [pid for pid, by in parents.items() if by == os.getpid() and "/raylet " in called(pid)]
+    rays = [called(pid) for pid, by in parents.items() if by in (os.getpid(), raylet)]
     os.kill(said[0]["server"], signal.SIGKILL)
     alone = ray.get(Process.options(runtime_env={"env_vars": {"GIVEN": "again"}}).remote().facts.remote())
-    print(json.dumps({"forked": said, "alone": alone, "job": ray.get_runtime_context().get_job_id()}))
+    print(json.dumps({"forked": said, "alone": alone, "rays": rays, "job": ray.get_runtime_context().get_job_id()}))
 """
 
 
 @pytest.mark.slow
-def test_processes_are_forks_that_share_imports_and_no_ids(tmp_path):
+def test_processes_are_few_and_forks_that_share_imports_and_no_ids(tmp_path):
     """And after the server was killed Ray starts the next one as it does without a server."""
     import json
 
@@ -62,6 +69,8 @@ def test_processes_are_forks_that_share_imports_and_no_ids(tmp_path):
     assert {one["folder"] for one in forked} == {said["alone"]["folder"]}
     assert "raylet" in said["alone"]["parent"] and said["alone"]["given"] == "again"
     assert not said["alone"]["has_torch"]
+    needed = ("slots.forkserver", "slots.reaper", "/gcs_server ", "/raylet ", "slots/agent.py", "ray::RuntimeEnvAgent")
+    assert len(said["rays"]) == len(needed) and all(any(name in one for one in said["rays"]) for name in needed)
     left = [entry.name for entry in tmp_path.iterdir() if entry.name.startswith(("mmtune-", "torchinductor"))]
     assert not left
 
