@@ -76,6 +76,11 @@ class Broker:
             self._queue.append(trial)
             self._changed.notify_all()
 
+    async def submit_all(self, payloads: dict[str, TrialJob | CacheJob]) -> None:
+        """Queues jobs in their order, which calls of their own may lose on the way."""
+        for trial, payload in payloads.items():
+            await self.submit(trial, payload)
+
     async def next_event(self, trial: str) -> Event:
         """('report', row), ('end', how) or, after a while, ('wait', None)."""
         job = self._jobs.get(trial)

@@ -21,6 +21,7 @@ class CacheJob(TypedDict):
     """A cache to fill ahead of the trials."""
 
     requirement: bytes  # a pickled Requirement: the broker shall not import torch to hand it on
+    along: bytes  # pickled Requirements that it may be a part of the work for
 
 
 @dataclass(frozen=True)

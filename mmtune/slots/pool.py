@@ -128,15 +128,18 @@ class SlotPool:
         """Lets go of a trial that Tune has given up: its workers stop at their next report."""
         self.broker.answer.remote(trial, stop=True)
 
-    def prepare(self, requirements: Sequence[Requirement]) -> None:
+    def prepare(self, requirements: Sequence[Requirement], along: Sequence[Requirement]) -> None:
         """Has the slots fill the cache ahead of every trial, side by side.
 
         Each requirement is a job as often as there are slots: a slot that comes to one again shares its shards.
+
+        Args:
+            requirements: what the first trials need.
+            along: what later ones will: of it that is kept which the same forwards of an encoder give.
         """
-        for copy in range(len(self._threads)):
-            for index, need in enumerate(requirements):
-                job = CacheJob(requirement=pickle.dumps(need))
-                self.broker.submit.remote(f"prepare-{index}-{copy}", job)
+        jobs = [CacheJob(requirement=pickle.dumps(need), along=pickle.dumps(along)) for need in requirements]
+        copies = range(len(self._threads))
+        self.broker.submit_all.remote({f"prepare-{at}-{copy}": job for copy in copies for at, job in enumerate(jobs)})
 
     def call_back(self) -> None:
         """The session ends: trials stop at their next report, or inside of an epoch where they write checkpoints."""

@@ -39,7 +39,7 @@ def prepare_caches(requirements: Sequence[Requirement], *, address: str | None, 
         nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) > 0]
         for number, need in enumerate(requirements, start=1):
             say(f"{number} of {len(requirements)}: {describe(need)}")
-            _prepare(nodes, need, say)
+            _prepare(nodes, need, requirements[number:], say)
 
 
 def describe(need: Requirement) -> str:
@@ -55,7 +55,9 @@ def describe(need: Requirement) -> str:
     return f"{source}{size}{view}: " + (f"tokens of {need.input.encoder}" if need.modality == "text" else "pixels")
 
 
-def _prepare(nodes: list[dict[str, Any]], need: Requirement, say: Callable[[str], None]) -> None:
+def _prepare(
+    nodes: list[dict[str, Any]], need: Requirement, later: Sequence[Requirement], say: Callable[[str], None]
+) -> None:
     import ray
 
     counts = _get([_on(node, _sources, need) for node in nodes])
@@ -64,7 +66,7 @@ def _prepare(nodes: list[dict[str, Any]], need: Requirement, say: Callable[[str]
     num_shards, brings = max(counts), len(nodes) > 1
     gpus = {"num_gpus": 1} if any(node["Resources"].get("GPU", 0) >= 1 for node in nodes) else {}
     task = ray.remote(_shard).options(num_cpus=1, scheduling_strategy="SPREAD", **gpus)
-    shards = [task.remote(need, index, brings) for index in range(num_shards)]
+    shards = [task.remote(need, [] if brings else later, index, brings) for index in range(num_shards)]
     left = list(shards)
     while left:
         done, left = ray.wait(left)
@@ -106,10 +108,10 @@ def _sources(need: Requirement) -> int:
     return 0 if job.is_done else job.num_shards
 
 
-def _shard(need: Requirement, index: int, brings: bool) -> dict[str, Any] | None:
+def _shard(need: Requirement, later: Sequence[Requirement], index: int, brings: bool) -> dict[str, Any] | None:
     from trainables.data.cache.store import meta
 
-    folder = need.features.build_shard(index)
+    folder = need.features.build_shard(index, [other.features for other in later if other.uses_features])
     if not brings:
         return None
     files = {file.name: file.read_bytes() for file in folder.iterdir() if file.name != "meta.json"}

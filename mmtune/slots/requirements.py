@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from mmtune.space.drawing import completed
 from mmtune.spec.search_spec import SearchSpec
 
 if TYPE_CHECKING:
@@ -37,6 +38,12 @@ def search_requirements(spec: SearchSpec, data_dir: str | None) -> list[Requirem
 
 
 def corner_params(spec: SearchSpec, *, limit: int) -> list[Mapping[str, Any]]:
-    """``try_first``, where it names a family, and at most ``limit`` corners of the space; finalists each once."""
+    """``try_first`` and at most ``limit`` corners of the space; finalists each once."""
+    return [*given_params(spec), *spec.corners(limit=limit)]
+
+
+def given_params(spec: SearchSpec) -> list[Mapping[str, Any]]:
+    """Rows of ``try_first`` that name a family; what they leave open at its first choice or lower end. None of
+    finalists, which corners are."""
     rows = [] if spec.finalists else [params for params in spec.try_first if spec.family or "family" in params]
-    return [*rows, *spec.corners(limit=limit)]
+    return [completed(spec.space, params) for params in rows]

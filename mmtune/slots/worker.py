@@ -107,7 +107,7 @@ def _fill_cache(job: CacheJob, ranks: Ranks) -> End:
     """Rank 0's work; the others wait for its next job."""
     try:
         if ranks.rank == 0:
-            pickle.loads(job["requirement"]).build()
+            pickle.loads(job["requirement"]).build(pickle.loads(job["along"]))
     except Exception as error:  # the trials that need it will say so themselves
         return {"state": records.FAILED, "error": str(error)}
     return {"state": records.COMPLETE}

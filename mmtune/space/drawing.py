@@ -25,6 +25,16 @@ def assign(space: Space, pick: Callable[[str, Domain, Any], Any]) -> dict[str, A
     return space.in_column_order(params)
 
 
+def completed(space: Space, given: Mapping[str, Any]) -> dict[str, Any]:
+    """A full assignment of what is given and, where that leaves something open, of first choices and lower ends."""
+
+    def pick(name: str, domain: Domain, high: Any) -> Any:
+        first = domain.choices[0] if isinstance(domain, Categorical) else domain.low
+        return given.get(name.rpartition("#")[0], first)
+
+    return assign(space, pick)
+
+
 def place(space: Space, params: Mapping[str, Any]) -> dict[str, float]:
     """Where a full assignment lies: numbers from 0 to 1, categoricals by the index of their choice."""
     places: dict[str, float] = {}

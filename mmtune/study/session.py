@@ -14,7 +14,7 @@ from mmtune import records
 from mmtune.records import StudyFolder
 from mmtune.slots.head import end_process
 from mmtune.slots.messages import Spent, TrialJob
-from mmtune.slots.requirements import requirements_of
+from mmtune.slots.requirements import given_params, requirements_of
 from mmtune.space.optuna_names import is_full, to_optuna
 from mmtune.spec.search_spec import SearchSpec
 from mmtune.storage.store import resumed_by
@@ -230,16 +230,19 @@ class Session:
         """Device-seconds that the budget of time leaves; None without one."""
         return self.account.seconds_left(devices=self._devices)
 
-    def requirements(self) -> list[Requirement]:
-        """What the first trials need from the cache, so that the slots fill it side by side.
+    def requirements(self) -> tuple[list[Requirement], list[Requirement]]:
+        """What the first trials need from the cache, so that the slots fill it side by side, and what those of
+        ``try_first`` need in all, or of the space's corners.
 
-        Later trials make what they need beside that when they start, while the other slots go on. What try_first's
-        rows leave open takes its default here.
+        Later trials make what they need beside that when they start, while the other slots go on.
         """
-        first = [row for row in self.spec.try_first[: self.slots] if self.spec.family or "family" in row]
-        rows = first or self.spec.corners(limit=64)
-        needed = [need for need in requirements_of(self.spec, rows, self._data_dir) if need.uses_features]
-        return needed[: 2 * self.slots]
+        given = given_params(self.spec)
+        rows = given or self.spec.corners(limit=64)
+        first, needed = (
+            [need for need in requirements_of(self.spec, some, self._data_dir) if need.uses_features]
+            for some in (given[: self.slots] or rows, rows)
+        )
+        return first[: 2 * self.slots], needed
 
     @property
     def _devices(self) -> float:

@@ -44,7 +44,7 @@ def run_tuner(session: Session, journal: Journal) -> str | None:
         session.pause(f"{trial}: {what}")
 
     try:
-        pool.prepare(session.requirements())
+        pool.prepare(*session.requirements())
         searcher = StudySearcher(
             spec=spec,
             journal=journal,

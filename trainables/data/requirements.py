@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -53,10 +54,14 @@ class Requirement:
             return f"{self.modality}_features"
         return "tokens" if self.modality == "text" else "images"
 
-    def build(self) -> Features | Tokens | np.ndarray | Shared:
-        """From the cache, or computed now (under the cache's lock)."""
+    def build(self, along: Sequence[Requirement] = ()) -> Features | Tokens | np.ndarray | Shared:
+        """From the cache, or computed now (under the cache's lock).
+
+        Args:
+            along: others that will be needed: features that the same forwards of an encoder give are kept too.
+        """
         if self.uses_features:
-            return self.features.open()
+            return self.features.open([other.features for other in along if other.uses_features])
         if self.input.is_regions:
             return prepare_regions(self.dataset, self.input)
         if self.modality == "text":

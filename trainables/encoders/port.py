@@ -80,14 +80,25 @@ def encode(encoder: nn.Module, batch: Batch, *, modality: str, input: Input) -> 
     Returns:
         'pooled', 'projected': (B, D). 'tokens': (B, L or P, D). 'pooled+tokens': (B, 1 + P, D), the pool first.
     """
+    return chosen(outputs(encoder, batch, modality=modality), input)
+
+
+def outputs(encoder: nn.Module, batch: Batch, *, modality: str) -> tuple[Tensor, Tensor]:
+    """What an encoder gives for a batch: tokens (B, L or P, D) and pooled (B, D); of others than text and images both
+    are its one output."""
     if modality == "text":
-        tokens, pooled = encoder(batch.input_ids, batch.attention_mask)
-    elif modality == "image":
-        tokens, pooled = encoder(batch.pixel_values)
-        if input.num_tokens is not None:
-            tokens = pool_grid(tokens, num_tokens=input.num_tokens, is_max=input.pool == "max")
-    else:
-        return encoder(batch)
+        return encoder(batch.input_ids, batch.attention_mask)
+    if modality == "image":
+        return encoder(batch.pixel_values)
+    found = encoder(batch)
+    return found, found
+
+
+def chosen(outputs: tuple[Tensor, Tensor], input: Input) -> Tensor:
+    """Of an encoder's outputs what ``input`` asks for; see :func:`encode`."""
+    tokens, pooled = outputs
+    if input.num_tokens is not None:
+        tokens = pool_grid(tokens, num_tokens=input.num_tokens, is_max=input.pool == "max")
     if input.output == "pooled+tokens":
         return torch.cat([pooled.unsqueeze(1), tokens], dim=1)
     return tokens if input.output == "tokens" else pooled

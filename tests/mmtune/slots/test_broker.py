@@ -3,7 +3,7 @@
 import asyncio
 
 from mmtune.slots.broker import Broker
-from mmtune.slots.messages import Order, TrialJob
+from mmtune.slots.messages import CacheJob, Order, TrialJob
 
 
 def run(scenario):
@@ -49,6 +49,18 @@ def test_jobs_are_served_in_order_and_reports_wait_for_the_decision():
         assert await stopped is True
         await broker.finish("slot-0", "t0", 1, {"state": "COMPLETE"})
         assert (await take(broker)).trial == "t1"
+
+    run(scenario())
+
+
+def test_jobs_of_one_call_are_served_in_its_order():
+    async def scenario():
+        broker = Broker(max_retries=2)
+        names = [f"prepare-{index}" for index in range(9)]
+        await broker.submit_all({name: CacheJob(requirement=name.encode(), along=b"") for name in names})
+        orders = [await take(broker, f"slot-{index}") for index in range(9)]
+        assert [order.trial for order in orders] == names
+        assert [order.job["requirement"].decode() for order in orders] == names
 
     run(scenario())
 

@@ -7,8 +7,9 @@ from collections import Counter
 import pytest
 
 from mmtune.space.domains import Categorical, Number
-from mmtune.space.drawing import draw
+from mmtune.space.drawing import completed, draw
 from mmtune.space.positions import position_in, value_at
+from mmtune.space.space import Space
 
 
 def shares(domain, high, count=12000):
@@ -60,3 +61,20 @@ def test_a_position_takes_the_nearest_value():
     assert value_at(Number(0, 10, is_int=True, step=5), 10, 0.6) == 5
     assert value_at(Number(0.0, 1.0, step=0.25), 1.0, 0.4) == 0.5
     assert value_at(Number(1, 8, is_int=True), 8, 1.0) == 8
+
+
+def test_what_a_row_leaves_open_takes_first_choices_and_lower_ends():
+    space = Space({
+        "family": (Categorical(("text", "image")),),
+        "lock": (
+            Categorical((True,), when={"family": ("image",)}),
+            Categorical((False, True), when={"family": ("text",)}),
+        ),
+        "depth": (Number(1, 3, is_int=True),),
+        "width": (Number(0.5, 2.0, when={"lock": (True,)}),),
+    })  # fmt: skip
+    assert completed(space, {}) == {"family": "text", "lock": False, "depth": 1}
+    assert completed(space, {"lock": True}) == {"family": "text", "lock": True, "depth": 1, "width": 0.5}
+    assert completed(space, {"family": "image", "depth": 2}) == {
+        "family": "image", "lock": True, "depth": 2, "width": 0.5,
+    }  # fmt: skip

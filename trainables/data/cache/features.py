@@ -7,13 +7,15 @@ A locked encoder over a fixed view of the data is a constant function, so its ou
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from trainables.augment.views import ImageView, TextView
 from trainables.batch import Batch
@@ -27,7 +29,7 @@ from trainables.data.cache.tokens import Tokens, prepare_tokens, tokens_key
 from trainables.data.reading.dataset import DatasetRef, load_table
 from trainables.devices import device_name
 from trainables.encoders.inputs import Input
-from trainables.encoders.port import encode, load_encoder
+from trainables.encoders.port import chosen, load_encoder, outputs
 from trainables.encoders.weights import fingerprint
 from trainables.imagefit import ImageFit
 
@@ -88,6 +90,12 @@ class FeatureJob:
         return {**source, "modality": self.modality, "input": settings, **limit, "view": view_key(self.view)}
 
     @cached_property
+    def _forward_key(self) -> dict[str, Any]:
+        """What the forwards depend on whose outputs are kept: the same for the pool alone as beside its tokens."""
+        output = "projected" if self.input.output == "projected" else "pooled"
+        return replace(self, input=replace(self.input, output=output, num_tokens=None)).key
+
+    @cached_property
     def _source(self) -> Tokens | np.ndarray | Shared:
         if self.modality == "text":
             assert not isinstance(self.view, ImageView)
@@ -131,8 +139,11 @@ class FeatureJob:
         """Whether they are in the cache."""
         return folder_of("features", self.key).exists()
 
-    def open(self) -> Features:
+    def open(self, along: Sequence[FeatureJob] = ()) -> Features:
         """From the cache, or computed now.
+
+        Args:
+            along: others that will be needed: of each that the same forwards give the shards are kept too.
 
         Raises:
             ValueError: features that float16 cannot hold, or sources that cannot be read.
@@ -146,7 +157,7 @@ class FeatureJob:
             return self._assemble(folder)
 
         for index in range(self.num_shards) if has_shards else ():
-            build_if_free(SHARDS, self._shard_key(index), partial(self.compute_shard, index))
+            build_if_free(SHARDS, self._shard_key(index), partial(self.compute_shard, index, along=along))
         folder = build_once("features", self.key, assemble)
         for index in range(self.num_shards) if has_shards else ():
             shard = folder_of(SHARDS, self._shard_key(index))
@@ -154,37 +165,57 @@ class FeatureJob:
                 remove(shard)
         return _open(folder)
 
-    def build_shard(self, index: int) -> Path:
+    def build_shard(self, index: int, along: Sequence[FeatureJob] = ()) -> Path:
         """One shard, from the cache or computed now; :meth:`open` puts them together.
 
         Raises:
             ValueError: as :meth:`open`.
         """
-        return build_once(SHARDS, self._shard_key(index), partial(self.compute_shard, index))
+        return build_once(SHARDS, self._shard_key(index), partial(self.compute_shard, index, along=along))
 
-    def compute_shard(self, index: int, folder: Path) -> dict[str, Any]:
+    def compute_shard(self, index: int, folder: Path, *, along: Sequence[FeatureJob] = ()) -> dict[str, Any]:
         """Writes one shard into a folder, whatever the cache holds; its facts."""
-        lengths, parts = self._lengths(), []
+        began, beside = time.perf_counter(), [job for job in along if job != self and self._gives(job, index)]
+        parts: list[list[np.ndarray]] = [[] for _ in (self, *beside)]
         shard = self._order[index * SHARD_ROWS : (index + 1) * SHARD_ROWS]
         before = SHARD_ROWS * sum(folder_of(SHARDS, self._shard_key(other)).exists() for other in range(index))
         for start in range(0, len(shard), _CHUNK):
             rows = shard[start : start + _CHUNK]
             batch = self._batch(rows)
             with torch.inference_mode():
-                values = encode(self._encoder, batch.to(self._device), modality=self.modality, input=self.input)
-                values = values.half().cpu().numpy()
-            if not np.isfinite(values).all():
-                raise ValueError(
-                    f"encoder '{self.input.encoder}': its features do not fit float16; set cache_features: false"
-                )
-            if lengths is not None:
-                values = np.concatenate([value[: lengths[row]] for row, value in zip(rows, values, strict=True)])
-            parts.append(values)
+                given = outputs(self._encoder, batch.to(self._device), modality=self.modality)
+                for job, kept in zip((self, *beside), parts, strict=True):
+                    kept.append(job._kept(chosen(given, job.input), rows))
             tell(self._about, before + start + len(rows), len(self._order))
-        np.save(folder / "values.npy", np.concatenate(parts))
+        seconds = {"seconds": time.perf_counter() - began}  # that each would have taken by itself
+        for job, kept in zip(beside, parts[1:], strict=True):
+            write = partial(self._save, job, index, kept)
+            build_if_free(SHARDS, job._shard_key(index), lambda to, write=write: {**write(to), **seconds})
+        return self._save(self, index, parts[0], folder)
+
+    def _gives(self, other: FeatureJob, index: int) -> bool:
+        """Whether the forwards give that shard of another too, which the cache lacks."""
+        if self.modality != other.modality or self._forward_key != other._forward_key or other.is_done:
+            return False
+        return not folder_of(SHARDS, other._shard_key(index)).exists()
+
+    def _kept(self, values: Tensor, rows: np.ndarray) -> np.ndarray:
+        """As they are kept of these rows: float16, and of texts no padding."""
+        found, lengths = values.half().cpu().numpy(), self._lengths
+        if not np.isfinite(found).all():
+            raise ValueError(
+                f"encoder '{self.input.encoder}': its features do not fit float16; set cache_features: false"
+            )
+        if lengths is None:
+            return found
+        return np.concatenate([value[: lengths[row]] for row, value in zip(rows, found, strict=True)])
+
+    def _save(self, job: FeatureJob, index: int, values: Sequence[np.ndarray], folder: Path) -> dict[str, Any]:
+        """Writes a shard of ``job``; its facts."""
+        np.save(folder / "values.npy", np.concatenate(values))
         return {
-            "about": f"{self._about}, shard {index + 1} of {self.num_shards}",
-            "rows": len(shard),
+            "about": f"{job._about}, shard {index + 1} of {self.num_shards}",
+            "rows": len(self._order[index * SHARD_ROWS : (index + 1) * SHARD_ROWS]),
             "width": self._encoder.width,
             "num_parameters": sum(parameter.numel() for parameter in self._encoder.parameters()),
             "device": device_name(self._device),
@@ -219,6 +250,7 @@ class FeatureJob:
         pixels = self._source.values if isinstance(self._source, Shared) else self._source
         return Batch(pixel_values=torch.from_numpy(pixels[rows]), labels=no_labels, ids=[])
 
+    @cached_property
     def _lengths(self) -> np.ndarray | None:
         """Tokens of each row where the features are ragged."""
         if self.input.output == "tokens" and isinstance(self._source, Tokens):
@@ -226,7 +258,7 @@ class FeatureJob:
         return None
 
     def _assemble(self, folder: Path) -> dict[str, Any]:
-        began, lengths, out, facts = time.perf_counter(), self._lengths(), None, []
+        began, lengths, out, facts = time.perf_counter(), self._lengths, None, []
         offsets = None if lengths is None else np.concatenate([[0], np.cumsum(lengths)])
         for index in range(self.num_shards):
             shard = self.build_shard(index)

@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
 from trainables.augment.views import ImageView
 from trainables.data.cache import features
 from trainables.data.cache.arrays import Ragged
 from trainables.data.cache.features import FeatureJob
 from trainables.data.cache.images import prepare_images
+from trainables.data.cache.store import folder_of, meta
 from trainables.data.cache.tokens import prepare_tokens
 from trainables.data.open import open_data
 from trainables.data.reading.dataset import DatasetRef
@@ -100,6 +102,53 @@ def test_image_features_are_the_encoders(cache):
     with torch.no_grad():
         tokens, pooled = encoder(torch.from_numpy(prepare_images(TOY, size=16)[[3]]))
     close_in_float16(features.rows[3], torch.cat([pooled, tokens[0]]).numpy())
+
+
+@pytest.mark.parametrize("modality", ["text", "image"])
+def test_what_the_same_forwards_give_is_computed_once(modality, tmp_path, monkeypatch):
+    """To the bit what each job computes by itself; only what has the same cut, pool, size and view goes along."""
+    name = {"text": "tiny-bert", "image": "tiny-vit"}[modality]
+    variants = {"text": {"output": "tokens"}, "image": {"output": "pooled+tokens", "num_tokens": 2}}
+    other = {"text": {"num_layers": 1}, "image": {"pool": "max"}}
+
+    def jobs():
+        inputs = [Input(name, is_locked=True, **given) for given in ({}, variants[modality], other[modality])]
+        return [FeatureJob(TOY, modality, each, image_size=16, max_text_len=32) for each in inputs]
+
+    def rows(job, *along):
+        found = job.open(along).rows
+        return found.values if isinstance(found, Ragged) else found
+
+    calls, outputs = [], features.outputs
+    monkeypatch.setattr(features, "SHARD_ROWS", 50)
+    monkeypatch.setattr(features, "outputs", lambda *a, **b: (calls.append(1), outputs(*a, **b))[1])
+    found = {}
+    for case, along in (("alone", []), ("along", jobs())):
+        monkeypatch.setenv("MMTUNE_CACHE", str(tmp_path / case))
+        calls.clear()
+        own, beside, others = jobs()
+        found[case] = [np.array(rows(own, *along)), np.array(rows(beside)), np.array(rows(others))]
+        assert len(calls) == {"alone": 6, "along": 4}[case]  # two shards of each, one chunk a shard
+        seconds = [meta(folder_of("features", job.key))["seconds"] for job in (own, beside)]
+        assert min(seconds) > 0 and max(seconds) < 20 * min(seconds)  # what it would have taken by itself counts
+        assert not list((tmp_path / case / "shards").glob("*/"))
+    for alone, together in zip(found["alone"], found["along"], strict=True):
+        np.testing.assert_array_equal(alone, together)
+
+
+def test_a_shard_that_another_process_computes_is_left_to_it(tmp_path, monkeypatch):
+    """Two jobs that compute one another's shards along would wait for each other for ever."""
+    monkeypatch.setenv("MMTUNE_CACHE", str(tmp_path))
+    own, other = (
+        FeatureJob(TOY, "image", Input("tiny-cnn", is_locked=True, output=output), image_size=16)
+        for output in ("pooled", "pooled+tokens")
+    )
+    lock = FileLock(f"{folder_of('shards', other._shard_key(0))}.lock")
+    Path(lock.lock_file).parent.mkdir(parents=True)
+    with lock:
+        held = own.open([other]).rows
+    assert held.shape == (68, 64) and not other.is_done
+    assert other.open().rows.shape == (68, 5, 64)
 
 
 def test_of_an_augmented_view_the_training_rows_are_computed(cache):
