@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -144,6 +144,7 @@ def run(
     ] = "never",
 ) -> None:
     """Runs the study of each search file, one after the other."""
+    from mmtune.slots.cluster import importing_ahead
     from mmtune.spec.search_spec import load_spec
     from mmtune.spec.shipped import find_search_file
     from mmtune.study.remote import start_studies
@@ -153,9 +154,10 @@ def run(
     if resume not in ("auto", "never"):
         raise ValueError(f"--resume {resume}: auto or never")
     changes = [*(overrides or ()), *([] if confirm is None else [f"confirm.seeds={confirm}"])]
-    specs = [load_spec(find_search_file(file), overrides=changes, name=name) for file in files]
-    with closing(
-        start_studies(
+    with ExitStack() as stack:
+        stack.enter_context(importing_ahead(address))
+        specs = [load_spec(find_search_file(file), overrides=changes, name=name) for file in files]
+        endings = start_studies(
             specs,
             storage=storage,
             data_dir=data,
@@ -165,7 +167,7 @@ def run(
             say=typer.echo,
             watching=watching_caches,
         )  # fmt: skip
-    ) as endings:
+        stack.enter_context(closing(endings))
         for ending in endings:
             _show_end(ending)
             _follow(ending, address)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mmtune.slots.fewer import few_processes
-from mmtune.slots.forkserver import forking
+from mmtune.slots.forkserver import forking, serving
 from mmtune.slots.joining import check_cluster
 from mmtune.slots.reaper import ending_on_error, reaping
 
@@ -51,6 +51,7 @@ NO_METRICS = {
 }
 _TOO_SLOW = "timed out during startup"  # what Ray says where its processes take over 30 s; on a busy machine once more
 _LONGEST_SOCKET = 107  # bytes of its path, by the kernel; on macOS 103
+_SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
 _SOCKET_OF_RAY = "ray/session_2026-01-31_00-00-00_000000_1234567/sockets/plasma_store"  # the longest below its folder
 _HANDED_ON = ("MMTUNE_CACHE", "MMTUNE_LINKS", "HF_HUB_OFFLINE")
 _OF_STORES = ("AWS_", "GOOGLE_", "AZURE_", "HADOOP_USER_NAME")  # who reads and writes objects
@@ -101,7 +102,23 @@ def ray_session(address: str | None) -> Iterator[None]:
         with _joined(address):
             yield
         return
-    with _place_of_sockets() as folder, forking(folder), _started(folder):
+    with _place_of_sockets() as folder, serving(folder), _started(folder):
+        yield
+
+
+@contextlib.contextmanager
+def importing_ahead(address: str | None) -> Iterator[None]:
+    """What Ray's processes need is imported from now on, beside what this one does, for a :func:`ray_session` within.
+
+    Of a local cluster alone; where that has no place for its sockets it is left to that to say so.
+    """
+    folders = (_ray_folder(), *_SHORT_FOLDERS)
+    folder = next((folder for folder in folders if _fits_sockets(folder)), None)
+    if folder is None or not starts_local(address):
+        yield
+        return
+    set_environment(address)
+    with serving(folder):
         yield
 
 
@@ -134,7 +151,7 @@ def _started(folder: str) -> Iterator[None]:
     if folder != _ray_folder():
         settings |= {"_temp_dir": folder}
     try:
-        with few_processes():
+        with forking(), few_processes():
             _init("local", **settings)  # without an address ray.init would join whatever cluster runs on this machine
         quiet()
         _hide_token()
@@ -237,7 +254,7 @@ def _short_folder() -> str:
     Raises:
         ValueError: there is none.
     """
-    for folder in ("/tmp", "/var/tmp", "/dev/shm"):
+    for folder in _SHORT_FOLDERS:
         if _fits_sockets(folder):
             return folder
     raise ValueError(

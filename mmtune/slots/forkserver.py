@@ -41,16 +41,17 @@ _NEEDED = (
     "ray._private.workers.default_worker", "ray.train.torch", "ray.tune", "mmtune.slots.worker", "mmtune.slots.trial",
     "mmtune.slots.broker", "mmtune.slots.trainer", "torch._dynamo", "transformers", "trainables.loop",
 )  # fmt: skip
+_up: list[str] = []  # the socket of this process's server
 
 
 @contextlib.contextmanager
-def forking(folder: str) -> Iterator[None]:
-    """A Ray that starts in the block forks its workers, until the block ends.
+def serving(folder: str) -> Iterator[None]:
+    """The server, from now until the block ends; in a block of another it is that one.
 
     Args:
         folder: for the socket, whose path has a longest length.
     """
-    if sys.platform != "linux":
+    if sys.platform != "linux" or _up:
         yield
         return
     own = tempfile.mkdtemp(prefix="mmtune-", dir=folder)  # of mode 0700: nobody else's processes reach the socket
@@ -66,9 +67,10 @@ def forking(folder: str) -> Iterator[None]:
         )  # fmt: skip
     try:
         os.environ[SOCKET] = path
-        with _worker_script():
-            yield
+        _up.append(path)
+        yield
     finally:
+        _up.clear()
         del os.environ[SOCKET]
         assert process.stdin is not None
         process.stdin.close()
@@ -78,8 +80,14 @@ def forking(folder: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _worker_script() -> Iterator[None]:
-    """Ray is told what it starts processes by in an argument that ``ray.init`` does not have."""
+def forking() -> Iterator[None]:
+    """A Ray that starts in the block asks the server for its workers, where there is one.
+
+    What it starts processes by it is told in an argument that ``ray.init`` does not have.
+    """
+    if not _up:
+        yield
+        return
     from ray._private.parameter import RayParams
 
     original = RayParams.__init__
@@ -95,15 +103,16 @@ def serve(listening: socket.socket) -> Worker | None:
     """Imports, then forks for whoever asks; in a fork what it shall become, None in the server when its input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ |= {"RAY_JOB_ID": _JOB, "RAY_RAYLET_PID": str(os.getpid())}
+    gc.disable()  # a fifth of the time went into looking for garbage, of which imports leave none
     import ray.actor
 
     with mock.patch.object(ray.actor, "ActorClassID", _ClassIds):
         for name in _NEEDED:
             importlib.import_module(name)
+    gc.freeze()
+    gc.enable()
     if threading.active_count() > 1 or not _draws_anew():  # a lock that a thread holds stays locked in a fork
         return None
-    gc.collect()
-    gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the children
     while True:
         ready = select.select([sys.stdin, listening], [], [])[0]

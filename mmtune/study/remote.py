@@ -11,7 +11,7 @@ from typing import Any
 
 from mmtune import records
 from mmtune.records import StudyFolder
-from mmtune.slots.cluster import nodes_of, starts_local
+from mmtune.slots.cluster import importing_ahead, nodes_of, starts_local
 from mmtune.slots.nodes import check_nodes
 from mmtune.spec.confirm import confirming_name
 from mmtune.spec.search_spec import SearchSpec
@@ -66,7 +66,7 @@ def _run_remote_studies(
             raise ValueError(f"study '{after}' exists; go on with it: mmtune resume {join(store.url, after)}")
     if len(there) < len(specs):
         raise ValueError("two search files name the same study")
-    with nodes_of(address) as nodes:
+    with nodes_of(address) as nodes, importing_ahead(address):
         with watching():
             new = [spec for spec in specs if not there[spec.study]]
             plans = {

@@ -22,6 +22,7 @@ from mmtune.info import read_info
 from mmtune.records import StudyFolder
 from mmtune.slots.cluster import (
     cluster_nodes,
+    importing_ahead,
     local_nodes,
     nodes_of,
     ray_session,
@@ -93,7 +94,7 @@ def run_studies(
     twice = sorted({spec.study for spec in specs if [other.study for other in specs].count(spec.study) > 1})
     if twice:
         raise ValueError(f"two search files name the same study: {', '.join(twice)}")
-    with nodes_of(address) as nodes:
+    with nodes_of(address) as nodes, importing_ahead(address):
         with watching():
             new = [spec for spec in specs if there[spec.study] is None]
             plans = {
@@ -152,7 +153,7 @@ def run_study(
     began = time.monotonic()
     if mirror is None and (url := remote_of(folder.root)) is not None:
         raise ValueError(f"{folder.root}: is the working folder of another; go on with it: mmtune resume {url}")
-    with study_lock(folder):
+    with study_lock(folder), importing_ahead(address):
         clear_unwritten(folder)
         info = read_info(folder.info)
         spec = load_spec(folder.spec)
@@ -180,7 +181,7 @@ def run_study(
         if overrides:  # nothing was refused
             write_extended(folder, spec, info)
         with ray_session(address), stop_signals() as interrupted:
-            from mmtune.study.tuner import run_tuner  # takes seconds, in which the fork server imports too
+            from mmtune.study.tuner import run_tuner  # takes a second
 
             slots, _ = count_slots(spec, cluster_nodes())
             check_nodes(data_dir=info["data_dir"], folder=folder.root if mirror is None else None)
