@@ -21,7 +21,7 @@ _AGENT, _SCRIPT = "--dashboard_agent_command", Path(__file__).with_name("agent.p
 @contextlib.contextmanager
 def few_processes() -> Iterator[None]:
     """A Ray that starts in the block has only the processes that it needs; ``ray.init`` has no argument for it."""
-    from ray._private import ray_constants, services
+    from ray._private import ray_constants, services, utils
     from ray._private.node import Node
     from ray._private.parameter import RayParams
 
@@ -33,6 +33,9 @@ def few_processes() -> Iterator[None]:
     def without_server(self: Any, **settings: Any) -> None:
         self._webui_url = ""
 
+    def nothing_missing() -> None:
+        """What the dashboard needs, which Ray imports to say whether it is there."""
+
     def with_agent(command: list[str], process_type: str, *args: Any, **settings: Any) -> Any:
         is_raylet = process_type == ray_constants.PROCESS_TYPE_RAYLET
         return start(_with_agent(command) if is_raylet else command, process_type, *args, **settings)
@@ -40,6 +43,7 @@ def few_processes() -> Iterator[None]:
     with (
         mock.patch.object(RayParams, "__init__", with_few),
         mock.patch.object(Node, "start_api_server", without_server),
+        mock.patch.object(utils, "get_dashboard_dependency_error", nothing_missing),
     ):
         if sys.platform != "linux":  # no pidfd
             yield

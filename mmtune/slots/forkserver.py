@@ -39,7 +39,8 @@ _SCRIPT = Path(__file__).with_name("forked.py")
 _JOB = "01000000"  # a local cluster's first and only
 _NEEDED = (
     "ray._private.workers.default_worker", "ray.train.torch", "ray.tune", "mmtune.slots.worker", "mmtune.slots.trial",
-    "mmtune.slots.broker", "mmtune.slots.trainer", "torch._dynamo", "transformers", "trainables.loop",
+    "mmtune.slots.broker", "mmtune.slots.trainer", "torch._dynamo", "torchvision.models",
+    "transformers.models.bert.modeling_bert", "transformers.models.auto.modeling_auto", "trainables.loop",
 )  # fmt: skip
 _up: list[str] = []  # the socket of this process's server
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 import warnings
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 from ray import tune
+from ray.air._internal import usage
 from ray.tune.experiment import Trial
 from ray.tune.stopper import NoopStopper
 
@@ -57,7 +59,7 @@ def run_tuner(session: Session, journal: Journal) -> str | None:
             on_end=ended,
             on_fault=failed_beside,
         )
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), mock.patch.object(usage, "tag_callbacks"):  # which imports wandb and mlflow
             warnings.simplefilter("ignore")
             _tuner(session, pool, searcher).fit()
         has_failed = pool.error is not None or pool.lost is not None or session.failure is not None
