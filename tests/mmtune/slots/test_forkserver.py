@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from mmtune.slots.forked import asks
+from mmtune.slots.forked import SOCKET, asks
+from mmtune.slots.forkserver import serving
 
 SESSION = """
 import json, os, signal, sys
@@ -77,3 +78,16 @@ def test_processes_are_few_and_forks_that_share_imports_and_no_ids(tmp_path):
 
 def test_a_server_that_is_not_there_is_told_from_one_that_forks(tmp_path):
     assert not asks(str(tmp_path / "nobody"), ["worker.py"], {})
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is none elsewhere")
+def test_a_server_within_another_is_that_one_and_nothing_is_left_of_it(tmp_path):
+    with serving(str(tmp_path)):
+        path = os.environ[SOCKET]
+        with serving(str(tmp_path)):
+            assert os.environ[SOCKET] == path
+        assert os.environ[SOCKET] == path and os.path.exists(path) and len(os.listdir(tmp_path)) == 1
+    assert SOCKET not in os.environ and not os.listdir(tmp_path)
+    with pytest.raises(KeyboardInterrupt), serving(str(tmp_path)):
+        raise KeyboardInterrupt
+    assert SOCKET not in os.environ and not os.listdir(tmp_path)
