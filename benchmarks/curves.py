@@ -24,7 +24,9 @@ class Table:
     kind: str
     num_params: int
     epochs: int
-    curve: Callable[[np.ndarray], np.ndarray]  # point -> losses by epoch; nan where it diverged
+    # For one search: a function from a point to its losses by epoch, nan where it diverged. Where configurations were
+    # recorded a point takes the nearest one that the search has not taken yet, as no two trainings are the same.
+    begin: Callable[[], Callable[[np.ndarray], np.ndarray]]
     best: float
     usual: float  # the best loss of the median configuration
     # Of an epoch, by family; where there are several a point's first value says which.
@@ -42,11 +44,18 @@ def recorded_tables(folder: Path) -> Iterator[Table]:
             points, losses = file["U"], file["Y"]
         bests = np.where(np.isfinite(losses), losses, np.inf).min(axis=1)
 
-        def curve(point: np.ndarray, points: np.ndarray = points, losses: np.ndarray = losses) -> np.ndarray:
-            return losses[int(((points - point) ** 2).sum(axis=1).argmin())]
+        def begin(points: np.ndarray = points, losses: np.ndarray = losses) -> Callable[[np.ndarray], np.ndarray]:
+            beyond = np.zeros(len(points))
+
+            def curve(point: np.ndarray) -> np.ndarray:
+                nearest = int((((points - point) ** 2).sum(axis=1) + beyond).argmin())
+                beyond[nearest] = points.shape[1]  # further than any that is free; if none is, the nearest
+                return losses[nearest]
+
+            return curve
 
         usual = float(np.median(bests[np.isfinite(bests)]))
-        yield Table(path.stem, "taskset", points.shape[1], losses.shape[1], curve, float(bests.min()), usual)
+        yield Table(path.stem, "taskset", points.shape[1], losses.shape[1], begin, float(bests.min()), usual)
 
 
 def family_at(point: np.ndarray, num_families: int) -> int:
@@ -63,18 +72,23 @@ def mixed_tables(tables: Sequence[Table]) -> Iterator[Table]:
         parts = [tables[(index + at) % len(tables)] for at in range(len(_PRICES))]
         handicaps = [_HANDICAPS[(index + at) % len(_HANDICAPS)] for at in range(len(_PRICES))]
 
-        def curve(point: np.ndarray, parts: list[Table] = parts, handicaps: list[float] = handicaps) -> np.ndarray:
-            family = family_at(point, len(parts))
-            part = parts[family]
-            losses = (part.curve(point[1:]) - part.best) / (part.usual - part.best) + handicaps[family]
-            ends = np.linspace(0, part.epochs, _MIXED_EPOCHS + 1)[1:].round().astype(int) - 1
-            return losses[ends]
+        def begin(parts: list[Table] = parts, handicaps: list[float] = handicaps) -> Callable[[np.ndarray], np.ndarray]:
+            curves = [part.begin() for part in parts]
+
+            def curve(point: np.ndarray) -> np.ndarray:
+                family = family_at(point, len(parts))
+                part = parts[family]
+                losses = (curves[family](point[1:]) - part.best) / (part.usual - part.best) + handicaps[family]
+                ends = np.linspace(0, part.epochs, _MIXED_EPOCHS + 1)[1:].round().astype(int) - 1
+                return losses[ends]
+
+            return curve
 
         rng = np.random.default_rng(12345)
-        found = [curve(rng.random(1 + parts[0].num_params)) for _ in range(2000)]
+        found = [begin()(rng.random(1 + parts[0].num_params)) for _ in range(2000)]
         usual = float(np.median([np.nanmin(losses) for losses in found if np.isfinite(losses).any()]))
         names = "+".join(part.name.split("_")[1] for part in parts)
-        yield Table(names, "mixed", 1 + parts[0].num_params, _MIXED_EPOCHS, curve, 0.0, usual, _PRICES)
+        yield Table(names, "mixed", 1 + parts[0].num_params, _MIXED_EPOCHS, begin, 0.0, usual, _PRICES)
 
 
 def lcbench_tables(folder: Path, num_datasets: int) -> Iterator[Table]:
@@ -109,4 +123,6 @@ def lcbench_tables(folder: Path, num_datasets: int) -> Iterator[Table]:
         curve, rng = curve_of(codes[task]), np.random.default_rng(12345)
         bests = [curve(rng.random(len(names))).min() for _ in range(2000)]
         kind = "lcbench" if index < _CHOSEN_ON else "held-out"
-        yield Table(task, kind, len(names), _LCBENCH_EPOCHS, curve, min(bests), float(np.median(bests)))
+        yield Table(
+            task, kind, len(names), _LCBENCH_EPOCHS, lambda curve=curve: curve, min(bests), float(np.median(bests))
+        )

@@ -6,11 +6,11 @@ a study asks; the time that is left is what a budget of device-hours would leave
 order in which W trainings side by side would report them.
 
 Tables (``--tables FOLDER``): ``tables/*.npz`` with U (configurations x parameters, from 0 to 1) and Y (validation loss,
-configurations x epochs), such as TaskSet's; a point of the space takes the nearest configuration. ``lcbench/`` of
-yahpo_data, a surrogate of accuracies over 52 epochs, if onnxruntime is installed: six datasets, of which mmtune was
-chosen on three, and three are ``held-out``. ``mixed`` are searches over four families, each a table of the first kind,
-whose epochs cost 1, 3, 9 and 27; a budget counts the mean of them. ``own`` is this project's (``record_table.py``,
-``own_table.py``), once it is large enough; it has no ``tpe+hyperband``.
+configurations x epochs), such as TaskSet's; a point of the space takes the nearest configuration that the search has
+not taken yet. ``lcbench/`` of yahpo_data, a surrogate of accuracies over 52 epochs, if onnxruntime is installed: six
+datasets, of which mmtune was chosen on three, and three are ``held-out``. ``mixed`` are searches over four families,
+each a table of the first kind, whose epochs cost 1, 3, 9 and 27; a budget counts the mean of them. ``own`` is this
+project's (``record_table.py``, ``own_table.py``), once it is large enough; it has no ``tpe+hyperband``.
 
 Peers: ``random`` trains each configuration whole; ``random+stop`` is random with ASHA that stops (grace 3, as Ray Tune
 has it); ``tpe+stop`` is Optuna's TPE with the same at grace 1, mmtune's default before; ``tpe+hyperband`` is Optuna's
@@ -159,13 +159,15 @@ def regrets(table: Table, search: Search, workers: int) -> np.ndarray:
     def seconds(training: Training) -> float:
         return table.price(training.point) / table.epochs
 
+    curve_of = table.begin()
     idle, used, best = workers, 0.0, math.inf
     seen: list[tuple[float, float]] = []
     curves: dict[int, np.ndarray] = {}
     now, count = 0.0, 0
     while used < BUDGET - 1e-9:
         while idle and (training := search.ask(BUDGET - used)) is not None:
-            curves.setdefault(training.number, table.curve(training.point))
+            if training.number not in curves:
+                curves[training.number] = curve_of(training.point)
             heapq.heappush(ahead, (now + seconds(training), count, training))
             idle, count = idle - 1, count + 1
         if not ahead:

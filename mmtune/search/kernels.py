@@ -1,4 +1,5 @@
-"""Parzen estimators over places of a space: mixtures of product kernels, to draw from and to ask for densities.
+"""Parzen estimators over places of a space: mixtures of product kernels, or of each parameter's own, to draw from and
+to ask for densities.
 
 Numbers lie from 0 to 1 in their range, by logarithm where the domain says so, up to where ``at_most`` cuts it; a
 parameter that a place does not have counts as uniform there.
@@ -34,8 +35,8 @@ def place_of(space: Space, member: Member) -> Mapping[str, float]:
     return member.kept["place"]
 
 
-class Kernels:
-    """A mixture with one product kernel a place, and a uniform one beside them if asked for."""
+class _Estimator:
+    """Kernels at places, a number's and a choice's, and how they are drawn from."""
 
     def __init__(self, space: Space, places: Sequence[Mapping[str, float]], *, has_uniform: bool = False) -> None:
         self._space = space
@@ -50,12 +51,57 @@ class Kernels:
             for index, domain in enumerate(alternatives)
             if isinstance(domain, Categorical)
         }
-        shrink = len(self._places) ** (-1 / (len(names) + 4))
         self._widths = {
-            name: float(np.clip(_deviation(column) * shrink, *_WIDTHS))
+            name: float(np.clip(self._shrunk(column), *_WIDTHS))
             for name, column in self._columns.items()
             if name not in self._choices
         }
+
+    def draw(self, rng: random.Random, pinned: Mapping[str, Any]) -> dict[str, Any]:
+        """Params near a place drawn evenly, apart from what is pinned."""
+        pick = self.picker(rng)
+        return assign(
+            self._space, lambda name, domain, high: pinned[name] if name in pinned else pick(name, domain, high)
+        )
+
+    def _near(self, near: Mapping[str, float], rng: random.Random, name: str, domain: Domain, high: Any) -> Any:
+        """A parameter's value near a place; anywhere if the place does not have it."""
+        at = near.get(name)
+        if isinstance(domain, Categorical):
+            if at is None or rng.random() < _LEAVE:
+                return rng.choice(domain.choices)
+            return domain.choices[int(at)]
+        position = -1.0 if at is None else rng.gauss(at, self._widths[name])
+        if not 0 <= position <= 1:
+            position = rng.random()
+        return value_at(domain, high, position)
+
+    def _densities(self, name: str, at_C: np.ndarray) -> tuple[np.ndarray, float]:
+        """Of each place's kernel of a parameter, (C, M), NaN where either has none; and the uniform density."""
+        column_M = self._columns[name]
+        if name in self._choices:
+            count = self._choices[name]
+            stays = 1 - _LEAVE + _LEAVE / count
+            return np.where(at_C[:, None] == column_M[None], stays, _LEAVE / count), 1 / count
+        width = self._widths[name]
+        z_CM = (at_C[:, None] - column_M[None]) / width
+        return np.exp(-0.5 * z_CM**2) / (width * math.sqrt(2 * math.pi)), 1.0
+
+    def picker(self, rng: random.Random) -> Callable[[str, Domain, Any], Any]:
+        """What draws each parameter of one full assignment."""
+        raise NotImplementedError
+
+    def _shrunk(self, column: np.ndarray) -> float:
+        """How wide the kernels of a parameter are, before limits."""
+        raise NotImplementedError
+
+
+class Kernels(_Estimator):
+    """A mixture with one product kernel a place, and a uniform one beside them if asked for."""
+
+    def _shrunk(self, column: np.ndarray) -> float:
+        """By Scott's rule, in as many dimensions as there are parameters."""
+        return _deviation(column) * len(self._places) ** (-1 / (len(self._columns) + 4))
 
     @cached_property
     def _leaks(self) -> dict[str, np.ndarray]:
@@ -67,29 +113,10 @@ class Kernels:
             found[name] = np.array(ends)
         return found
 
-    def draw(self, rng: random.Random, pinned: Mapping[str, Any]) -> dict[str, Any]:
-        """Params near a place drawn evenly, apart from what is pinned."""
-        pick = self.picker(rng)
-        return assign(
-            self._space, lambda name, domain, high: pinned[name] if name in pinned else pick(name, domain, high)
-        )
-
     def picker(self, rng: random.Random) -> Callable[[str, Domain, Any], Any]:
         """What draws each parameter of one full assignment, near a place drawn evenly."""
         near = rng.choice(self._places)
-
-        def pick(name: str, domain: Domain, high: Any) -> Any:
-            at = near.get(name)
-            if isinstance(domain, Categorical):
-                if at is None or rng.random() < _LEAVE:
-                    return rng.choice(domain.choices)
-                return domain.choices[int(at)]
-            position = -1.0 if at is None else rng.gauss(at, self._widths[name])
-            if not 0 <= position <= 1:
-                position = rng.random()
-            return value_at(domain, high, position)
-
-        return pick
+        return lambda name, domain, high: self._near(near, rng, name, domain, high)
 
     def density(self, at: Mapping[str, float]) -> float:
         """Of what :meth:`picker` draws, at a place; as a multiple of the uniform density."""
@@ -106,22 +133,43 @@ class Kernels:
         total_CM = np.zeros((len(placed), len(self._places)))
         for name, column_M in self._columns.items():
             at_C = np.array([places.get(name, math.nan) for places in placed])
-            if name in self._choices:
-                count = self._choices[name]
-                stays = 1 - _LEAVE + _LEAVE / count
-                density_CM = np.where(at_C[:, None] == column_M[None], stays, _LEAVE / count)
-                without = 1 / count
-            else:
-                width = self._widths[name]
-                z_CM = (at_C[:, None] - column_M[None]) / width
-                density_CM = np.exp(-0.5 * z_CM**2) / (width * math.sqrt(2 * math.pi))
-                if with_leaks:
-                    density_CM = density_CM + self._leaks[name]
-                without = 1.0
+            density_CM, without = self._densities(name, at_C)
+            if with_leaks and name in self._widths:
+                density_CM = density_CM + self._leaks[name]
             density_CM = np.where(np.isnan(column_M)[None], without, density_CM)
             total_CM += np.where(np.isnan(at_C)[:, None], 0.0, np.log(density_CM + 1e-300))
         top_C = total_CM.max(axis=1)
         return top_C + np.log(np.exp(total_CM - top_C[:, None]).mean(axis=1))
+
+
+class Marginals(_Estimator):
+    """A mixture for each parameter by itself, of one kernel a place that has it and a uniform one.
+
+    It learns from fewer places than a mixture of products does, and knows nothing of what goes well together.
+    """
+
+    def _shrunk(self, column: np.ndarray) -> float:
+        return _deviation(column) * int((~np.isnan(column)).sum()) ** (-1 / 5)
+
+    def picker(self, rng: random.Random) -> Callable[[str, Domain, Any], Any]:
+        """What draws each parameter of one full assignment, each near another place drawn evenly."""
+        have = {name: [places for places in self._places if name in places] for name in self._columns}
+
+        def pick(name: str, domain: Domain, high: Any) -> Any:
+            return self._near(rng.choice(have[name]) if have.get(name) else {}, rng, name, domain, high)
+
+        return pick
+
+    def log_density(self, placed: Sequence[Mapping[str, float]]) -> np.ndarray:
+        """Of each candidate as a multiple of the uniform density, (C,)."""
+        total_C = np.zeros(len(placed))
+        for name, column_M in self._columns.items():
+            at_C = np.array([places.get(name, math.nan) for places in placed])
+            density_CM, without = self._densities(name, at_C)
+            has_M = ~np.isnan(column_M)
+            mixture_C = (density_CM[:, has_M].sum(axis=1) / without + 1) / (has_M.sum() + 1)
+            total_C += np.where(np.isnan(at_C), 0.0, np.log(mixture_C))
+        return total_C
 
 
 def _deviation(column: np.ndarray) -> float:

@@ -1,9 +1,10 @@
-"""The default sampler: at random, and near what did best on the highest rungs once enough trials have come there.
+"""The default sampler: at random, and near what did best on the highest rung that enough trials have come to.
 
 A pair of Parzen estimators as in TPE (Bergstra et al. 2011) and BOHB (Falkner et al. 2018): a mixture of kernels over
 the better trials and one over the rest; of some candidates around the better ones that with the largest ratio of the
-two is proposed. It differs from them in what it learns from: only the rungs in the last third of a trial, since the
-ranks of early epochs mislead, and of one family at a time: whose turn it is (:mod:`mmtune.search.turns`).
+two is proposed. While the highest rung lies early, each parameter is looked at by itself, as in TPE: few trials tell
+little of more. On rungs from a third of the epochs on they are looked at together. A family learns from its own trials:
+the one whose turn it is (:mod:`mmtune.search.turns`).
 
 What is drawn at random follows a ``prior`` and other studies, where there are any, as far as trials bear them out
 (:mod:`.belief`).
@@ -26,7 +27,7 @@ import numpy as np
 
 from mmtune import records
 from mmtune.search.belief import drawer
-from mmtune.search.kernels import Kernels, place_of
+from mmtune.search.kernels import Kernels, Marginals, place_of
 from mmtune.search.lessons import Lesson
 from mmtune.search.promotion import standings
 from mmtune.search.rungs import Member
@@ -36,7 +37,8 @@ from mmtune.space.drawing import assign, place
 from mmtune.space.space import Space
 
 _GOOD_SHARE, _LEAST_GOOD = 0.25, 4
-_CANDIDATES = 32
+_CANDIDATES, _FEW_CANDIDATES = 32, 8  # of all parameters together; of each by itself, where the ratio is less sure
+_EARLY, _LATE = 9, 3  # rungs up to a ninth of a trial teach nothing; those from a third on (less an epoch) are late
 _TRIES = 20  # random proposals, of which the last is taken whatever is thought of it
 
 
@@ -77,8 +79,9 @@ def propose(
             if feasibility is None or rng.random() < feasibility([place(space, params)])[0]:
                 break
         return params
-    good, bad = (Kernels(space, _places(space, part)) for part in pair)
-    candidates = [good.draw(rng, pinned) for _ in range(_CANDIDATES)]
+    is_late, *parts = pair
+    good, bad = ((Kernels if is_late else Marginals)(space, _places(space, part)) for part in parts)
+    candidates = [good.draw(rng, pinned) for _ in range(_CANDIDATES if is_late else _FEW_CANDIDATES)]
     placed = [place(space, candidate) for candidate in candidates]
     scores = good.log_density(placed) - bad.log_density(placed)
     if feasibility is not None:
@@ -107,10 +110,10 @@ def _places(space: Space, members: Sequence[Member]) -> list[Mapping[str, float]
     return [place_of(space, member) for member in members]
 
 
-def _pair(members: Sequence[Member], rungs: Sequence[int]) -> tuple[list[Member], list[Member]] | None:
-    """The better and the rest of the highest late rung on which enough members stand; None if there is none."""
+def _pair(members: Sequence[Member], rungs: Sequence[int]) -> tuple[bool, list[Member], list[Member]] | None:
+    """Of the highest rung on which enough members stand: whether it is late, the better, and the rest; or None."""
     for index in reversed(range(len(rungs))):
-        if rungs[index] < rungs[-1] / 3 - 1:
+        if rungs[index] <= rungs[-1] / _EARLY:
             return None
         ranked = [(value, member) for value, _, member in standings(members, rungs, index)]
         num_params = max((len(member.params) for _, member in ranked), default=0)
@@ -118,5 +121,5 @@ def _pair(members: Sequence[Member], rungs: Sequence[int]) -> tuple[list[Member]
             num_good = max(_LEAST_GOOD, int(_GOOD_SHARE * len(ranked)))
             if num_good < len(ranked):
                 inside = [member for _, member in ranked]
-                return inside[:num_good], inside[num_good:]
+                return rungs[index] >= rungs[-1] / _LATE - 1, inside[:num_good], inside[num_good:]
     return None

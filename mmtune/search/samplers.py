@@ -187,7 +187,7 @@ def _brute_force(ask: Question, options: Section) -> BaseSampler:
 _ROWS = (
     SamplerKind(
         "parzen",
-        "a share at random, else near the best of the late rungs; the default",
+        "a share at random, else near the best of the highest rungs; the default",
         ParzenOptions,
         _parzen,
         takes_prior=True,

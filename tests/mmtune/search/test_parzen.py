@@ -4,9 +4,11 @@ import math
 import random
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from mmtune.records import COMPLETE, FAILED, INFEASIBLE, PAUSED
+from mmtune.search.kernels import Marginals
 from mmtune.search.parzen import propose
 from mmtune.search.rungs import Member
 from mmtune.space.assignments import check
@@ -71,11 +73,44 @@ def test_early_rungs_and_few_trials_teach_nothing():
     def loss(params):
         return abs(params["x"] - 0.8)
 
-    assert proposals(FLAT, members_of(FLAT, loss, count=60, epochs=1)) == at_random  # rung 1 of 9 is early
+    assert proposals(FLAT, members_of(FLAT, loss, count=60, epochs=1)) == at_random  # rung 1 of 9 is too early
     assert proposals(FLAT, members_of(FLAT, loss, count=3)) == at_random  # two parameters: four trials at least
     assert proposals(FLAT, members_of(FLAT, loss, count=5)) != at_random
     diverged = members_of(FLAT, lambda params: math.inf, count=60, epochs=2, state=FAILED)
     assert proposals(FLAT, diverged) == at_random
+
+
+def test_an_early_rung_teaches_each_parameter_by_itself():
+    """The best lie on the diagonal x = y: together they say so, one by one they say nothing."""
+    square = Space({"x": (Number(0.0, 1.0),), "y": (Number(0.0, 1.0),)})
+    off = {}
+    for epochs in (3, 9):
+        members = members_of(square, lambda p: abs(p["x"] - p["y"]), count=400, epochs=epochs)
+        known = {"members": members, "rungs": (3, 9, 20), "random_share": 0.0, "even_share": 0.5, "by_cost": True}
+        found = [propose(square, rng=random.Random(seed), **known) for seed in range(200)]
+        off[epochs] = sum(abs(p["x"] - p["y"]) for p in found) / len(found)
+    assert off[9] < 0.1 and off[3] > 0.15  # of even draws it is a third
+
+
+def test_an_early_rung_tells_good_values_of_a_parameter():
+    members = members_of(FLAT, lambda p: abs(p["x"] - 0.8), count=60)
+    known = {"members": members, "rungs": (3, 9, 20), "random_share": 0.0, "even_share": 0.5, "by_cost": True}
+    found = [propose(FLAT, rng=random.Random(seed), **known) for seed in range(200)]
+    assert sum(abs(p["x"] - 0.8) for p in found) / 200 < 0.15  # of even draws it is 0.34
+
+
+def test_marginals_add_up_to_one_and_skip_who_has_no_such_parameter():
+    space = Space({"kind": (Categorical(("a", "b", "c")),), "x": (Number(0.0, 1.0, when={"kind": ("a",)}),)})
+    places = [{"kind#0": 0.0, "x#0": 0.4}, {"kind#0": 0.0, "x#0": 0.5}, {"kind#0": 1.0}]
+    marginals = Marginals(space, places)
+    kinds = np.exp(marginals.log_density([{"kind#0": float(kind)} for kind in range(3)])) / 3
+    leave = 0.2 / 3
+    near = 0.8 + leave
+    sums = [2 * near + leave, near + 2 * leave, 3 * leave]
+    assert kinds == pytest.approx([(total + 1 / 3) / 4 for total in sums])
+    assert kinds.sum() == pytest.approx(1)
+    grid = (np.arange(1000) + 0.5) / 1000
+    assert np.exp(marginals.log_density([{"x#0": at} for at in grid])).mean() == pytest.approx(1, abs=1e-3)
 
 
 def test_a_random_share_knows_nothing():
