@@ -77,12 +77,14 @@ def _chances(families: Sequence[str], members: Sequence[Member], rng: random.Ran
     known = [value for some in values.values() for value in some if math.isfinite(value)]
     if not known:
         return dict.fromkeys(families, 1 / len(families))
-    worst, draws = max(known), np.random.default_rng(rng.getrandbits(64))
+    worst = math.nextafter(max(known), math.inf)  # what failed or diverged is worse than all that did not
+    draws = np.random.default_rng(rng.getrandbits(64))
     levels_FD = []
     for family in families:
         own_M = np.array([min(known), *(min(value, worst) for value in values[family])])
         drawn_DM = own_M[draws.integers(len(own_M), size=(_DRAWS, len(own_M)))]
         top = max(1, len(own_M) // 3)
         levels_FD.append(np.partition(drawn_DM, top - 1, axis=1)[:, :top].mean(axis=1))
-    wins = np.bincount(np.argmin(levels_FD, axis=0), minlength=len(families)) / _DRAWS
-    return dict(zip(families, wins.tolist(), strict=True))
+    is_best_FD = np.equal(levels_FD, np.min(levels_FD, axis=0))
+    wins_FD = is_best_FD / is_best_FD.sum(axis=0)  # of equals each has a part, whichever the file names first
+    return dict(zip(families, wins_FD.mean(axis=1).tolist(), strict=True))
