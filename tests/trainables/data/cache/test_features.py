@@ -210,11 +210,11 @@ DATASETS["toy"] = "toy_dataset"
 features.SHARD_ROWS = 8
 compute = features.FeatureJob.compute_shard
 
-def logged(job, index, folder):
+def logged(job, index, folder, **more):
     with open(os.environ["LOG"], "a") as log:
         log.write(f"{os.getpid()} {index}\\n")
     time.sleep(float(os.environ["SECONDS"]))
-    return compute(job, index, folder)
+    return compute(job, index, folder, **more)
 
 features.FeatureJob.compute_shard = logged
 job = features.FeatureJob(DatasetRef("toy"), "text", Input("tiny-bert", True, "tokens"), max_text_len=32)
@@ -248,9 +248,8 @@ def test_shards_give_what_one_pass_gives(cache, monkeypatch):
 @pytest.mark.slow
 def test_a_killed_process_loses_one_shard(tmp_path):
     first = start_sharer(tmp_path, 0.3)
-    deadline = time.monotonic() + 3000
     while len(shards_of(tmp_path)) < 4:  # in its fourth
-        assert time.monotonic() < deadline
+        assert first.poll() is None
         time.sleep(0.01)
     first.send_signal(signal.SIGKILL)
     first.communicate()
