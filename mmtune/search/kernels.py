@@ -151,12 +151,16 @@ class Marginals(_Estimator):
     def _shrunk(self, column: np.ndarray) -> float:
         return _deviation(column) * int((~np.isnan(column)).sum()) ** (-1 / 5)
 
+    @cached_property
+    def _having(self) -> dict[str, list[Mapping[str, float]]]:
+        """The places that have a parameter, by its name."""
+        return {name: [places for places in self._places if name in places] for name in self._columns}
+
     def picker(self, rng: random.Random) -> Callable[[str, Domain, Any], Any]:
         """What draws each parameter of one full assignment, each near another place drawn evenly."""
-        have = {name: [places for places in self._places if name in places] for name in self._columns}
 
         def pick(name: str, domain: Domain, high: Any) -> Any:
-            return self._near(rng.choice(have[name]) if have.get(name) else {}, rng, name, domain, high)
+            return self._near(rng.choice(self._having[name]) if self._having.get(name) else {}, rng, name, domain, high)
 
         return pick
 

@@ -37,6 +37,25 @@ def search_requirements(spec: SearchSpec, data_dir: str | None) -> list[Requirem
     return requirements_of(spec, corner_params(spec, limit=256), data_dir)
 
 
+def requirements_ahead(
+    spec: SearchSpec, data_dir: str | None, *, slots: int
+) -> tuple[list[Requirement], list[Requirement]]:
+    """Features that the first trials need, two a slot at most, and all that trials of ``try_first`` need, or, without
+    it, of the space's corners.
+
+    Raises:
+        ValueError: an encoder or dataset that cannot be read.
+    """
+
+    def features(rows: Iterable[Mapping[str, Any]]) -> list[Requirement]:
+        return [need for need in requirements_of(spec, rows, data_dir) if need.uses_features]
+
+    given = given_params(spec)
+    needed = features(given or spec.corners(limit=64))
+    first = features(given[:slots]) if given else needed
+    return first[: 2 * slots], needed
+
+
 def corner_params(spec: SearchSpec, *, limit: int) -> list[Mapping[str, Any]]:
     """``try_first`` and at most ``limit`` corners of the space; finalists each once."""
     return [*given_params(spec), *spec.corners(limit=limit)]

@@ -14,7 +14,7 @@ from mmtune import records
 from mmtune.records import StudyFolder
 from mmtune.slots.head import end_process
 from mmtune.slots.messages import Spent, TrialJob
-from mmtune.slots.requirements import given_params, requirements_of
+from mmtune.slots.requirements import requirements_ahead
 from mmtune.space.optuna_names import is_full, to_optuna
 from mmtune.spec.search_spec import SearchSpec
 from mmtune.storage.store import resumed_by
@@ -236,13 +236,7 @@ class Session:
 
         Later trials make what they need beside that when they start, while the other slots go on.
         """
-        given = given_params(self.spec)
-        rows = given or self.spec.corners(limit=64)
-        first, needed = (
-            [need for need in requirements_of(self.spec, some, self._data_dir) if need.uses_features]
-            for some in (given[: self.slots] or rows, rows)
-        )
-        return first[: 2 * self.slots], needed
+        return requirements_ahead(self.spec, self._data_dir, slots=self.slots)
 
     @property
     def _devices(self) -> float:
