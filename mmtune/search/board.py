@@ -180,9 +180,14 @@ class Board:
 
 
 def in_steps(prices: Mapping[str, float]) -> dict[str, float]:
-    """Prices as multiples of the cheapest, rounded to powers of 4: readings of a clock differ from run to run."""
+    """Prices as multiples of the cheapest, as :func:`in_step`: readings of a clock differ from run to run."""
     cheapest = min(prices.values(), default=1.0)
-    return {name: _CLOCK_NOISE ** round(math.log(price / cheapest, _CLOCK_NOISE)) for name, price in prices.items()}
+    return {name: in_step(price / cheapest) for name, price in prices.items()}
+
+
+def in_step(multiple: float) -> float:
+    """A multiple of a price, rounded to a power of 4."""
+    return _CLOCK_NOISE ** round(math.log(multiple, _CLOCK_NOISE))
 
 
 def _change(entries: list, entry: tuple[float, int], *, is_new: bool) -> None:

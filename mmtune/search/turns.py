@@ -4,7 +4,7 @@ Families take turns: next is the one that has had least of its share, counted in
 hours these are device-seconds: as many trials of each would spend nearly everything on the dearest, of which an epoch
 may cost a hundred of another's. Of a budget of trials they are trials: what they cost is not what is short. A part is
 shared evenly, so that each family is tried in earnest and the comparison stays fair; the rest goes by Thompson sampling
-(Thompson 1933; as a bootstrap, Eckles & Kaptein 2014): the probability that a family's best third is the best.
+(Thompson 1933): the probability that a family's best third is the best.
 
 Prices are rounded, since readings of a clock differ from run to run: the same reports then give the same turns, unless
 a family's price lies near an edge. No clock, no disk here; randomness comes from the caller.
@@ -18,12 +18,11 @@ import math
 import random
 from collections import Counter
 from collections.abc import Sequence
-from statistics import median_low
 
 import numpy as np
 
 from mmtune import records
-from mmtune.search.board import in_steps
+from mmtune.search.board import Prices, in_step, in_steps
 from mmtune.search.rungs import Member
 
 _DRAWS = 32
@@ -53,22 +52,30 @@ def next_family(
 
 
 def _spent(families: Sequence[str], members: Sequence[Member]) -> dict[str, float]:
-    """Epochs of each family, what is promised included, times its price as a multiple of the cheapest's."""
-    epochs, seconds = dict.fromkeys(families, 0), {family: [] for family in families}
+    """Epochs of each family, what is promised included, times their price as a multiple of the cheapest family's.
+
+    A member's own price counts where it is far from its family's: a fine-tuned encoder's beside a locked one's.
+    """
+    promised: dict[str, dict[int, int]] = {family: {} for family in families}
+    prices = {family: Prices() for family in families}
     for member in members:
-        if member.family in epochs:
-            epochs[member.family] += member.promised
-            seconds[member.family] += [member.seconds] if member.seconds else []
-    prices = {family: median_low(known) for family, known in seconds.items() if known}
-    multiples = in_steps(prices)
-    return {family: epochs[family] * multiples.get(family, 1.0) for family in families}
+        if member.family in prices:
+            promised[member.family][member.number] = member.promised
+            prices[member.family].change(member, is_new=True)
+    multiples = in_steps({family: known.usual for family, known in prices.items() if known.usual})
+    spent = {}
+    for family, epochs in promised.items():
+        beyond = ((in_step(price) - 1) * epochs[number] for number, price in prices[family].odd())
+        spent[family] = multiples.get(family, 1.0) * math.fsum((*epochs.values(), *beyond))
+    return spent
 
 
 def _chances(families: Sequence[str], members: Sequence[Member], rng: random.Random) -> dict[str, float]:
     """How probable it is of each family that its best third is the best, the mean over it.
 
-    A draw takes as many of a family's values as there are, and one more, from these and the best value of all: the
-    fewer a family has, the more it may still surprise.
+    What a family may hold is drawn from a Dirichlet process (Ferguson 1973) whose base are the values of all families,
+    with the weight of one trial: a draw takes one value more than the family has, each from its own or, as one among
+    them, from all. So the fewer trials a family has, the more it may still be like the others.
     """
     values: dict[str, list[float]] = {family: [] for family in families}
     for member in members:
@@ -81,8 +88,10 @@ def _chances(families: Sequence[str], members: Sequence[Member], rng: random.Ran
     draws = np.random.default_rng(rng.getrandbits(64))
     levels_FD = []
     for family in families:
-        own_M = np.array([min(known), *(min(value, worst) for value in values[family])])
+        own_M = np.array([*(min(value, worst) for value in values[family]), math.nan])
         drawn_DM = own_M[draws.integers(len(own_M), size=(_DRAWS, len(own_M)))]
+        is_other_DM = np.isnan(drawn_DM)
+        drawn_DM[is_other_DM] = draws.choice(known, size=is_other_DM.sum())
         top = max(1, len(own_M) // 3)
         levels_FD.append(np.partition(drawn_DM, top - 1, axis=1)[:, :top].mean(axis=1))
     is_best_FD = np.equal(levels_FD, np.min(levels_FD, axis=0))

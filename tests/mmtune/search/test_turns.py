@@ -51,6 +51,22 @@ def test_what_is_not_shared_evenly_goes_to_the_family_whose_best_third_is_best()
         assert counts[best] * prices[best] / (counts[rest] * prices[rest]) == pytest.approx(5, rel=0.15)
 
 
+def test_families_that_are_clearly_worse_are_soon_left():
+    """With next to nothing shared evenly, of 100 trials of four families over 80 are of the good one."""
+    for seed in range(3):
+        counts = play(dict.fromkeys("abcd", 1.0), {"a": 0.0, "b": 5.0, "c": 5.0, "d": 5.0},
+                      turns=100, even_share=0.01, seed=seed)  # fmt: skip
+        assert counts["a"] > 80, counts
+
+
+def test_a_trial_far_dearer_than_its_family_counts_as_what_it_is():
+    """A fine-tuned encoder's, say: 16 epochs' worth each, so that three of them are more than 40 usual ones."""
+    usual = [member(number, "cheap", 0.5) for number in range(40)]
+    mixed = [member(40 + n, "dear", 0.5, seconds=16.0 if n > 4 else 1.0) for n in range(8)]
+    assert pick(usual + mixed, families=["cheap", "dear"], even_share=1) == "cheap"
+    assert pick(usual + mixed[:5], families=["cheap", "dear"], even_share=1) == "dear"
+
+
 def test_a_family_without_trials_is_first():
     members = [member(0, "cheap", 0.1), member(1, "other", 0.2)]
     for seed in range(10):
