@@ -46,6 +46,7 @@ def main() -> None:
             command += [_SEARCH, "--storage", str(folder), "--name", f"study-{seed}", "--set", f"sampler.seed={seed}"]
             side, used = measured(command, reports, folder)
             bests.append(improvements(side.points)[-1])
+            print(f"seed {seed}: {bests[-1].value:.4f} by {bests[-1].trial}, {side.seconds:.0f} s", flush=True)
             if seed == 1:
                 ours, its_own = side, used
     for name, side, used in (("script", script, its), ("mmtune", ours, its_own)):

@@ -58,6 +58,14 @@ class OwnTable:
         return [(spent / self.training, (self.best - value) / scale) for spent, value in search.found]
 
 
+def with_price(table: OwnTable, price: str, path: Path = OWN) -> list[Recording]:
+    """The table's recordings with what each epoch had of a metric or cost besides."""
+    rows = [row for row in read_rows(path) if row["device_seconds"]]
+    return [
+        replace(one, others={price: tuple(row[price])}) for one, row in zip(table.recordings, rows, strict=True)
+    ]  # fmt: skip
+
+
 def own_table(path: Path = OWN) -> OwnTable | None:
     """What is recorded so far, but for what failed before its first epoch; None if it is too little."""
     spec = load_spec(TABLE / "space.yaml")

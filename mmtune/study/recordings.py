@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from mmtune import records
 from mmtune.records import StudyFolder
+from mmtune.search.trials import TrialRecord
 from mmtune.space.domains import Categorical, Domain
 from mmtune.space.drawing import assign
 from mmtune.space.space import Space
@@ -27,6 +28,15 @@ class Recording:
     """How it ended."""
     trial: str = ""
     """Its id in the study."""
+    others: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
+    """Further metrics and costs after each epoch: the other objectives, where there are several."""
+
+    def report(self, record: TrialRecord, metric: str, seconds: float) -> None:
+        """Adds to ``record`` its next epoch, which took so many device-seconds; past the last one that epoch again."""
+        at = min(record.epoch, len(self.values) - 1)
+        others = {name: values[at] for name, values in self.others.items()}
+        record.facts |= others
+        record.add({"epoch": record.epoch + 1, metric: self.values[at], **others, "device_seconds": seconds})
 
 
 def recordings_of(folder: StudyFolder, spec: SearchSpec) -> list[Recording]:
@@ -35,7 +45,8 @@ def recordings_of(folder: StudyFolder, spec: SearchSpec) -> list[Recording]:
     Raises:
         ValueError: there are none, or a value of trials.csv is not in the space.
     """
-    metric, reports = spec.objectives[0].metric, {}
+    metric, *others = (objective.metric for objective in spec.objectives)
+    reports: dict[str, dict[int, Mapping[str, Any]]] = {}
     for row in records.read_rows(folder.reports):
         reports.setdefault(row["trial"], {}).setdefault(row["epoch"], row)  # of an epoch trained twice the first counts
     found = []
@@ -49,11 +60,17 @@ def recordings_of(folder: StudyFolder, spec: SearchSpec) -> list[Recording]:
                     seconds=tuple(float(row.get("device_seconds") or 0) for row in rows),
                     state=cells["state"],
                     trial=cells["trial"],
+                    others={name: tuple(row.get(name, _fact(cells, name)) for row in rows) for name in others},
                 )
             )
     if not found:
         raise ValueError(f"{folder.root}: no trial has reported an epoch yet")
     return found
+
+
+def _fact(cells: Mapping[str, str], name: str) -> float | None:
+    """What is of the whole trial, such as its parameters."""
+    return float(cells[name]) if cells.get(name) else None
 
 
 def _params(space: Space, cells: Mapping[str, str], where: str) -> dict[str, Any]:

@@ -18,11 +18,13 @@ from statistics import fmean
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 from ray.tune.schedulers import TrialScheduler
 
 from mmtune import records
 from mmtune.records import open_study
 from mmtune.search.journal import Journal
+from mmtune.search.members import points
 from mmtune.search.samplers import SAMPLERS, sampler_problem
 from mmtune.search.schedulers import SCHEDULERS, make_scheduler
 from mmtune.search.searcher import StudySearcher
@@ -33,7 +35,8 @@ from mmtune.space.drawing import place
 from mmtune.space.optuna_names import to_optuna
 from mmtune.spec.sampler import SamplerSpec
 from mmtune.spec.search_spec import SearchSpec, load_spec
-from mmtune.spec.sections import Budget, SchedulerSpec
+from mmtune.spec.sections import Budget, SchedulerSpec, mode_of
+from mmtune.study.box import Box
 from mmtune.study.learn import with_lessons
 from mmtune.study.recordings import Recording, recordings_of
 from trainables.messages import unknown
@@ -48,6 +51,8 @@ class Simulated:
 
     found: list[tuple[float, float]] = field(default_factory=list)
     """(device-seconds spent, best value so far) after each epoch."""
+    points: list[tuple[float, str, tuple[float, ...]]] = field(default_factory=list)
+    """(device-seconds spent, trial, its objective and the recorded others; smaller is better) after each epoch."""
     num_begun: int = 0
     """Configurations that trained."""
     num_whole: int = 0
@@ -57,6 +62,11 @@ class Simulated:
         """The best value once so much was spent; None before the first epoch."""
         values = [value for spent, value in self.found if spent <= seconds]
         return values[-1] if values else None
+
+    def front_at(self, seconds: float) -> np.ndarray:
+        """The trials' objectives and others once so much was spent, as (trials, axes), smaller is better."""
+        by_trial = {trial: point for spent, trial, point in self.points if spent <= seconds}
+        return np.array(list(by_trial.values()))
 
 
 def with_setting(spec: SearchSpec, *, sampler: str, scheduler: str, seed: int) -> SearchSpec:
@@ -124,6 +134,8 @@ def compare(
 ) -> tuple[list[str], list[list[str]], list[str]]:
     """Header, rows and remarks: of each setting the mean over the seeds of the best value at shares of the budget.
 
+    With several objectives it is the hypervolume of the front, as a share of that of all that was recorded.
+
     Args:
         schedulers: names; None is all.
         samplers: names; None is the spec's own and random.
@@ -134,7 +146,8 @@ def compare(
     Raises:
         ValueError: as :func:`with_setting`.
     """
-    metric = spec.objectives[0].metric
+    box = Box(recordings, [(one.metric, one.mode) for one in spec.objectives]) if spec.objectives[1:] else None
+    metric = "front" if box else spec.objectives[0].metric
     pairs = list(product(schedulers or SCHEDULERS, samplers or dict.fromkeys([spec.sampler.name, "random"])))
     settings = {
         pair: [with_setting(spec, scheduler=pair[0], sampler=pair[1], seed=seed) for seed in seeds] for pair in pairs
@@ -143,13 +156,18 @@ def compare(
     rows = []
     for (scheduler, sampler), specs in settings.items():
         found = [simulate(one, recordings, workers=workers, seconds=seconds, trials=len(recordings)) for one in specs]
-        bests = [[search.best_at(share * seconds) for search in found] for share in _SHARES]
+        bests = [[_score(search, share * seconds, box) for search in found] for share in _SHARES]
         cells = [
-            f"{fmean(known):.4f}" if len(known := [b for b in at if b is not None]) == len(at) else "-" for at in bests
+            f"{fmean(known):.4f}" if len(known := [b for b in some if b is not None]) == len(some) else "-"
+            for some in bests
         ]
         counts = (fmean(search.num_begun for search in found), fmean(search.num_whole for search in found))
         rows.append([scheduler, sampler, *cells, *(f"{count:.1f}" for count in counts)])
     return header, rows, _remarks(spec, recordings, workers=workers, seconds=seconds, num_seeds=len(seeds))
+
+
+def _score(search: Simulated, seconds: float, box: Box | None) -> float | None:
+    return search.best_at(seconds) if box is None else box.share_of(search.front_at(seconds))
 
 
 def _remarks(
@@ -206,7 +224,10 @@ class _Replay:
         self.scheduler = make_scheduler(
             spec.scheduler.name, options=spec.scheduler.options, trials=self.trials, is_spent=self.is_spent
         )
-        journal = Journal(None, name=spec.study, objectives=[(objective.metric, objective.mode)])
+        objectives = [(item.metric, item.mode) for item in spec.objectives]
+        others = dict.fromkeys(name for recording in recordings for name in recording.others)
+        self.axes = [objectives[0], *((name, mode_of(name)) for name in others)]
+        journal = Journal(None, name=spec.study, objectives=objectives)
         for params in spec.try_first:
             journal.enqueue(to_optuna(spec.space, params))
         self.searcher = StudySearcher(
@@ -277,8 +298,8 @@ class _Replay:
         recording, record = self.taken[name], self.trials[name]
         cost = self._cost(name)
         self.spent += cost
-        value = recording.values[min(record.epoch, len(recording.values) - 1)]
-        record.add({"epoch": record.epoch + 1, self.trials.metric: value, "device_seconds": cost})
+        recording.report(record, self.trials.metric, cost)
+        value = record.rows[-1][self.trials.metric]
         result: dict[str, Any] = {"epoch": record.epoch, "value": math.nan if value is None else value}
         tune = SimpleNamespace(trial_id=job_id, config={"trial": name})
         decision = self.scheduler.on_trial_result(None, tune, result)  # pyright: ignore[reportArgumentType]
@@ -287,6 +308,8 @@ class _Replay:
         if best is not None:
             row = self.trials.best_row(best) or {}
             self.search.found.append((self.spent, row[self.trials.metric]))
+        if recording.others:
+            self.search.points.append((self.spent, name, points(record, self.axes)[-1]))
         is_recorded_end = record.epoch == len(recording.values) and recording.state in _OWN_END
         is_over = is_recorded_end or record.epoch >= self.trials.max_epochs
         if is_over:

@@ -8,12 +8,17 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from mmtune import records
+from mmtune.cli.app import app
 from mmtune.search.samplers import ParzenOptions
+from mmtune.search.schedulers import SCHEDULERS
 from mmtune.spec.sampler import SamplerSpec
 from mmtune.spec.search_spec import load_spec
+from mmtune.study.box import Box
 from mmtune.study.create import create_study
 from mmtune.study.ledger import Ledger
 from mmtune.study.simulate import Recording, compare, read_study, simulate, with_setting
@@ -82,6 +87,38 @@ def test_the_same_settings_and_seed_give_the_same_search():
     assert first == again != other
 
 
+def of_two_objectives():
+    """(accuracy, memory) in the end: (.2, 1), (.6, 3), (.5, 4), (.8, 5); the third is beaten. Two epochs of 10 s."""
+    spec = load_spec(SPEC.text.replace("scheduler:", "objectives:\n  - {metric: val_accuracy, mode: max}\n"
+        "  - {metric: peak_memory_gib, mode: min}\nscheduler:").replace(f"epochs: {EPOCHS}", "epochs: 2"))  # fmt: skip
+    ends = [(0.2, 1.0), (0.6, 3.0), (0.5, 4.0), (0.8, 5.0)]
+    recordings = [
+        Recording(
+            params={"optim.lr": 0.0001 * 100 ** (index / 3)}, values=(0.1, accuracy), seconds=(10.0, 10.0),
+            state=records.COMPLETE, others={"peak_memory_gib": (memory, memory)},
+        )
+        for index, (accuracy, memory) in enumerate(ends)
+    ]  # fmt: skip
+    return spec, recordings
+
+
+def test_fronts_of_several_objectives_are_shares_of_the_hypervolume_of_all():
+    """In the box (.2 to .8) x (1 to 5) the front of all covers 4/6 x 2/4 by (.6, 3); its ends lie on edges."""
+    spec, recordings = of_two_objectives()
+    box = Box(recordings, [("val_accuracy", "max"), ("peak_memory_gib", "min")])
+    assert box.share_of(np.array([[-0.6, 3.0]])) == pytest.approx(1)
+    assert box.share_of(np.array([[-0.5, 4.0]])) == pytest.approx((3 / 6 * 1 / 4) / (4 / 6 * 2 / 4))
+    assert box.share_of(np.array([[-0.2, 1.0], [-0.8, 5.0], [-np.inf, np.inf]])) == 0
+    search = simulate(spec, recordings, workers=1, seconds=None, trials=4)
+    assert box.share_of(search.front_at(80.0)) == pytest.approx(1)
+    by_then = {trial: point for spent, trial, point in search.points if spent <= 35.0}
+    assert len(by_then) == 2 and sorted(map(tuple, search.front_at(35.0))) == sorted(by_then.values())
+    header, rows, _ = compare(spec, recordings, schedulers=["none"], samplers=["random"], workers=1, seconds=80,
+                              seeds=[1, 2])  # fmt: skip
+    assert header[2:6] == ["front at 10%", "front at 25%", "front at 50%", "front at 100%"]
+    assert rows[0][2] == "-" and rows[0][5] == "1.0000"
+
+
 FAMILIES = load_spec(SPEC.text.replace("family: text", "family: {type: categorical, choices: [text, fusion]}"))
 
 
@@ -139,6 +176,30 @@ def test_null_is_a_choice_like_others(tmp_path):
     ledger.close()
     _, recordings = read_study(folder.root)
     assert [recording.params["optim.grad_clip"] for recording in recordings] == [None, 1.0]
+
+
+def test_the_objectives_of_a_study_are_read_from_reports_and_from_trials(tmp_path):
+    """What is reported by epoch, and what a trial has once; then the command compares fronts, by all schedules."""
+    more = "\n  - {metric: peak_memory_gib}\n  - {metric: num_parameters}\nscheduler:"
+    spec = load_spec(SPEC.text.replace("scheduler:", f"objectives:\n  - {{metric: val_accuracy}}{more}"))
+    folder = create_study(spec, storage=tmp_path)
+    ledger = Ledger(folder, objective=("val_accuracy", "max"), params=param_kinds(spec.space), max_epochs=spec.epochs)
+    for index, (memory, size) in enumerate([(0.5, 30), (0.25, 20), (0.75, 10)]):
+        name = records.trial_id(index)
+        ledger.start(name, {"optim.lr": 0.001 * (index + 1)})
+        for epoch in range(1, EPOCHS + 1):
+            row = {"val_accuracy": 0.1 * index + 0.05 * epoch, "device_seconds": 1.0, "peak_memory_gib": memory}
+            ledger.add(name, {"epoch": epoch, **row})
+        ledger.end(name, records.COMPLETE, facts={"num_parameters": size})
+    ledger.close()
+    _, recordings = read_study(folder.root)
+    assert [one.others["peak_memory_gib"] for one in recordings] == [(m,) * EPOCHS for m in (0.5, 0.25, 0.75)]
+    assert [one.others["num_parameters"] for one in recordings] == [(n,) * EPOCHS for n in (30, 20, 10)]
+    done = CliRunner().invoke(app, ["simulate", str(folder.root), "--seeds", "1", "--budget", "1"])
+    assert done.exit_code == 0 and "front at 100%" in done.output
+    rows = [line.split() for line in done.output.splitlines()]
+    assert {row[5] for row in rows if row[0] == "none"} == {"1.0000"}
+    assert {row[0] for row in rows} >= SCHEDULERS.keys()
 
 
 def test_names_that_there_are_not():
