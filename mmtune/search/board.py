@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, insort
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from mmtune import records
@@ -20,10 +20,10 @@ Ranking = Callable[[Sequence[Member], Sequence[int], int], Sequence[tuple[float,
 
 
 class Prices:
-    """Device-seconds of an epoch, of several members."""
+    """Device-seconds of an epoch, of those of ``members`` that have a price."""
 
-    def __init__(self) -> None:
-        self.sorted: list[tuple[float, int]] = []
+    def __init__(self, members: Iterable[Member] = ()) -> None:
+        self.sorted = sorted((member.seconds, member.number) for member in members if member.seconds)
 
     @property
     def usual(self) -> float | None:

@@ -56,17 +56,17 @@ def _spent(families: Sequence[str], members: Sequence[Member]) -> dict[str, floa
 
     A member's own price counts where it is far from its family's: a fine-tuned encoder's beside a locked one's.
     """
-    promised: dict[str, dict[int, int]] = {family: {} for family in families}
-    prices = {family: Prices() for family in families}
+    own: dict[str, dict[int, Member]] = {family: {} for family in families}
     for member in members:
-        if member.family in prices:
-            promised[member.family][member.number] = member.promised
-            prices[member.family].change(member, is_new=True)
+        if member.family in own:
+            own[member.family][member.number] = member
+    prices = {family: Prices(known.values()) for family, known in own.items()}
     multiples = in_steps({family: known.usual for family, known in prices.items() if known.usual})
     spent = {}
-    for family, epochs in promised.items():
-        beyond = ((in_step(price) - 1) * epochs[number] for number, price in prices[family].odd())
-        spent[family] = multiples.get(family, 1.0) * math.fsum((*epochs.values(), *beyond))
+    for family, known in own.items():
+        beyond = ((in_step(price) - 1) * known[number].promised for number, price in prices[family].odd())
+        epochs = math.fsum((*(member.promised for member in known.values()), *beyond))
+        spent[family] = multiples.get(family, 1.0) * epochs
     return spent
 
 
