@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PACKAGES = ()
 AT = (1, 5, 10)
+_TIED = 1e-12  # nearer similarities are equal, as in trainables.layers.matching
 SIMILARITIES = ("cosine", "euclidean")
 _CLASSES = "compares pictures with prompts of the classes; it reads no text of a sample"
 _FOUND = 5  # candidates that are shown
@@ -99,7 +100,7 @@ def similarity(query_QD: np.ndarray, target_KD: np.ndarray, kind: str) -> np.nda
 def best_ranks(similarity_QK: np.ndarray, is_positive_QK: np.ndarray) -> np.ndarray:
     """(Q,) ranks from 1 of each query's most similar positive; ties with what is no positive count against it."""
     best_Q1 = np.where(is_positive_QK, similarity_QK, -np.inf).max(axis=1, keepdims=True)
-    return 1 + ((similarity_QK >= best_Q1) & ~is_positive_QK).sum(axis=1)
+    return 1 + ((similarity_QK >= best_Q1 - _TIED) & ~is_positive_QK).sum(axis=1)
 
 
 def retrieval_metrics(rank_Q: np.ndarray, is_positive_QK: np.ndarray) -> dict[str, float | int]:

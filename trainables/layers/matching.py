@@ -11,6 +11,7 @@ from torch import Tensor
 
 _AT = (1, 5, 10)
 _SAME = 1e-5  # cosines nearer to 1 are of one text, whatever its padding
+_TIED = 1e-12  # cosines nearer to each other are equal: products of equal rows differ in their last digits by place
 _CHUNK = 1024  # rows compared at once
 
 
@@ -44,5 +45,5 @@ def _ranks(query_QD: Tensor, group_Q: Tensor, target_KD: Tensor, group_K: Tensor
         cosine = queries @ target_KD.T
         is_own = groups[:, None] == group_K
         best = cosine.masked_fill(~is_own, -2.0).amax(dim=1, keepdim=True)
-        parts.append(1 + ((cosine >= best) & ~is_own).sum(dim=1))
+        parts.append(1 + ((cosine >= best - _TIED) & ~is_own).sum(dim=1))
     return torch.cat(parts)
