@@ -17,26 +17,22 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
-from own_table import GRACE, OwnTable, own_table, with_price
+from own_table import SETTINGS, OwnTable, own_table
 from regret import BUDGET, on_grid, ratio_of
 from setting import print_setting
 
-from mmtune.search.schedulers import SCHEDULERS
-from mmtune.spec.sections import Objective, SchedulerSpec
+from mmtune.spec.sections import Objective
 from mmtune.study.box import Box
-from mmtune.study.simulate import simulate, with_setting
+from mmtune.study.simulate import simulate
 
-METHODS: Mapping[str, tuple[str, str]] = {  # scheduler and sampler
-    "random": ("none", "random"),
-    "nsga2": ("none", "nsga2"),
-    "random+stop": ("asha_stopping", "random"),
-    "promote+random": ("asha", "random"),
-    "first only": ("asha", "parzen"),
-    "mmtune": ("asha", "parzen"),
+_FIRST = "first only"
+METHODS = {
+    **{name: SETTINGS[name] for name in ("random", "random+stop", "promote+random", "mmtune")},
+    "nsga2": ("none", "nsga2", None),
+    _FIRST: SETTINGS["mmtune"],
 }
 PRICES = ("device_seconds", "peak_memory_gib")
 
@@ -51,15 +47,16 @@ def main() -> None:
     args = parser.parse_args()
     logging.disable(logging.CRITICAL)
     print_setting()
-    table = own_table()
-    if table is None:
-        return
     worst, seeds = 0.0, range(args.first_seed, args.first_seed + args.seeds)
     for price in PRICES:
+        table = own_table(others=[price])
+        if table is None:
+            return
+        box = Box(table.recordings, [("val_accuracy", "max"), (price, "min")])
         print(f"\nval_accuracy and {price}, {BUDGET:g} trainings, {args.seeds} seeds from {args.first_seed}")
         missing = {}
         for method in dict.fromkeys(["random", *args.methods]):
-            missing[method] = {seed: [_missing(table, price, method, seed)] for seed in seeds}
+            missing[method] = {seed: [_missing(table, box, price, method, seed)] for seed in seeds}
             ratio, low, high = ratio_of(missing[method], missing["random"])
             if method == "mmtune":
                 worst = max(worst, ratio)
@@ -68,19 +65,12 @@ def main() -> None:
     print(f"ratio: {worst:.3f}")
 
 
-def _missing(table: OwnTable, price: str, method: str, seed: int) -> np.ndarray:
+def _missing(table: OwnTable, box: Box, price: str, method: str, seed: int) -> np.ndarray:
     """Of the whole front's hypervolume, at the budgets of :func:`regret.on_grid`."""
-    scheduler, sampler = METHODS[method]
-    objectives = [("val_accuracy", "max"), (price, "min")]
-    spec = with_setting(table.spec, sampler=sampler, scheduler=scheduler, seed=seed)
-    if scheduler == "asha_stopping":
-        options = SCHEDULERS[scheduler].options.model_validate({"grace_epochs": GRACE})
-        spec = replace(spec, scheduler=SchedulerSpec(name=scheduler, options=options))
-    if method != "first only":
-        spec = replace(spec, objectives=tuple(Objective(metric=name) for name, _ in objectives))
-    recordings = with_price(table, price)
-    box = Box(recordings, objectives)
-    searched = simulate(spec, recordings, workers=1, seconds=BUDGET * table.training, trials=None)
+    spec = table.searched_by(*METHODS[method], seed=seed)
+    if method != _FIRST:
+        spec = replace(spec, objectives=(Objective(metric="val_accuracy"), Objective(metric=price)))
+    searched = simulate(spec, table.recordings, workers=1, seconds=BUDGET * table.training, trials=None)
     now: dict[str, tuple[float, ...]] = {}
     curve = []
     for spent, trial, point in searched.points:

@@ -46,28 +46,27 @@ class OwnTable:
     best: float
     usual: float  # the best value of the median configuration
 
+    def searched_by(self, scheduler: str, sampler: str, grace: int | None, *, seed: int) -> SearchSpec:
+        """The table's search with another schedule and sampler; grace None is the schedule's default."""
+        spec = with_setting(self.spec, sampler=sampler, scheduler=scheduler, seed=seed)
+        if grace is None:
+            return spec
+        options = SCHEDULERS[scheduler].options.model_validate({"grace_epochs": grace})
+        return replace(spec, scheduler=SchedulerSpec(name=scheduler, options=options))
+
     def found(self, method: str, seed: int, *, workers: int, trainings: float) -> list[tuple[float, float]]:
         """Of a search: (whole trainings' device-seconds spent, regret of the best so far) after each epoch."""
-        scheduler, sampler, grace = SETTINGS[method]
-        spec = with_setting(self.spec, sampler=sampler, scheduler=scheduler, seed=seed)
-        if grace is not None:
-            options = SCHEDULERS[scheduler].options.model_validate({"grace_epochs": grace})
-            spec = replace(spec, scheduler=SchedulerSpec(name=scheduler, options=options))
+        spec = self.searched_by(*SETTINGS[method], seed=seed)
         search = simulate(spec, self.recordings, workers=workers, seconds=trainings * self.training, trials=None)
         scale = self.best - self.usual
         return [(spent / self.training, (self.best - value) / scale) for spent, value in search.found]
 
 
-def with_price(table: OwnTable, price: str, path: Path = OWN) -> list[Recording]:
-    """The table's recordings with what each epoch had of a metric or cost besides."""
-    rows = [row for row in read_rows(path) if row["device_seconds"]]
-    return [
-        replace(one, others={price: tuple(row[price])}) for one, row in zip(table.recordings, rows, strict=True)
-    ]  # fmt: skip
+def own_table(path: Path = OWN, *, others: Sequence[str] = ()) -> OwnTable | None:
+    """What is recorded so far, but for what failed before its first epoch; None if it is too little.
 
-
-def own_table(path: Path = OWN) -> OwnTable | None:
-    """What is recorded so far, but for what failed before its first epoch; None if it is too little."""
+    ``others`` are metrics and costs that its recordings shall have by epoch besides.
+    """
     spec = load_spec(TABLE / "space.yaml")
     rows = [row for row in read_rows(path) if row["device_seconds"]]
     print(f"{path.parent.name}/{path.name}: {len(rows)} configurations")
@@ -78,6 +77,7 @@ def own_table(path: Path = OWN) -> OwnTable | None:
         Recording(
             params=json.loads(row["params"]), values=tuple(row["val_accuracy"]),
             seconds=tuple(row["device_seconds"]), state=row["state"],
+            others={name: tuple(row[name]) for name in others},
         )
         for row in rows
     ]  # fmt: skip
