@@ -151,7 +151,8 @@ class Trained:
             rows = np.arange(len(inputs.ids))
             found["input_ids"], found["attention_mask"] = tokens.padded(rows, self.config.max_text_len)
         if "image" in reads and image is not None:
-            found["pixel_values" if self.regions is None else "image_features"] = torch.from_numpy(image)
+            rows_first = np.ascontiguousarray(image)  # a convolution's last digit follows the order in memory
+            found["pixel_values" if self.regions is None else "image_features"] = torch.from_numpy(rows_first)
         if "numeric" in reads and inputs.numeric is not None:
             found["numeric"] = torch.from_numpy(inputs.numeric)
         if "categorical" in reads:

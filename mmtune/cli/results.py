@@ -148,7 +148,7 @@ def _draw_won(paths: list[Path], found: Comparison, folder: Path) -> None:
     won, row = won_samples(found), found.candidates[WITH].row
     if won is None or won.empty:
         return
-    ref = find_model(study_folders(paths)[str(row.at["study"])].trial(str(row.at["trial"])))
+    ref = find_model(study_folders(paths)[str(row.at["study"])].trial(str(row.at["trial"])), needs_weights=False)
     title = f"{len(won)} samples that only {ref.name} gets right"
     try:
         names = {"said_without": f"without {found.modality}", "said_alone": f"{found.modality} alone"}

@@ -32,20 +32,25 @@ class ModelRef:
         return self.folder.name if self.study is None else f"{self.study.name}/{self.trial}"
 
 
-def find_model(text: str | Path) -> ModelRef:
+def find_model(text: str | Path, *, needs_weights: bool = True) -> ModelRef:
     """The model that ``text`` means: ``STUDY/t0007``, ``STUDY`` (its best trial), or a folder.
 
+    Args:
+        text: as a user writes it.
+        needs_weights: False where only its config and its data are read.
+
     Raises:
-        ValueError: none of these, a study in which nothing ended well yet, or a trial without a model.
+        ValueError: none of these, a study in which nothing ended well yet, a trial without a model or, where they are
+            needed, without weights.
     """
     path = records.find_study(text)
     if (path / FACTS).is_file():
-        return _checked(_of_folder(path))
+        return _checked(_of_folder(path), needs_weights)
     if _is_study(path):
-        return _checked(_best_of(path))
+        return _checked(_best_of(path), needs_weights)
     study, trial = records.find_study(path.parent), path.name
     if _is_study(study):
-        return _checked(_of_study(study, trial))
+        return _checked(_of_study(study, trial), needs_weights)
     if path.is_dir():
         raise ValueError(f"{text}: neither a study nor a trained model (no study.json, no {FACTS} in it)")
     raise ValueError(f"{text}: no such model; give STUDY/t0007, STUDY (its best trial) or the folder of a trained one")
@@ -78,12 +83,12 @@ def _of_study(path: Path, trial: str) -> ModelRef:
     return ModelRef(folder.trial(trial), folder.root, trial)
 
 
-def _checked(model: ModelRef) -> ModelRef:
+def _checked(model: ModelRef, needs_weights: bool) -> ModelRef:
     if not (model.folder / FACTS).is_file():
         raise ValueError(f"{model.name}: has no model: it ended before its first epoch was over")
     if (model.folder / "model.onnx").is_file():
         raise ValueError(f"{model.name}: is for onnxruntime (--format onnx); mmtune reads what --format folder exports")
-    if not (model.folder / WEIGHTS).is_file():
+    if needs_weights and not (model.folder / WEIGHTS).is_file():
         raise ValueError(
             f"{model.name}: its weights were not kept (the study's `keep:`); "
             f"train it again: mmtune train {model.folder / 'config.yaml'}"

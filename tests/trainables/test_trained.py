@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import cases
 import numpy as np
@@ -83,6 +84,18 @@ def test_cached_features_give_the_same_digits(toy, tmp_path):
     }  # fmt: skip
     logits = trained.forward(data.batch(data.rows["val"], data.clean)).logits.numpy()
     np.testing.assert_array_equal(logits, np.array(written["logits"].to_pylist(), np.float32))
+
+
+def test_the_order_of_pictures_in_memory_does_not_matter(toy, tmp_path):
+    trained_on(toy, tmp_path, "mmbv")
+    trained = load_trained(tmp_path)
+    inputs = inputs_of(list(range(46, 57)), trained)
+    assert inputs.pixels is not None
+    channels_last = np.ascontiguousarray(inputs.pixels.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    orders = [np.ascontiguousarray(inputs.pixels), channels_last]
+    assert orders[0].strides != orders[1].strides
+    logits = [trained.forward(trained.batch(replace(inputs, pixels=pixels))).logits.numpy() for pixels in orders]
+    np.testing.assert_array_equal(*logits)
 
 
 @pytest.mark.slow

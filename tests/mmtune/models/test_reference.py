@@ -59,6 +59,7 @@ def test_what_is_none_is_said_in_one_line(study, tmp_path):
     (study / "trials" / "t0000" / "best.safetensors").unlink()
     assert "weights were not kept" in said("one/t0000")
     assert "mmtune train" in said("one/t0000")
+    assert find_model("one/t0000", needs_weights=False).trial == "t0000"
     (study / "trials" / "t0002" / "model.json").unlink()
     assert "ended before its first epoch" in said("one/t0002")
     (study / "trials.csv").write_text("trial,state\n")
