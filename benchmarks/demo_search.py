@@ -224,7 +224,7 @@ def run_plain_side(folder: Path, args: argparse.Namespace) -> None:
                 ),
                 scheduler=ASHAScheduler(
                     time_attr="epoch", metric=_METRIC, mode="max", max_t=spec.epochs,
-                    grace_period=asha.grace_epochs, reduction_factor=asha.reduction_factor,
+                    grace_period=asha.grace_epochs, reduction_factor=spec.rules.eta,
                 ),
             ),
             run_config=tune.RunConfig(

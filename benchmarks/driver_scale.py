@@ -246,7 +246,7 @@ def drive(root: str, more: int) -> dict[str, Any]:
     from ray.tune.schedulers import TrialScheduler
 
     from mmtune.search.journal import Journal
-    from mmtune.search.schedulers import SCHEDULERS, make_scheduler
+    from mmtune.search.schedulers import make_scheduler
     from mmtune.search.searcher import StudySearcher
     from mmtune.study.session import Session
 
@@ -260,7 +260,6 @@ def drive(root: str, more: int) -> dict[str, Any]:
         journal=journal,
         ledger=own.ledger,
         job=own.job,
-        rules=SCHEDULERS["asha"].rules(spec.scheduler.options, spec.epochs),
         is_spent=own.account.is_spent,
         seconds_left=own.seconds_left,
         slots=lambda: 2**31,

@@ -55,10 +55,10 @@ from setting import print_setting
 from mmtune import records
 from mmtune.search.lessons import Lesson
 from mmtune.search.parzen import propose
-from mmtune.search.promotion import Go, View, ladder, next_job
-from mmtune.search.rungs import Member, Rules
+from mmtune.search.promotion import Go, View, next_job
+from mmtune.search.rungs import Member
 from mmtune.search.samplers import ParzenOptions
-from mmtune.search.schedulers import AshaOptions
+from mmtune.search.schedulers import SCHEDULERS
 from mmtune.space.domains import Categorical, Number
 from mmtune.space.space import Space
 
@@ -78,8 +78,8 @@ class Promotion:
         lessons: Sequence[Lesson] = (),
     ) -> None:
         self.lessons = lessons
-        rungs = ladder(table.epochs, grace=AshaOptions().grace_epochs, eta=3)
-        self.table, self.rules = table, Rules(rungs=rungs, eta=3, brackets=len(rungs) if is_hyperband else 1)
+        kind = SCHEDULERS["hyperband" if is_hyperband else "asha"]
+        self.table, self.rules = table, kind.rules(kind.options(), table.epochs, False)
         self.families = [str(index) for index in range(len(table.prices))] if len(table.prices) > 1 else []
         domains = {f"u{at}": (Number(0.0, 1.0),) for at in range(bool(self.families), table.num_params)}
         self.space = Space({"family": (Categorical(tuple(self.families)),), **domains} if self.families else domains)

@@ -36,7 +36,7 @@ def ladder(length: int, *, grace: int, eta: int) -> tuple[int, ...]:
     Args:
         length: epochs of a whole trial.
         grace: g is at least this; more if a twenty-fifth of the length is more.
-        eta: one in so many goes on from a rung.
+        eta: rungs are so many times apart.
     """
     rungs = []
     rung = max(1, grace, length // SMALLEST_SHARE)

@@ -27,16 +27,29 @@ if TYPE_CHECKING:
     from ray.tune.schedulers import TrialScheduler
 
 
-class AshaOptions(Section):
-    """Options of ``asha``."""
+class RungOptions(Section):
+    """Options of what has rungs."""
 
     grace_epochs: int = Field(default=2, ge=1)
     """The first rung: no trial is paused or stopped earlier, in epochs."""
+
+
+class AshaOptions(RungOptions):
+    """Options of ``asha``."""
+
+    reduction_factor: int | None = Field(default=None, ge=2)
+    """One of so many trials goes on from a rung, and rungs are so many times apart: the paper's eta. null: rungs are
+    three times apart, and of four trials one goes on; of three where budget.trials counts them."""
+
+
+class HyperbandOptions(RungOptions):
+    """Options of ``hyperband``."""
+
     reduction_factor: int = Field(default=3, ge=2)
-    """One of so many trials goes on from a rung: the paper's eta."""
+    """One of so many trials goes on from a rung, and rungs are so many times apart: the paper's eta."""
 
 
-class AshaStoppingOptions(AshaOptions):
+class AshaStoppingOptions(HyperbandOptions):
     """Options of ``asha_stopping``."""
 
     brackets: int = Field(default=1, ge=1)
@@ -62,8 +75,9 @@ class SchedulerKind:
     """What ``scheduler:`` takes beside its name."""
     make: Callable[[Any, Trials, Callable[[], bool]], TrialScheduler]
     """From the options, the study's trials and whether the budget is used up; imports Ray."""
-    rules: Callable[[Any, int], Rules] = lambda options, epochs: Rules(rungs=(epochs,))
-    """From the options and the epochs of a whole trial: the rungs that trials climb; by default that alone."""
+    rules: Callable[[Any, int, bool], Rules] = lambda options, epochs, counts_trials: Rules(rungs=(epochs,))
+    """From the options, the epochs of a whole trial and whether the budget is a number of trials: the rungs that trials
+    climb; by default that alone."""
 
 
 def _to_its_epoch(options: Section, trials: Trials, is_spent: Callable[[], bool]) -> TrialScheduler:
@@ -72,14 +86,17 @@ def _to_its_epoch(options: Section, trials: Trials, is_spent: Callable[[], bool]
     return ToItsEpoch(trials=trials, is_spent=is_spent)
 
 
-def _asha_rules(options: AshaOptions, epochs: int) -> Rules:
+def _asha_rules(options: AshaOptions, epochs: int, counts_trials: bool) -> Rules:
+    """What a quarter saves on a rung is worth more as further configurations; where these are counted, it is lost."""
+    apart = options.reduction_factor or 3
+    eta = options.reduction_factor or (3 if counts_trials else 4)
+    return Rules(rungs=ladder(epochs, grace=options.grace_epochs, eta=apart), eta=eta)
+
+
+def _hyperband_rules(options: HyperbandOptions, epochs: int, counts_trials: bool) -> Rules:
     eta = options.reduction_factor
-    return Rules(rungs=ladder(epochs, grace=options.grace_epochs, eta=eta), eta=eta)
-
-
-def _hyperband_rules(options: AshaOptions, epochs: int) -> Rules:
-    rules = _asha_rules(options, epochs)
-    return Rules(rungs=rules.rungs, eta=rules.eta, brackets=len(rules.rungs))
+    rungs = ladder(epochs, grace=options.grace_epochs, eta=eta)
+    return Rules(rungs=rungs, eta=eta, brackets=len(rungs))
 
 
 def _median(options: MedianOptions, trials: Trials, is_spent: Callable[[], bool]) -> TrialScheduler:
@@ -111,7 +128,7 @@ _ROWS = (
     SchedulerKind(
         "hyperband",
         "as asha, on several ladders of which each begins a rung later: some trials are never judged early",
-        AshaOptions,
+        HyperbandOptions,
         _to_its_epoch,
         _hyperband_rules,
     ),

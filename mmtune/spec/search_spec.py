@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from mmtune.search.lessons import Lesson
+from mmtune.search.rungs import Rules
 from mmtune.search.samplers import SAMPLERS
-from mmtune.search.schedulers import SCHEDULERS, AshaOptions
+from mmtune.search.schedulers import SCHEDULERS, RungOptions
 from mmtune.space.corners import corners
 from mmtune.space.domains import Categorical, Number
 from mmtune.space.problems import unreachable
@@ -89,6 +90,12 @@ class SearchSpec:
         """Epochs of the longest trial that is not stopped."""
         usual = _epochs(self.fixed)
         return max((row.get("epochs", usual) for row in self.finalists.values()), default=usual)
+
+    @property
+    def rules(self) -> Rules:
+        """The rungs that its trials climb."""
+        counts_trials = self.budget.trials is not None
+        return SCHEDULERS[self.scheduler.name].rules(self.scheduler.options, self.epochs, counts_trials)
 
     def corners(self, limit: int = 1000) -> Iterator[Mapping[str, Any]]:
         """Params that show all that trials can be: ends of ranges, each choice; of finalists each on one seed.
@@ -334,7 +341,7 @@ def _warnings(spec: SearchSpec) -> Iterator[str]:
     for domain in spec.space.domains.get("uda.mode", ()):
         modes += domain.choices if isinstance(domain, Categorical) else []
     options = spec.scheduler.options
-    grace = options.grace_epochs if isinstance(options, AshaOptions) else spec.epochs
+    grace = options.grace_epochs if isinstance(options, RungOptions) else spec.epochs
     if {"fixed", "dynamic"} & set(modes) and grace < min(_UDA_GRACE, spec.epochs):
         yield (
             f"scheduler.grace_epochs: {grace} lets ASHA judge UDA trials before their regulariser acts "

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from mmtune.records import COSTS
-from mmtune.search.schedulers import SCHEDULERS, AshaOptions
+from mmtune.search.schedulers import SCHEDULERS, AshaOptions, RungOptions
 from mmtune.spec.confirm import Confirm
 from mmtune.spec.document import Document
 from mmtune.spec.domains import CategoricalDomain
@@ -286,7 +286,7 @@ def read_scheduler(document: Document, *, epochs: int) -> SchedulerSpec:
         whole = f"or replace it all: --set 'scheduler={{name: {kind.name}}}'"
         document.bad(("scheduler", key), f"has no effect with name: {kind.name}; take it out ({whole})")
     options = read_model(document, ("scheduler",), given, kind.options) or kind.options()
-    if isinstance(options, AshaOptions) and not document.has_problem(("fixed", "epochs")):
+    if isinstance(options, RungOptions) and not document.has_problem(("fixed", "epochs")):
         grace = options.grace_epochs
         if grace > epochs and "grace_epochs" in given:  # by default a shorter trial is one rung
             document.bad(("scheduler", "grace_epochs"), f"{grace} is above the epochs of a trial ({epochs})")

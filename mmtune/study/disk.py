@@ -18,7 +18,6 @@ from mmtune import records
 from mmtune.search.promotion import Go, View, next_job
 from mmtune.search.rungs import Member
 from mmtune.search.samplers import make_sampler
-from mmtune.search.schedulers import SCHEDULERS
 from mmtune.search.stranded import stranded
 from mmtune.space.optuna_names import suggest, to_optuna
 from mmtune.spec.search_spec import SearchSpec
@@ -135,7 +134,7 @@ def play(spec: SearchSpec, drawn: Sequence[Drawn], *, slots: int) -> list[Game]:
 
 
 def _play(spec: SearchSpec, drawn: Sequence[Drawn], *, slots: int, seed: int) -> Game:
-    rng, rules = random.Random(seed), SCHEDULERS[spec.scheduler.name].rules(spec.scheduler.options, spec.epochs)
+    rng, rules = random.Random(seed), spec.rules
     has_ranks_that_stay = spec.budget.trials is not None and len(spec.objectives) == 1
     members: dict[int, Member] = {}
     live: list[int] = []
@@ -236,7 +235,7 @@ def _configs(spec: SearchSpec, data_dir: str | None, *, count: int) -> Iterator[
     for params in spec.try_first[:count]:
         journal.enqueue(to_optuna(spec.space, params))
     sampler = spec.sampler
-    rules = SCHEDULERS[spec.scheduler.name].rules(spec.scheduler.options, spec.epochs)
+    rules = spec.rules
     for number in range(count):
         proposer = make_sampler(
             sampler.name,

@@ -18,7 +18,6 @@ from mmtune import records
 from mmtune.records import StudyFolder, find_study, open_study
 from mmtune.search.lessons import Lesson, lessons_of
 from mmtune.search.rungs import Member
-from mmtune.search.schedulers import SCHEDULERS
 from mmtune.space.domains import Categorical, Domain, Number, same
 from mmtune.space.positions import position_in
 from mmtune.space.space import Space
@@ -115,7 +114,7 @@ def _taught(spec: SearchSpec, name: str, storage: str | Path | None) -> tuple[li
             members.append(member)
             trials[number] = recording.trial
     searched = {*shared, *(["family"] if spec.family is None else [])}
-    rungs = SCHEDULERS[old.scheduler.name].rules(old.scheduler.options, old.epochs).rungs
+    rungs = old.rules.rungs
     lessons = list(
         lessons_of(
             name,

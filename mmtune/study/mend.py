@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from mmtune import records
 from mmtune.records import StudyFolder
-from mmtune.search.schedulers import SCHEDULERS
 from mmtune.spec.search_spec import SearchSpec
 from mmtune.study.ledger import open_ledger
 from trainables.clock import PARTS, split
@@ -206,7 +205,7 @@ def _missing_trials(
     spec: SearchSpec, reports: Iterable[Cells], trials: Mapping[str, Cells], asked: Mapping[str, _Asked]
 ) -> list[Cells]:
     """Lines of trials.csv for those that Optuna knows, and it does not."""
-    rungs = SCHEDULERS[spec.scheduler.name].rules(spec.scheduler.options, spec.epochs).rungs
+    rungs = spec.rules.rungs
     epochs, found = _by_epoch(reports), []
     for name, trial in asked.items():
         last = max(epochs.get(name, ()), default=0)

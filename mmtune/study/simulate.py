@@ -235,7 +235,6 @@ class _Replay:
             journal=journal,
             ledger=_Book(self.trials),
             job=lambda name, params: TrialJob(trial=name, config=params, folder="", known_epoch=0, is_tested=False),
-            rules=SCHEDULERS[spec.scheduler.name].rules(spec.scheduler.options, spec.epochs),
             is_spent=self.is_spent,
             seconds_left=lambda: None if self.seconds is None else self.seconds - self.spent,
             slots=lambda: len(recordings),

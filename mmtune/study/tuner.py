@@ -12,7 +12,7 @@ from ray.air._internal import usage
 from ray.tune.experiment import Trial
 from ray.tune.stopper import NoopStopper
 
-from mmtune.search.schedulers import SCHEDULERS, make_scheduler
+from mmtune.search.schedulers import make_scheduler
 from mmtune.search.searcher import StudySearcher
 from mmtune.slots.cluster import HEAD, cluster_nodes, handed_on
 from mmtune.slots.pool import SlotPool, SlotShape
@@ -52,7 +52,6 @@ def run_tuner(session: Session, journal: Journal) -> str | None:
             journal=journal,
             ledger=session.ledger,
             job=session.job,
-            rules=SCHEDULERS[spec.scheduler.name].rules(spec.scheduler.options, spec.epochs),
             is_spent=lambda: session.failure is not None or session.account.is_spent(),
             seconds_left=session.seconds_left,
             slots=lambda: session.slots,

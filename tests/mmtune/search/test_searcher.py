@@ -12,7 +12,6 @@ from optuna.storages.journal import JournalFileBackend
 from mmtune import records
 from mmtune.records import StudyFolder
 from mmtune.search.journal import Journal
-from mmtune.search.schedulers import SCHEDULERS
 from mmtune.search.searcher import StudySearcher
 from mmtune.space.assignments import check
 from mmtune.space.optuna_names import to_optuna
@@ -60,11 +59,9 @@ class Session:
             for params in self.spec.try_first:
                 self.journal.enqueue(to_optuna(self.spec.space, params))
         self.ended, self.faults, self.slots = [], [], 100
-        scheduler = self.spec.scheduler
-        rules = SCHEDULERS[scheduler.name].rules(scheduler.options, self.spec.epochs)
         self.searcher = StudySearcher(
             spec=self.spec, journal=self.journal, ledger=self.ledger,
-            job=lambda trial, params: {"params": params}, rules=rules, is_spent=is_spent,
+            job=lambda trial, params: {"params": params}, is_spent=is_spent,
             seconds_left=lambda: None, slots=lambda: self.slots, on_end=lambda trial, ticket: self.ended.append(trial),
             on_fault=lambda trial, ticket, what: self.faults.append((trial, what)),
         )  # fmt: skip

@@ -31,7 +31,9 @@ def test_good_file():
     assert spec.epochs == 9 and spec.budget.trials == 48 and spec.budget.device_hours == 200.0
     assert spec.budget.wall_hours is None and spec.resources.concurrent_trials == 4
     assert spec.sampler.seed == 3 and spec.sampler.options == TpeOptions(multivariate=True)
-    assert spec.scheduler.options == AshaOptions(grace_epochs=4) and spec.resources.isolation == "slot"
+    assert (
+        spec.scheduler.options == AshaOptions(grace_epochs=4, reduction_factor=3) and spec.resources.isolation == "slot"
+    )
     assert spec.space.keys == ("optim.lr", "model.dropout", "uda.mode", "uda.lam", "uda.n", "uda.k")
     assert spec.warnings == ()
 
@@ -209,6 +211,13 @@ def test_uda_needs_grace(old, new, is_warned):
     assert [warning.startswith("scheduler.grace_epochs: 3 lets ASHA judge") for warning in warnings] == [
         True
     ] * is_warned
+
+
+def test_how_many_go_on_follows_the_kind_of_budget():
+    text = GOOD.replace(", reduction_factor: 3", "")
+    assert load_spec(text).rules.eta == 3
+    assert load_spec(text, overrides=["budget={device_hours: 3}"]).rules.eta == 4
+    assert load_spec(GOOD, overrides=["budget={device_hours: 3}"]).rules.eta == 3
 
 
 def test_options_of_a_scheduler_that_is_off_are_refused():

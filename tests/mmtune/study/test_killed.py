@@ -29,7 +29,6 @@ import torch
 from mmtune import records
 from mmtune.info import read_info
 from mmtune.records import StudyFolder
-from mmtune.search.schedulers import SCHEDULERS
 from mmtune.search.searcher import StudySearcher
 from mmtune.spec.search_spec import load_spec
 from mmtune.study.create import create_study
@@ -82,7 +81,6 @@ def play(session: Session, journal: Any) -> None:
     spec = session.spec
     searcher = StudySearcher(
         spec=spec, journal=journal, ledger=session.ledger, job=session.job,
-        rules=SCHEDULERS["asha"].rules(spec.scheduler.options, spec.epochs),
         is_spent=lambda: False, seconds_left=lambda: None, slots=lambda: 1,
         on_end=lambda trial, ticket: session.trial_ended(trial, stranded=searcher.stranded(trial)),
         on_fault=lambda trial, ticket, what: None,
