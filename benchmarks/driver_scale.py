@@ -260,6 +260,7 @@ def drive(root: str, more: int) -> dict[str, Any]:
         journal=journal,
         ledger=own.ledger,
         job=own.job,
+        rules=spec.rules,
         is_spent=own.account.is_spent,
         seconds_left=own.seconds_left,
         slots=lambda: 2**31,

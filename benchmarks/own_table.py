@@ -67,7 +67,7 @@ def own_table(path: Path = OWN, *, others: Sequence[str] = ()) -> OwnTable | Non
 
     ``others`` are metrics and costs that its recordings shall have by epoch besides.
     """
-    spec = load_spec(TABLE / "space.yaml")
+    spec = load_spec(TABLE / "space.yaml", overrides=["budget={device_hours: 1}"])  # of time, as in each replay
     rows = [row for row in read_rows(path) if row["device_seconds"]]
     print(f"{path.parent.name}/{path.name}: {len(rows)} configurations")
     if len(rows) < LEAST:

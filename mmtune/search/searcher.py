@@ -23,7 +23,7 @@ from mmtune import records
 from mmtune.search.journal import Journal
 from mmtune.search.members import Members
 from mmtune.search.promotion import Go, View, next_job
-from mmtune.search.rungs import Member
+from mmtune.search.rungs import Member, Rules
 from mmtune.search.samplers import make_sampler
 from mmtune.search.stranded import stranded
 from mmtune.search.trials import TrialRecord, Trials
@@ -64,6 +64,7 @@ class StudySearcher(Searcher):
         journal: Optuna's study.
         ledger: told when trials start and end.
         job: params and trial id -> what the slot's workers get.
+        rules: of the schedule.
         is_spent: whether a time budget is used up.
         seconds_left: device-seconds until it is; None without one.
         slots: how many trials may be under way now.
@@ -78,6 +79,7 @@ class StudySearcher(Searcher):
         journal: Journal,
         ledger: Book,
         job: Callable[[str, dict[str, Any]], TrialJob],
+        rules: Rules,
         is_spent: Callable[[], bool],
         seconds_left: Callable[[], float | None],
         slots: Callable[[], int],
@@ -87,7 +89,7 @@ class StudySearcher(Searcher):
         super().__init__(metric="value", mode=spec.objectives[0].mode)
         self._spec, self._journal, self._ledger, self._trials = spec, journal, ledger, ledger.trials
         self._job, self._is_spent, self._on_end, self._on_fault = job, is_spent, on_end, on_fault
-        self._rules, self._seconds_left, self._slots = spec.rules, seconds_left, slots
+        self._rules, self._seconds_left, self._slots = rules, seconds_left, slots
         self._live: dict[str, tuple[optuna.Trial, str]] = {}  # Tune's trial id -> Optuna trial and ticket
         self._members = Members(
             self._trials,

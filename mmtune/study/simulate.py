@@ -81,7 +81,7 @@ def with_setting(spec: SearchSpec, *, sampler: str, scheduler: str, seed: int) -
     if problem := sampler_problem(SAMPLERS[sampler], spec.space.domains, learns=bool(spec.lessons)):
         raise ValueError(problem)
     own = dict(spec.sampler.options) if sampler == spec.sampler.name else {}
-    theirs = dict(spec.scheduler.options)
+    theirs = spec.scheduler.options.model_dump(exclude_none=True)  # what one leaves to its rules another may not
     kind = SCHEDULERS[scheduler].options
     return replace(
         spec,
@@ -101,7 +101,8 @@ def simulate(
     value stays, and an epoch costs the mean of those that it had.
 
     Args:
-        spec: space, sampler and its seed, schedule; its budget is not read.
+        spec: space, sampler and its seed, schedule; of its budget only by what it is, trials or time, which the
+            schedule asks (:attr:`mmtune.spec.search_spec.SearchSpec.rules`).
         recordings: each is taken once; again only where its family has no other.
         workers: trials at the same time, each of one worker.
         seconds: the budget in device-seconds; None is no limit.
@@ -235,6 +236,7 @@ class _Replay:
             journal=journal,
             ledger=_Book(self.trials),
             job=lambda name, params: TrialJob(trial=name, config=params, folder="", known_epoch=0, is_tested=False),
+            rules=spec.rules,
             is_spent=self.is_spent,
             seconds_left=lambda: None if self.seconds is None else self.seconds - self.spent,
             slots=lambda: len(recordings),

@@ -52,6 +52,7 @@ def run_tuner(session: Session, journal: Journal) -> str | None:
             journal=journal,
             ledger=session.ledger,
             job=session.job,
+            rules=spec.rules,
             is_spent=lambda: session.failure is not None or session.account.is_spent(),
             seconds_left=session.seconds_left,
             slots=lambda: session.slots,

@@ -61,7 +61,7 @@ class Session:
         self.ended, self.faults, self.slots = [], [], 100
         self.searcher = StudySearcher(
             spec=self.spec, journal=self.journal, ledger=self.ledger,
-            job=lambda trial, params: {"params": params}, is_spent=is_spent,
+            job=lambda trial, params: {"params": params}, rules=self.spec.rules, is_spent=is_spent,
             seconds_left=lambda: None, slots=lambda: self.slots, on_end=lambda trial, ticket: self.ended.append(trial),
             on_fault=lambda trial, ticket, what: self.faults.append((trial, what)),
         )  # fmt: skip

@@ -81,6 +81,7 @@ def play(session: Session, journal: Any) -> None:
     spec = session.spec
     searcher = StudySearcher(
         spec=spec, journal=journal, ledger=session.ledger, job=session.job,
+        rules=spec.rules,
         is_spent=lambda: False, seconds_left=lambda: None, slots=lambda: 1,
         on_end=lambda trial, ticket: session.trial_ended(trial, stranded=searcher.stranded(trial)),
         on_fault=lambda trial, ticket, what: None,

@@ -18,6 +18,7 @@ from mmtune.search.samplers import ParzenOptions
 from mmtune.search.schedulers import SCHEDULERS
 from mmtune.spec.sampler import SamplerSpec
 from mmtune.spec.search_spec import load_spec
+from mmtune.spec.sections import Budget
 from mmtune.study.box import Box
 from mmtune.study.create import create_study
 from mmtune.study.ledger import Ledger
@@ -70,6 +71,22 @@ def test_a_budget_ends_the_search_at_its_next_report(scheduler):
     spec = with_setting(SPEC, sampler="random", scheduler=scheduler, seed=3)
     search = simulate(spec, curves(), workers=3, seconds=61.0, trials=None)
     assert 61.0 <= search.found[-1][0] < 61.0 + 3 * 2.0
+
+
+@pytest.mark.parametrize("own", SCHEDULERS)
+@pytest.mark.parametrize("other", SCHEDULERS)
+def test_any_schedule_is_simulated_in_place_of_any_other(own, other):
+    as_it_is = with_setting(SPEC, sampler="random", scheduler=own, seed=1)
+    search = simulate(with_setting(as_it_is, sampler="random", scheduler=other, seed=1), curves(), workers=1,
+                      seconds=100.0, trials=27)  # fmt: skip
+    assert search.num_begun >= 6 and search.found[-1][0] >= 100.0
+
+
+def test_of_a_budget_of_time_a_quarter_of_a_rung_goes_on():
+    """Of 27 that never cross nine or six may go on from epoch 2, as far as seconds allow."""
+    of_time = replace(asha(), budget=Budget(device_hours=1.0))
+    searches = [simulate(spec, curves(), workers=1, seconds=1e9, trials=27) for spec in (asha(), of_time)]
+    assert [search.num_whole for search in searches] == [8, 6]
 
 
 def test_promotion_trains_few_to_the_end_and_the_best_of_all():
