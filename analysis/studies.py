@@ -40,6 +40,7 @@ class StudyCost:
     cache_hours: float  # the part of them that filled caches
     idle_hours: float  # device-hours beside them in which slots started, waited and ended; of sessions that ended well
     wall_hours: float  # summed over trials, which run side by side: not the time that passed
+    epochs: int  # of all trials, each counted once
     states: dict[str, int]  # number of trials in each state that occurs
     test_looks: int  # how often its models were evaluated on the test split: by `mmtune test`, or as finalists
 
@@ -116,6 +117,7 @@ def study_cost(path: str | Path) -> StudyCost:
         cache_hours=caches,
         idle_hours=idle / 3600,
         wall_hours=hours["wall_seconds"],
+        epochs=sum(row["epochs"] or 0 for row in rows),
         states={state: states[state] for state in records.STATES if states[state]},
         test_looks=len(records.read_csv(folder.tested))
         + sum(any(row.get(name) is not None for name in tested) for row in rows),

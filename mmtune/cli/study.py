@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from mmtune.slots.cluster import Node
     from mmtune.spec.search_spec import SearchSpec
+    from mmtune.spec.sections import Budget
     from mmtune.study.disk import Disk
     from mmtune.study.forecast import Forecast
     from mmtune.study.plan import Plan
@@ -69,7 +70,7 @@ def _check(file: str, nodes: Sequence[Node], *, data: str | None, overrides: Seq
         *_confirming(spec),
         ("objective", ", ".join(f"{item.metric} ({item.mode})" for item in plan.spec.objectives)),
         ("sampler, scheduler", f"{spec.sampler.name}, {spec.scheduler.name}"),
-        ("time", _time(plan.forecast)),
+        ("time", _time(plan.forecast, spec.budget)),
         ("memory of a trial", _memory(plan.forecast)),
         ("disk", _disk(plan.disk, spec)),
     ]
@@ -81,18 +82,20 @@ def _check(file: str, nodes: Sequence[Node], *, data: str | None, overrides: Seq
 
 
 def _trials_of(plan: Plan) -> str:
-    """How many trials and epochs there will be; where the budget is of hours, how many that buys."""
+    """How many trials and epochs there will be; where the budget is of epochs or hours, how many that buys."""
     about = plan.forecast
     if plan.trials is not None and round(about.trials) >= plan.trials:
         return f"{plan.trials}, about {about.epochs:.0f} epochs, {plan.epochs} at most"
-    if not about.is_probed:
-        return "no limit"
-    return f"about {about.trials:.0f} with {about.epochs:.0f} epochs: what the budget of time buys"
+    if not about.is_probed and plan.spec.budget.epochs is None:
+        return "as many as the time buys; --probe says how many"
+    return f"about {about.trials:.0f} with {about.epochs:.0f} epochs: what the budget buys"
 
 
-def _time(forecast: Forecast) -> str:
+def _time(forecast: Forecast, budget: Budget) -> str:
     if forecast.device_hours is None or forecast.wall_hours is None:
-        return "not known; --probe measures it"
+        most = {"device-hours": budget.device_hours, "hours from start to end": budget.wall_hours}
+        limits = " and ".join(f"{limit:g} {name}" for name, limit in most.items() if limit is not None)
+        return f"at most {limits}; --probe measures it" if limits else "not known; --probe measures it"
     return f"about {duration(3600 * forecast.wall_hours)}, {forecast.device_hours:.4f} device-hours"
 
 
@@ -318,17 +321,18 @@ def status(study: StudyName) -> None:
     url = remote_of(folder.root)
     owner, info, cost = lock_owner(folder), read_info(folder.info), study_cost(folder.root)
     owner = owner or (None if url is None else lease_owner(Store(url)))
-    total = info["budget"]["trials"]
+    limits = {name: f", of {limit:g}" for name, limit in info["budget"].items() if limit is not None}
     states = ", ".join(f"{state.lower()} {count}" for state, count in cost.states.items())
-    is_done = owner is None and is_finished(info, cost.states)
+    is_done = owner is None and is_finished(info, cost)
     how = f"running ({owner})" if owner else "finished" if is_done else "not running"
     typer.echo(f"{folder.name}: {how}")
-    typer.echo(f"  trials       {states or 'none yet'}{'' if total is None else f', of {total}'}")
+    typer.echo(f"  trials       {states or 'none yet'}{limits.get('trials', '')}")
     table = load_studies(folder.root) if cost.states else None
-    typer.echo(f"  epochs       {0 if table is None else int(table['epochs'].to_numpy().sum())}")
+    typer.echo(f"  epochs       {cost.epochs}{limits.get('epochs', '')}")
     trials = cost.device_hours - cost.cache_hours
     typer.echo(
-        f"  spent        {cost.device_hours:.4f} device-hours: trials {trials:.4f}, caches {cost.cache_hours:.4f}"
+        f"  spent        {cost.device_hours:.4f} device-hours{limits.get('device_hours', '')}: trials {trials:.4f}, "
+        f"caches {cost.cache_hours:.4f}"
     )
     typer.echo(f"  idle         {cost.idle_hours:.4f} device-hours, of slots that started, waited and ended")
     for filling in read_fillings(folder.filling) if owner else ():

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Literal
@@ -57,6 +57,8 @@ class View:
     """Configurations that may still be proposed; None without such a budget."""
     seconds_left: float | None = None
     """Device-seconds of the budget that are left; None without such a budget."""
+    epochs_left: int | None = None
+    """Epochs of the budget that are left; None without such a budget."""
     next_number: int = 0
     """Of the configuration that would be proposed next."""
 
@@ -74,8 +76,8 @@ def next_job(view: View, rules: Rules) -> Go | Literal["wait", "done"]:
     """What a free worker does.
 
      1. A trial that was interrupted goes on to where it was going.
-     2. Where the time left is just enough for it, the leader of each family that is not trained whole, best first;
-        nothing else. A quarter of the budget at most is kept for them, or what the best one takes.
+     2. Where the time or the epochs left are just enough for it, the leader of each family that is not trained
+        whole, best first; nothing else. A quarter of the budget at most is kept for them, or what the best one takes.
      3. From the highest rung down, the best member that may be promoted.
      4. A new configuration.
      5. Nothing new is left: the leaders, as in 2, once no other trial of their family is under way.
@@ -90,7 +92,7 @@ def next_job(view: View, rules: Rules) -> Go | Literal["wait", "done"]:
     waiting = [leader for leader in board.leaders() if leader.state == records.PAUSED]
     whole = rules.rungs[-1]
     is_staged = len(rules.rungs) > 1
-    if is_staged and view.seconds_left is not None and view.seconds_left <= _kept(view, waiting, board):
+    if is_staged and _is_for_leaders(view, waiting, board):
         if waiting:
             return Go(waiting[0].number, whole)
         if view.live:
@@ -152,18 +154,24 @@ def _promotion(board: Board) -> Go | None:
     return None
 
 
-def _kept(view: View, leaders: Sequence[Member], board: Board) -> float:
-    """Device-seconds that nothing new may take: to end what is under way, and to train leaders whole."""
-    assert view.seconds_left is not None
-    live = [board.members[number] for number in sorted(view.live) if number in board.members]
-    to_end = math.fsum(_price(member, board) * max(0, member.until - member.epoch) for member in live)
-    whole = board.rules.rungs[-1]
-    needs = [_price(leader, board) * max(0, whole - leader.epoch) for leader in leaders]
-    in_all = math.fsum(needs)
-    if not needs or view.seconds_left > to_end + in_all:
-        return to_end + in_all
-    spent = math.fsum(member.epoch * (member.seconds or 0.0) for member in view.members)
-    return to_end + min(in_all, max(needs[0], MOST_KEPT * (spent + view.seconds_left)))
+def _is_for_leaders(view: View, leaders: Sequence[Member], board: Board) -> bool:
+    """Whether nothing new may begin, since what is left of a budget ends what is under way and trains leaders whole."""
+
+    def is_just_enough(left: float, price: Callable[[Member], float], known: Callable[[Member], float]) -> bool:
+        live = [board.members[number] for number in sorted(view.live) if number in board.members]
+        to_end = math.fsum(price(member) * max(0, member.until - member.epoch) for member in live)
+        needs = [price(leader) * max(0, board.rules.rungs[-1] - leader.epoch) for leader in leaders]
+        in_all = math.fsum(needs)
+        if not needs or left > to_end + in_all:
+            return left <= to_end + in_all
+        spent = math.fsum(member.epoch * known(member) for member in view.members)
+        return left <= to_end + min(in_all, max(needs[0], MOST_KEPT * (spent + left)))
+
+    if view.epochs_left is not None and is_just_enough(view.epochs_left, lambda member: 1, lambda member: 1):
+        return True
+    if view.seconds_left is None:
+        return False
+    return is_just_enough(view.seconds_left, lambda one: _price(one, board), lambda one: one.seconds or 0.0)
 
 
 def _price(member: Member, board: Board) -> float:

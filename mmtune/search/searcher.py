@@ -225,6 +225,7 @@ class StudySearcher(Searcher):
             live={trial.number for trial, _ in self._live.values()},
             room=None if budget is None else budget - self._num_asked(),
             seconds_left=self._seconds_left(),
+            epochs_left=None if (epochs := self._spec.budget.epochs) is None else epochs - self._trials.num_epochs(),
             next_number=self._journal.next_number(),
         )
 
@@ -292,6 +293,6 @@ class StudySearcher(Searcher):
             space=self._spec.space,
             members=self._members.all(),
             rungs=self._rules.rungs,
-            by_cost=self._spec.budget.is_of_hours,
+            by_cost=self._spec.budget.is_of_work,
             lessons=self._spec.lessons,
         )

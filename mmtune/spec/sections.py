@@ -59,15 +59,17 @@ class Budget(Section):
 
     trials: int | None = Field(default=None, ge=1)
     """Trials of the study; null is no limit."""
+    epochs: int | None = Field(default=None, ge=1)
+    """Epochs of all trials together, each counted once; null is no limit."""
     device_hours: float | None = Field(default=None, gt=0)
     """Hours x devices (a worker is gpus_per_worker GPUs, or one CPU device) of trials and caches; null is no limit."""
     wall_hours: float | None = Field(default=None, gt=0)
     """Hours from start to end; null is no limit."""
 
     @property
-    def is_of_hours(self) -> bool:
-        """Whether time may end the study."""
-        return self.device_hours is not None or self.wall_hours is not None
+    def is_of_work(self) -> bool:
+        """Whether epochs or time may end the study, so that what a trial takes counts."""
+        return any(limit is not None for limit in (self.epochs, self.device_hours, self.wall_hours))
 
 
 class Resources(Section):
@@ -298,7 +300,7 @@ def read_budget(document: Document) -> Budget:
     budget = _read(document, "budget", Budget)
     if all(limit is None for limit in vars(budget).values()) and not document.has_problem(("budget",)):
         place = ... if "budget" in document.data else None
-        document.bad(("budget",), "is missing: give trials, device_hours or wall_hours", place=place)
+        document.bad(("budget",), "is missing: give trials, epochs, device_hours or wall_hours", place=place)
     return budget
 
 

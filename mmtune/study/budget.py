@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 from mmtune import records
 
 if TYPE_CHECKING:
+    from analysis.studies import StudyCost
     from mmtune.search.trials import Trials
     from mmtune.spec.sections import Budget
 
 
 @dataclass
 class Account:
-    """The time of a study: of its trials and caches from the ledger, of its sessions from the clock."""
+    """Epochs and time of a study: of its trials and caches from the ledger, of its sessions from the clock."""
 
     budget: Budget
     trials: Trials
@@ -37,21 +38,29 @@ class Account:
         return min(left, default=None)
 
     def is_spent(self) -> bool:
-        """Whether a limit on time is reached; the number of trials is the searcher's to count."""
-        left = self.seconds_left(devices=1)
-        return left is not None and left <= 0
+        """Whether a limit on epochs or time is reached; the number of trials is the searcher's to count."""
+        epochs, left = self.budget.epochs, self.seconds_left(devices=1)
+        return (epochs is not None and self.trials.num_epochs() >= epochs) or (left is not None and left <= 0)
 
 
-def is_finished(info: Mapping[str, Any], states: Mapping[str, int]) -> bool:
-    """Whether a study is over: its last session ended well, some trial has a result, and its budget of trials is spent.
+def is_finished(info: Mapping[str, Any], cost: StudyCost) -> bool:
+    """Whether a study is over: its last session ended well, all trials have ended, one of them with a result, and a
+    limit of its budget is reached.
 
     Args:
         info: study.json.
-        states: number of trials in each.
+        cost: what it took.
     """
-    total, sessions = info["budget"]["trials"], info["sessions"]
-    if total is None or (sessions and sessions[-1].get("error")):
-        return False
+    sessions, states = info["sessions"], cost.states
     over = sum(states.get(state, 0) for state in records.ENDED)
     has_result = any(states.get(state) for state in (records.COMPLETE, records.PRUNED))
-    return has_result and over == sum(states.values()) and over - len(info.get("retried", ())) >= total
+    if not has_result or over != sum(states.values()) or (sessions and sessions[-1].get("error")):
+        return False
+    spent = {
+        "trials": over - len(info.get("retried", ())),
+        "epochs": cost.epochs,
+        "device_hours": cost.device_hours,
+        "wall_hours": sum(session.get("seconds", 0.0) for session in sessions) / 3600,
+    }
+    limits = {name: limit for name in spent if (limit := info["budget"].get(name)) is not None}
+    return any(spent[name] >= limit for name, limit in limits.items())

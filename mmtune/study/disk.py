@@ -245,7 +245,7 @@ def _configs(spec: SearchSpec, data_dir: str | None, *, count: int) -> Iterator[
             space=spec.space,
             members=[],
             rungs=rules.rungs,
-            by_cost=spec.budget.is_of_hours,
+            by_cost=spec.budget.is_of_work,
             lessons=spec.lessons,
         )
         yield spec.trial_config(suggest(spec.space, journal.ask(proposer)), data_dir)

@@ -8,10 +8,11 @@ from typing import Any
 from mmtune import records
 from mmtune.records import StudyFolder
 from mmtune.spec.search_spec import SearchSpec, load_spec
+from mmtune.spec.sections import Budget
 from trainables.files import write_atomic
 
 CHANGEABLE = (
-    "budget.trials", "budget.device_hours", "budget.wall_hours", "resources.concurrent_trials", "resources.isolation",
+    *(f"budget.{name}" for name in Budget.model_fields), "resources.concurrent_trials", "resources.isolation",
     "resources.max_trial_retries", "resources.max_equal_failures", "resources.frozen_seconds",
     "resources.checkpoint_every_seconds", "keep",
 )  # fmt: skip

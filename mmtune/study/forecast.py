@@ -91,7 +91,7 @@ def forecast(
             sum(cost.seconds(*part) for cost, *part in zip(costs, game.epochs, game.jobs, strict=True))
             for game in games
         )
-    times = _times(spec, len(drawn), seconds, slots)
+    times = _times(spec, len(drawn), epochs, seconds, slots)
     hours = {}
     if seconds is not None:
         loading = slots * max(0.0, probed[0].first_seconds - probed[0].setup_seconds)  # of a slot's first trial
@@ -177,10 +177,12 @@ class _Costs:
         return (self._once if epochs else 0.0) + jobs * self._setup + epochs * self._epoch
 
 
-def _times(spec: SearchSpec, num: int, seconds: float | None, slots: int) -> float:
-    """How often a search of ``num`` trials, of so many seconds together, fits into the budget."""
+def _times(spec: SearchSpec, num: int, epochs: float, seconds: float | None, slots: int) -> float:
+    """How often a search of ``num`` trials, of so many epochs and seconds together, fits into the budget."""
     budget = spec.budget
     limits = [] if budget.trials is None else [budget.trials / num]
+    if budget.epochs is not None:
+        limits.append(budget.epochs / epochs)
     if seconds:
         if budget.device_hours is not None:
             limits.append(budget.device_hours * 3600 / (seconds * spec.resources.devices))

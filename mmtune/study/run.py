@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
@@ -197,14 +196,15 @@ def run_study(
         return ending
 
 
+def _is_finished(folder: StudyFolder, info: dict[str, Any]) -> bool:
+    """Whether the ledger says that nothing is left to do: no reason to start Ray."""
+    from analysis.studies import study_cost  # takes a moment, of which a new study has no need
+
+    return folder.trials.exists() and is_finished(info, study_cost(folder.root))
+
+
 def _retry_failed(folder: StudyFolder, spec: SearchSpec, info: dict[str, Any], say: Say | None) -> None:
     reopened = reopen_failed(folder, spec, info)
     if say is not None:
         names = ", ".join(reopened)
         say(f"trying again: {names}" if reopened else "no trial failed of what may pass: nothing to try again")
-
-
-def _is_finished(folder: StudyFolder, info: dict[str, Any]) -> bool:
-    """Whether the ledger says that nothing is left to do: no reason to start Ray."""
-    states = Counter(row["state"] for row in records.read_trials(folder))
-    return is_finished(info, states)

@@ -55,8 +55,8 @@ class Study:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the budget of trials is spent, so that nothing is left to resume; never with one of hours alone."""
-        return is_finished(read_info(self._folder.info), self.cost.states)
+        """Whether a limit of the budget is reached and all trials have ended, so that nothing is left to resume."""
+        return is_finished(read_info(self._folder.info), self.cost)
 
     @property
     def cost(self) -> StudyCost:

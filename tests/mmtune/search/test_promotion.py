@@ -180,6 +180,19 @@ def test_time_that_is_just_enough_goes_to_the_leaders():
     assert job(*gone, live={1, 2}, seconds_left=21.0) == NEW
 
 
+def test_epochs_that_are_just_enough_go_to_the_leaders():
+    trained = [Member(n, "fusion", COMPLETE, 9, (0.7,) * 9, seconds=4.0) for n in (3, 4, 5, 6)]
+    members = [paused(0, 0.5), paused(1, 0.4), *trained]
+    members += [paused(n, 0.9, 0.9, 0.9, family="text", seconds=20.0) for n in (2, 7)]
+    # t1 lacks 8 epochs, t2 lacks 6, whatever one takes: 14, less than a quarter of 44 + 14.
+    assert job(*members, epochs_left=15) == NEW
+    assert job(*members, epochs_left=14) == Go(1, 9)
+    assert job(*members, epochs_left=15, seconds_left=1000.0) == NEW
+    assert job(*members, epochs_left=15, seconds_left=1.0) == Go(1, 9)  # whichever is scarce
+    gone = [members[0], replace(members[1], state=RUNNING, until=9), *members[2:]]
+    assert job(*gone, live={1}, epochs_left=14) == Go(2, 9)
+
+
 def test_a_quarter_of_the_time_at_most_is_kept_for_the_leaders_and_the_best_is_first():
     families = [paused(n, 0.9 - n / 10, 0.9, 0.9, family=f"f{n}", seconds=2.0) for n in range(4)]
     families.append(Member(9, "f0", COMPLETE, 9, (1.0,) * 9, seconds=4.0))  # 36 s, and 6 s of each other: 60 s spent

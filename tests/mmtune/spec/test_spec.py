@@ -216,7 +216,8 @@ def test_uda_needs_grace(old, new, is_warned):
 def test_how_many_go_on_follows_the_kind_of_budget():
     text = GOOD.replace(", reduction_factor: 3", "")
     assert load_spec(text).rules.eta == 3
-    assert load_spec(text, overrides=["budget={device_hours: 3}"]).rules.eta == 4
+    for limit in ("device_hours: 3", "wall_hours: 3", "epochs: 300"):
+        assert load_spec(text, overrides=[f"budget={{{limit}}}"]).rules.eta == 4
     assert load_spec(GOOD, overrides=["budget={device_hours: 3}"]).rules.eta == 3
 
 

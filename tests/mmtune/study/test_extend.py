@@ -44,7 +44,10 @@ def test_budget_and_what_does_not_touch_the_trials(folder):
     "override, message",
     [
         ("fixed.epochs=9", "--set fixed.epochs=9: the study's trials would not be those of one search any more"),
-        ("space.optim.lr.high=0.1", "may change budget.trials, budget.device_hours, budget.wall_hours, resources"),
+        (
+            "space.optim.lr.high=0.1",
+            "may change budget.trials, budget.epochs, budget.device_hours, budget.wall_hours, resources",
+        ),
         ("sampler.seed=2", "not be those of one search"),
         ("resources.workers=2", "resources.workers would change"),
         ("resources={workers: 2}", "resources.workers would change"),
