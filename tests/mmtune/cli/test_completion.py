@@ -84,7 +84,9 @@ def test_keys(tab, search):
     assert tab("mmtune run s.yaml --set fixed.model") == ["fixed.model.text_encoder=", "fixed.model.lock_text="]
     twice = "mmtune check s.yaml --set budget.trials=3 --set space.optim.lr.l"
     assert tab(twice) == ["space.optim.lr.low=", "space.optim.lr.log="]
-    assert tab("mmtune run s.yaml --set budget.") == ["budget.trials=", "budget.device_hours=", "budget.wall_hours="]
+    assert tab("mmtune run s.yaml --set budget.") == [
+        f"budget.{name}=" for name in ("trials", "epochs", "device_hours", "wall_hours")
+    ]
     assert tab("mmtune run s.yaml --set fixed.optim.l") == ["fixed.optim.lr=", "fixed.optim.layer_decay="]
     assert tab("mmtune run s.yaml --set fixed.dat") == []
     (tab.cwd / "bad.yaml").write_text("budget: [")
