@@ -8,7 +8,7 @@ from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
 from mmtune.records import COMPLETE, PRUNED, StudyFolder
 from mmtune.search.rungs import Rules
-from mmtune.search.schedulers import SCHEDULERS, make_scheduler
+from mmtune.search.schedulers import SCHEDULERS, AshaOptions, make_scheduler
 from mmtune.study.ledger import Ledger
 
 CONTINUE, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP
@@ -40,7 +40,7 @@ def test_of_a_rung_a_third_goes_on_where_trials_are_counted_else_a_quarter():
     kind = SCHEDULERS["asha"]
     by_default = [kind.rules(kind.options(), 27, counts_trials) for counts_trials in (True, False)]
     assert [(rules.rungs, rules.eta) for rules in by_default] == [((2, 6, 27), 3), ((2, 6, 27), 4)]
-    given = [kind.rules(kind.options(reduction_factor=2), 27, counts_trials) for counts_trials in (True, False)]
+    given = [kind.rules(AshaOptions(reduction_factor=2), 27, counts_trials) for counts_trials in (True, False)]
     assert [(rules.rungs, rules.eta) for rules in given] == [((2, 4, 8, 16, 27), 2)] * 2
     kind = SCHEDULERS["hyperband"]
     assert kind.rules(kind.options(), 27, False) == Rules((2, 6, 27), eta=3, brackets=3)
