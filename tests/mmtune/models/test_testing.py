@@ -1,6 +1,7 @@
 """`mmtune test` on models trained in this process: round trips, other data, missing modalities, what is refused."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -188,6 +189,12 @@ def test_samples_are_drawn_from_the_data_that_the_model_was_trained_on(model, tm
     for id in samples["id"]:
         assert f"<!-- {rows.loc[id, 'title']} -->" in drawn
     assert "label: food" in drawn
+    light = tmp_path / "light"  # a trial whose weights its study did not keep
+    shutil.copytree(model / "trained", light, ignore=shutil.ignore_patterns("*.safetensors"))
+    with pytest.raises(ValueError, match="weights were not kept"):
+        find_model(light)
+    draw_samples(find_model(light, needs_weights=False), samples, tmp_path / "light.svg", title="two")
+    assert f"<!-- {rows.loc['val-100', 'title']} -->" in (tmp_path / "light.svg").read_text()
     with pytest.raises(ValueError, match="has no row nobody any more"):
         draw_samples(ref, pd.DataFrame({"id": ["nobody"]}), tmp_path / "none.svg", title="none")
     assert not (tmp_path / "none.svg").exists()
