@@ -76,9 +76,9 @@ def _odd_parts(info: Mapping[str, Any]) -> list[str]:
             problems.append(f"sessions has {session!r}, not an object")
         elif not all(isinstance(session.get(name, 0.0), int | float) for name in ("seconds", "idle_device_seconds")):
             problems.append("sessions has seconds that are no number")
-    limits = info.get("budget", {"trials": 1})
+    limits = info.get("budget", {})
     problems += [f"budget.{name} is no number" for name in limits if not isinstance(limits[name], int | float | None)]
-    if all(limit is None for limit in limits.values()):
+    if "budget" in info and all(limit is None for limit in limits.values()):
         problems.append("budget has no limit")
     if not all(isinstance(value, int | float) for value in info.get("plan", {}).values()):
         problems.append("plan has what is no number")

@@ -43,14 +43,28 @@ def find_model(text: str | Path, *, needs_weights: bool = True) -> ModelRef:
         ValueError: none of these, a study in which nothing ended well yet, a trial without a model or, where they are
             needed, without weights.
     """
+    model = _meant_by(text)
+    if not (model.folder / FACTS).is_file():
+        raise ValueError(f"{model.name}: has no model: it ended before its first epoch was over")
+    if (model.folder / "model.onnx").is_file():
+        raise ValueError(f"{model.name}: is for onnxruntime (--format onnx); mmtune reads what --format folder exports")
+    if needs_weights and not (model.folder / WEIGHTS).is_file():
+        raise ValueError(
+            f"{model.name}: its weights were not kept (the study's `keep:`); "
+            f"train it again: mmtune train {model.folder / 'config.yaml'}"
+        )
+    return model
+
+
+def _meant_by(text: str | Path) -> ModelRef:
     path = records.find_study(text)
     if (path / FACTS).is_file():
-        return _checked(_of_folder(path), needs_weights)
+        return _of_folder(path)
     if _is_study(path):
-        return _checked(_best_of(path), needs_weights)
+        return _best_of(path)
     study, trial = records.find_study(path.parent), path.name
     if _is_study(study):
-        return _checked(_of_study(study, trial), needs_weights)
+        return _of_study(study, trial)
     if path.is_dir():
         raise ValueError(f"{text}: neither a study nor a trained model (no study.json, no {FACTS} in it)")
     raise ValueError(f"{text}: no such model; give STUDY/t0007, STUDY (its best trial) or the folder of a trained one")
@@ -81,16 +95,3 @@ def _of_study(path: Path, trial: str) -> ModelRef:
     if trial not in known:
         raise ValueError(f"{path}: trial {unknown(trial, known)}" if known else f"{path}: no trial yet")
     return ModelRef(folder.trial(trial), folder.root, trial)
-
-
-def _checked(model: ModelRef, needs_weights: bool) -> ModelRef:
-    if not (model.folder / FACTS).is_file():
-        raise ValueError(f"{model.name}: has no model: it ended before its first epoch was over")
-    if (model.folder / "model.onnx").is_file():
-        raise ValueError(f"{model.name}: is for onnxruntime (--format onnx); mmtune reads what --format folder exports")
-    if needs_weights and not (model.folder / WEIGHTS).is_file():
-        raise ValueError(
-            f"{model.name}: its weights were not kept (the study's `keep:`); "
-            f"train it again: mmtune train {model.folder / 'config.yaml'}"
-        )
-    return model

@@ -155,23 +155,35 @@ def _promotion(board: Board) -> Go | None:
 
 
 def _is_for_leaders(view: View, leaders: Sequence[Member], board: Board) -> bool:
-    """Whether nothing new may begin, since what is left of a budget ends what is under way and trains leaders whole."""
+    """Whether what is left of a budget is only what nothing new may take; of each it is told what an epoch of a member
+    will take, and has taken."""
+    budgets = (
+        (view.epochs_left, lambda member: 1, lambda member: 1),
+        (view.seconds_left, lambda member: _price(member, board), lambda member: member.seconds or 0.0),
+    )
+    return any(
+        left is not None and left <= _kept(view, leaders, board, left, price, paid) for left, price, paid in budgets
+    )
 
-    def is_just_enough(left: float, price: Callable[[Member], float], known: Callable[[Member], float]) -> bool:
-        live = [board.members[number] for number in sorted(view.live) if number in board.members]
-        to_end = math.fsum(price(member) * max(0, member.until - member.epoch) for member in live)
-        needs = [price(leader) * max(0, board.rules.rungs[-1] - leader.epoch) for leader in leaders]
-        in_all = math.fsum(needs)
-        if not needs or left > to_end + in_all:
-            return left <= to_end + in_all
-        spent = math.fsum(member.epoch * known(member) for member in view.members)
-        return left <= to_end + min(in_all, max(needs[0], MOST_KEPT * (spent + left)))
 
-    if view.epochs_left is not None and is_just_enough(view.epochs_left, lambda member: 1, lambda member: 1):
-        return True
-    if view.seconds_left is None:
-        return False
-    return is_just_enough(view.seconds_left, lambda one: _price(one, board), lambda one: one.seconds or 0.0)
+def _kept(
+    view: View,
+    leaders: Sequence[Member],
+    board: Board,
+    left: float,
+    price: Callable[[Member], float],
+    paid: Callable[[Member], float],
+) -> float:
+    """What nothing new may take: it ends what is under way, and trains leaders whole."""
+    live = [board.members[number] for number in sorted(view.live) if number in board.members]
+    to_end = math.fsum(price(member) * max(0, member.until - member.epoch) for member in live)
+    whole = board.rules.rungs[-1]
+    needs = [price(leader) * max(0, whole - leader.epoch) for leader in leaders]
+    in_all = math.fsum(needs)
+    if not needs or left > to_end + in_all:
+        return to_end + in_all
+    spent = math.fsum(member.epoch * paid(member) for member in view.members)
+    return to_end + min(in_all, max(needs[0], MOST_KEPT * (spent + left)))
 
 
 def _price(member: Member, board: Board) -> float:

@@ -132,7 +132,6 @@ class Trials(dict[str, TrialRecord]):
         self._settled: set[str] = set()
         self._seconds: dict[str, float] = {}
         self._epochs: dict[str, int] = {}
-        self._num_epochs = 0
         self._best: tuple[float, int, str] | None = None  # value, smaller is better; place of the trial; its id
 
     def __setitem__(self, name: str, record: TrialRecord) -> None:
@@ -189,7 +188,7 @@ class Trials(dict[str, TrialRecord]):
         """Trained so far, by all trials of all sessions; one that was trained again counts once."""
         with self._lock:
             self._catch_up()
-            return self._num_epochs
+            return sum(self._epochs.values())
 
     def device_seconds(self) -> float:
         """Spent so far, by all trials of all sessions and on filling caches."""
@@ -214,7 +213,6 @@ class Trials(dict[str, TrialRecord]):
         for name in names:
             trial = self[name]
             self._seconds[name] = trial.total("device_seconds")
-            self._num_epochs += trial.epoch - self._epochs.get(name, 0)
             self._epochs[name] = trial.epoch
             (self._settled.add if trial.is_over or trial.state == records.PAUSED else self._settled.discard)(name)
         if self._best is not None and self[self._best[2]].state in (records.FAILED, records.INFEASIBLE):

@@ -198,9 +198,11 @@ def run_study(
 
 def _is_finished(folder: StudyFolder, info: dict[str, Any]) -> bool:
     """Whether the ledger says that nothing is left to do: no reason to start Ray."""
-    from analysis.studies import study_cost  # takes a moment, of which a new study has no need
+    if not folder.trials.exists():
+        return False
+    from analysis.studies import study_cost  # brings pandas, which a new study does not wait for
 
-    return folder.trials.exists() and is_finished(info, study_cost(folder.root))
+    return is_finished(info, study_cost(folder.root))
 
 
 def _retry_failed(folder: StudyFolder, spec: SearchSpec, info: dict[str, Any], say: Say | None) -> None:

@@ -31,9 +31,8 @@ def test_good_file():
     assert spec.epochs == 9 and spec.budget.trials == 48 and spec.budget.device_hours == 200.0
     assert spec.budget.wall_hours is None and spec.resources.concurrent_trials == 4
     assert spec.sampler.seed == 3 and spec.sampler.options == TpeOptions(multivariate=True)
-    assert (
-        spec.scheduler.options == AshaOptions(grace_epochs=4, reduction_factor=3) and spec.resources.isolation == "slot"
-    )
+    assert spec.scheduler.options == AshaOptions(grace_epochs=4, reduction_factor=3)
+    assert spec.resources.isolation == "slot"
     assert spec.space.keys == ("optim.lr", "model.dropout", "uda.mode", "uda.lam", "uda.n", "uda.k")
     assert spec.warnings == ()
 
