@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from mmtune.slots.cluster import Node
     from mmtune.spec.search_spec import SearchSpec
     from mmtune.spec.sections import Budget
-    from mmtune.study.disk import Disk
     from mmtune.study.forecast import Forecast
     from mmtune.study.plan import Plan
     from mmtune.study.session import Ending
@@ -72,7 +71,7 @@ def _check(file: str, nodes: Sequence[Node], *, data: str | None, overrides: Seq
         ("sampler, scheduler", f"{spec.sampler.name}, {spec.scheduler.name}"),
         ("time", _time(plan.forecast, spec.budget)),
         ("memory of a trial", _memory(plan.forecast)),
-        ("disk", _disk(plan.disk, spec)),
+        ("disk", _disk(plan)),
     ]
     rows += [(f"size of {name}", f"{total:,} parameters, {part:,} train") for name, total, part in plan.parameters]
     for key, value in rows:
@@ -84,10 +83,10 @@ def _check(file: str, nodes: Sequence[Node], *, data: str | None, overrides: Seq
 def _trials_of(plan: Plan) -> str:
     """How many trials and epochs there will be; where the budget is of epochs or hours, how many that buys."""
     about = plan.forecast
+    if about.trials is None:
+        return "as many as the time buys; --probe says how many"
     if plan.trials is not None and round(about.trials) >= plan.trials:
         return f"{plan.trials}, about {about.epochs:.0f} epochs, {plan.epochs} at most"
-    if not about.is_probed and plan.spec.budget.epochs is None:
-        return "as many as the time buys; --probe says how many"
     return f"about {about.trials:.0f} with {about.epochs:.0f} epochs: what the budget buys"
 
 
@@ -106,10 +105,10 @@ def _memory(forecast: Forecast) -> str:
     return f"about {forecast.peak_memory_gib:.2f} GiB beside its empty worker ({which})"
 
 
-def _disk(disk: Disk, spec: SearchSpec) -> str:
-    keep = spec.keep if isinstance(spec.keep, str) else f"top: {spec.keep.top}"
-    each = " for each trial" if spec.budget.trials is None else ""
-    return f"about {size(disk.running)}{each} while it runs, {size(disk.over)} when it is over (keep: {keep})"
+def _disk(plan: Plan) -> str:
+    keep = plan.spec.keep if isinstance(plan.spec.keep, str) else f"top: {plan.spec.keep.top}"
+    each = " for each trial" if plan.forecast.trials is None else ""
+    return f"about {size(plan.disk.running)}{each} while it runs, {size(plan.disk.over)} when it is over (keep: {keep})"
 
 
 def _confirming(spec: SearchSpec) -> list[tuple[str, str]]:

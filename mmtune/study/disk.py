@@ -102,12 +102,13 @@ def predict_disk(spec: SearchSpec, data_dir: str | None, *, slots: int, sizes: M
         ValueError: a model that cannot be built.
     """
     drawn = first_trials(spec, data_dir, count=spec.budget.trials or 1, sizes=sizes)
-    return disk_of(spec, data_dir, drawn, play(spec, drawn, slots=slots))
+    return disk_of(spec, data_dir, drawn, play(spec, drawn, slots=slots), num=spec.budget.trials or 1)
 
 
-def disk_of(spec: SearchSpec, data_dir: str | None, drawn: Sequence[Drawn], games: Sequence[Game]) -> Disk:
-    """:func:`predict_disk` of trials that were drawn and searches that were played."""
-    num = spec.budget.trials or 1
+def disk_of(
+    spec: SearchSpec, data_dir: str | None, drawn: Sequence[Drawn], games: Sequence[Game], *, num: float
+) -> Disk:
+    """What the folder takes with ``num`` trials like those that were drawn, of searches that were played."""
     other, kept = _others(spec, data_dir, num), _kept(spec, drawn, num)
     most = fmean(game.most_bytes for game in games)
     return Disk(running=round(other + most * num / len(drawn)), over=round(other + kept))
@@ -188,7 +189,7 @@ def _held(keep: Keep, members: Mapping[int, Member], gone: Collection[int], draw
             yield size.best_bytes if str(number) in places([*standings.values(), own], keep) else 0
 
 
-def _kept(spec: SearchSpec, drawn: Sequence[Drawn], num: int) -> float:
+def _kept(spec: SearchSpec, drawn: Sequence[Drawn], num: float) -> float:
     """Bytes of the weights that stay in the end."""
     mean = fmean(trial.size.best_bytes for trial in drawn)
     if isinstance(spec.keep, KeepTop):
@@ -202,12 +203,12 @@ def _kept(spec: SearchSpec, drawn: Sequence[Drawn], num: int) -> float:
     return sum(map(fmean, families.values())) + max(0.0, front - len(families)) * mean
 
 
-def _front_size(num: int, axes: int) -> float:
+def _front_size(num: float, axes: int) -> float:
     """How many of ``num`` trials no other beats, on average, where nothing ties the axes (Bentley et al. 1978)."""
     return min(num, math.log(num) ** (axes - 1) / math.factorial(axes - 1)) if num > 1 else 1.0
 
 
-def _others(spec: SearchSpec, data_dir: str | None, num: int) -> float:
+def _others(spec: SearchSpec, data_dir: str | None, num: float) -> float:
     """Bytes of predictions and logs."""
     from trainables.data.open import labelled_rows
     from trainables.data.reading.dataset import DatasetRef, load_target

@@ -19,7 +19,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from mmtune.spec.search_spec import SearchSpec
-from mmtune.study.disk import Disk, Drawn, Game, ModelSizes
+from mmtune.study.disk import Drawn, Game, ModelSizes
 from mmtune.study.memory import Memory
 
 if TYPE_CHECKING:
@@ -49,11 +49,11 @@ class Forecast:
     """What a study will take; None is not known."""
 
     is_probed: bool
-    trials: float
-    epochs: float
     peak_memory_gib: float
     """The dearest trial's, as ``peak_memory_gib``."""
-    disk_gib: float
+    trials: float | None = None
+    epochs: float | None = None
+    disk_gib: float | None = None
     """Of its folder when it is over."""
     device_hours: float | None = None
     """Of trials, without caches."""
@@ -67,19 +67,18 @@ class Forecast:
 
 
 def forecast(
-    spec: SearchSpec, drawn: Sequence[Drawn], games: Sequence[Game], disk: Disk, memory: Memory | None, *, slots: int,
+    spec: SearchSpec, drawn: Sequence[Drawn], games: Sequence[Game], memory: Memory | None, *, slots: int,
     probed: Sequence[Probed] = (), start_seconds: float = 0.0,
 ) -> Forecast:  # fmt: skip
-    """What the study of ``spec`` will take.
+    """What the study of ``spec`` will take, its folder aside.
 
     Args:
         spec: the search.
         drawn: its first trials.
         games: searches that were played with them.
-        disk: of its folder.
         memory: of its dearest trial; None: as the corners had it that were probed.
         slots: trials at the same time.
-        probed: the corners of each family; none: no hours.
+        probed: the corners of each family; none: no hours, and no trials where the budget is of hours alone.
         start_seconds: that a worker's process takes to start.
     """
     epochs = fmean(sum(game.epochs) for game in games)
@@ -91,18 +90,17 @@ def forecast(
             sum(cost.seconds(*part) for cost, *part in zip(costs, game.epochs, game.jobs, strict=True))
             for game in games
         )
+    unknown = memory.unknown or None if memory is not None else None
     times = _times(spec, len(drawn), epochs, seconds, slots)
+    if times is None:
+        return Forecast(False, most, without_activations=unknown)
     hours = {}
     if seconds is not None:
         loading = slots * max(0.0, probed[0].first_seconds - probed[0].setup_seconds)  # of a slot's first trial
         held = seconds * times + loading
         wall = held / min(slots, max(1, len(drawn) * times)) + _STARTS * start_seconds
         hours = {"device_hours": held * spec.resources.devices / 3600, "wall_hours": wall / 3600}
-    folder = disk.over / 2**30 * (len(drawn) * times if spec.budget.trials is None else 1)
-    unknown = memory.unknown or None if memory is not None else None
-    return Forecast(
-        bool(probed), len(drawn) * times, epochs * times, most, folder, **hours, without_activations=unknown
-    )
+    return Forecast(bool(probed), most, len(drawn) * times, epochs * times, **hours, without_activations=unknown)
 
 
 def probe_corners(spec: SearchSpec, data_dir: str | None, sizes: ModelSizes) -> tuple[list[Probed], float]:
@@ -177,8 +175,9 @@ class _Costs:
         return (self._once if epochs else 0.0) + jobs * self._setup + epochs * self._epoch
 
 
-def _times(spec: SearchSpec, num: int, epochs: float, seconds: float | None, slots: int) -> float:
-    """How often a search of ``num`` trials, of so many epochs and seconds together, fits into the budget."""
+def _times(spec: SearchSpec, num: int, epochs: float, seconds: float | None, slots: int) -> float | None:
+    """How often a search of ``num`` trials, of so many epochs and seconds together, fits into the budget; None where
+    only seconds would tell, and they are not known."""
     budget = spec.budget
     limits = [] if budget.trials is None else [budget.trials / num]
     if budget.epochs is not None:
@@ -188,4 +187,4 @@ def _times(spec: SearchSpec, num: int, epochs: float, seconds: float | None, slo
             limits.append(budget.device_hours * 3600 / (seconds * spec.resources.devices))
         if budget.wall_hours is not None:
             limits.append(budget.wall_hours * 3600 * slots / seconds)
-    return min(limits, default=1.0)
+    return min(limits, default=None)

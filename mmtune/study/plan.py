@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,13 +67,14 @@ def make_plan(
     trials = spec.budget.trials
     drawn = first_trials(spec, data_dir, count=trials or DRAWS, sizes=models)
     games = play(spec, drawn, slots=slots)
-    disk = (
-        predict_disk(spec, data_dir, slots=slots, sizes=models)
-        if trials is None
-        else disk_of(spec, data_dir, drawn, games)
-    )
     probed, start_seconds = probe_corners(spec, data_dir, models) if probes else ([], 0.0)
     memory = None if probes else predict_memory(spec, drawn, is_brief=is_brief)
+    about = forecast(spec, drawn, games, memory, slots=slots, probed=probed, start_seconds=start_seconds)
+    if about.trials is None:
+        disk = predict_disk(spec, data_dir, slots=slots, sizes=models)
+    else:
+        disk = disk_of(spec, data_dir, drawn, games, num=about.trials)
+        about = replace(about, disk_gib=disk.over / 2**30)
     notes = [*spec.warnings, *learnt, *data_notes(study_dataset(spec, data_dir), spec.fixed.get("target"))]
     notes += _unlabelled(spec, data_dir)
     return Plan(
@@ -84,7 +85,7 @@ def make_plan(
         epochs=None if trials is None else trials * spec.epochs,
         parameters=sizes,
         disk=disk,
-        forecast=forecast(spec, drawn, games, disk, memory, slots=slots, probed=probed, start_seconds=start_seconds),
+        forecast=about,
         notes=notes,
     )
 

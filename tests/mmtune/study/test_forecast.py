@@ -9,7 +9,7 @@ from mmtune.info import read_info
 from mmtune.slots.cluster import Node
 from mmtune.spec.search_spec import load_spec
 from mmtune.study.create import create_study
-from mmtune.study.disk import Disk, Drawn, Game, ModelSizes, first_trials, play
+from mmtune.study.disk import Drawn, Game, ModelSizes, first_trials, play
 from mmtune.study.forecast import Probed, corner_ends, forecast, probe_corners, work_of
 from mmtune.study.memory import Memory, predict_memory
 from mmtune.study.plan import make_plan
@@ -37,7 +37,6 @@ scheduler: {name: none}
 budget: {trials: 4}
 resources: {concurrent_trials: 2}
 """
-DISK = Disk(running=2**31, over=2**30)
 
 
 def spec_of(*overrides):
@@ -60,24 +59,44 @@ def test_trials_between_the_corners_cost_what_lies_between_and_budgets_buy_what_
     drawn = drawn_of(spec, 100, 200, 200, 300)  # of work 300, 600, 600, 900
     corners = [probed(spec, 300.0, epoch=1.0), probed(spec, 900.0, epoch=3.0, memory=2.0)]
     games = [Game(0, [6, 6, 6, 6], [1, 1, 1, 1]), Game(0, [6, 2, 2, 6], [1, 1, 1, 2])]
-    found = forecast(spec, drawn, games, DISK, None, slots=2, probed=corners, start_seconds=10.0)
+    found = forecast(spec, drawn, games, None, slots=2, probed=corners, start_seconds=10.0)
     first = 4 * (2 + 1) + 6 * (1 + 2 + 2 + 3)  # once and setup of each, epochs by price
     second = 4 * 2 + 5 * 1 + 6 * 1 + 2 * 2 + 2 * 2 + 6 * 3
     seconds = (first + second) / 2 + 2 * 6  # two slots load their libraries
-    assert (found.trials, found.epochs, found.peak_memory_gib, found.disk_gib) == (4, 20, 2.0, 1.0)
+    assert (found.trials, found.epochs, found.peak_memory_gib) == (4, 20, 2.0)
     assert found.device_hours == pytest.approx(seconds / 3600)
     assert found.wall_hours == pytest.approx((seconds / 2 + 5 * 10) / 3600)
     half = spec_of("budget={device_hours: 0.01}")
-    bought = forecast(half, drawn, games, DISK, None, slots=2, probed=corners, start_seconds=10.0)
+    bought = forecast(half, drawn, games, None, slots=2, probed=corners, start_seconds=10.0)
     assert bought.trials == pytest.approx(4 * 36 / ((first + second) / 2))
-    assert bought.epochs == pytest.approx(bought.trials * 5)
+    assert bought.epochs == pytest.approx(5 * (bought.trials or 0))
 
 
 def test_without_probes_nothing_is_said_of_time():
     spec = spec_of()
-    found = forecast(spec, drawn_of(spec, 2**28), [Game(0, [6], [1])], DISK, Memory(2**32), slots=1)
+    found = forecast(spec, drawn_of(spec, 2**28), [Game(0, [6], [1])], Memory(2**32), slots=1)
     assert found.device_hours is None and found.wall_hours is None and not found.is_probed
     assert found.peak_memory_gib == 4.0 and "device_hours" not in found.to_json()
+
+
+def test_trials_and_the_folder_are_those_that_the_budget_buys():
+    """Of hours, without probes, nobody knows how many trials they buy, so neither is foretold."""
+    nodes, asha = [Node(2, 0, 8)], "scheduler={name: asha, grace_epochs: 2, reduction_factor: 4}"
+
+    def plan(*overrides):
+        return make_plan(spec_of(asha, "keep=all", *overrides), nodes, is_brief=True)
+
+    unknown = plan("budget={device_hours: 1}")
+    assert unknown.forecast.to_json().keys() == {"is_probed", "peak_memory_gib"}
+    assert cli._trials_of(unknown).startswith("as many as the time buys") and "for each trial" in cli._disk(unknown)
+
+    by_trials = plan("budget={trials: 64}")
+    by_epochs = plan(f"budget={{epochs: {round(by_trials.forecast.epochs)}}}")
+    both = plan("budget={trials: 640, epochs: 20}")
+    assert by_epochs.forecast.trials == pytest.approx(64, rel=0.02)
+    for found in (by_trials, by_epochs, both):
+        assert found.forecast.disk_gib == found.disk.over / 2**30 and "for each" not in cli._disk(found)
+        assert found.disk.over == pytest.approx(by_trials.disk.over * (found.forecast.trials or 0) / 64, rel=0.1)
 
 
 @pytest.mark.slow
@@ -109,7 +128,7 @@ def test_what_cannot_be_worked_out_is_said(monkeypatch):
     drawn = drawn_of(spec, 2**28)
     memory = predict_memory(spec, drawn)
     assert memory == Memory(16 * 2**28, ("fusion (aten.nonzero)",))  # weights, gradients and two moments
-    found = forecast(spec, drawn, [Game(0, [6], [1])], DISK, memory, slots=1)
+    found = forecast(spec, drawn, [Game(0, [6], [1])], memory, slots=1)
     assert found.to_json()["without_activations"] == ("fusion (aten.nonzero)",)
     said = "(the dearest, worked out with its activations, without those of fusion (aten.nonzero))"
     assert cli._memory(found).endswith(said)

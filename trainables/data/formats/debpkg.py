@@ -41,7 +41,7 @@ def read(data_dir: str | None) -> Table:
     Raises:
         ValueError: a data folder was given.
     """
-    packages, edges = (pyarrow.parquet.read_table(path).to_pydict() for path in sources(data_dir))
+    packages, edges = (pyarrow.parquet.ParquetFile(path).read().to_pydict() for path in sources(data_dir))
     return Table(
         ids=packages["id"],
         split=np.array(packages["split"], "<U5"),

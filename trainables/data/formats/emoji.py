@@ -46,7 +46,8 @@ def read(data_dir: str | None) -> Table:
 
 def emoji_table(text: str) -> Table:
     """The table with its texts from column ``text`` of the file."""
-    rows = pyarrow.parquet.read_table(_FILE, columns=["id", "split", text, "image", "label", "subgroup"]).to_pydict()
+    columns = ["id", "split", text, "image", "label", "subgroup"]
+    rows = pyarrow.parquet.ParquetFile(_FILE).read(columns).to_pydict()
     return Table(
         ids=rows["id"],
         split=np.array(rows["split"], "<U5"),

@@ -41,7 +41,7 @@ def read(data_dir: str | None) -> Table:
         ValueError: a data folder was given.
     """
     (path,) = sources(data_dir)
-    rows = pyarrow.parquet.read_table(path).to_pydict()
+    rows = pyarrow.parquet.ParquetFile(path).read().to_pydict()
     return Table(
         ids=rows["id"],
         split=np.array(rows["split"], "<U5"),
