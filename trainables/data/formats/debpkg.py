@@ -7,11 +7,12 @@ team names the section and is no feature. Section 'education' has 17 packages an
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pyarrow.parquet
 
 from trainables.data.reading.folder import no_folder
+from trainables.data.reading.parquet import open_parquet
 from trainables.data.reading.table import Neighbours, Table
 from trainables.data.reading.targets import multiclass, multilabel
 
@@ -41,7 +42,7 @@ def read(data_dir: str | None) -> Table:
     Raises:
         ValueError: a data folder was given.
     """
-    packages, edges = (pyarrow.parquet.ParquetFile(path).read().to_pydict() for path in sources(data_dir))
+    packages, edges = map(_rows, sources(data_dir))
     return Table(
         ids=packages["id"],
         split=np.array(packages["split"], "<U5"),
@@ -68,3 +69,8 @@ def _dependencies(ids: list[str], sources: list[str], targets: list[str]) -> Nei
         offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         num_nodes=len(names),
     )
+
+
+def _rows(path: Path) -> dict[str, list[Any]]:
+    with open_parquet(path) as file:
+        return file.read().to_pydict()

@@ -11,9 +11,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet
 
 from trainables.data.reading.folder import no_folder
+from trainables.data.reading.parquet import open_parquet
 from trainables.data.reading.table import Table
 from trainables.data.reading.targets import multiclass
 
@@ -47,7 +47,8 @@ def read(data_dir: str | None) -> Table:
 def emoji_table(text: str) -> Table:
     """The table with its texts from column ``text`` of the file."""
     columns = ["id", "split", text, "image", "label", "subgroup"]
-    rows = pyarrow.parquet.ParquetFile(_FILE).read(columns).to_pydict()
+    with open_parquet(_FILE) as file:
+        rows = file.read(columns).to_pydict()
     return Table(
         ids=rows["id"],
         split=np.array(rows["split"], "<U5"),

@@ -10,9 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet
 
 from trainables.data.reading.folder import no_folder
+from trainables.data.reading.parquet import open_parquet
 from trainables.data.reading.table import Table
 from trainables.data.reading.targets import multiclass, multilabel
 
@@ -41,7 +41,8 @@ def read(data_dir: str | None) -> Table:
         ValueError: a data folder was given.
     """
     (path,) = sources(data_dir)
-    rows = pyarrow.parquet.ParquetFile(path).read().to_pydict()
+    with open_parquet(path) as file:
+        rows = file.read().to_pydict()
     return Table(
         ids=rows["id"],
         split=np.array(rows["split"], "<U5"),
