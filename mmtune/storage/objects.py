@@ -10,13 +10,17 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
 _CHUNK = 8 * 2**20  # bytes
+_CONNECT_SECONDS = 10
 
 
 class Objects(Protocol):
@@ -76,6 +80,7 @@ class Blobs(Objects):
         from pyarrow.fs import FSSpecHandler, PyFileSystem
 
         self._blobs: Any = AzureBlobFileSystem(anon=False, use_listings_cache=False, skip_instance_cache=True)
+        _reach(self._blobs.service_client.url)
         self.fs = PyFileSystem(FSSpecHandler(self._blobs))
 
     def read(self, path: str) -> bytes:
@@ -89,6 +94,19 @@ class Blobs(Objects):
 
     def send(self, path: str, file: Path) -> None:
         self._blobs.put_file(file, path)
+
+
+def _reach(url: str) -> None:
+    """Connects once: Azure's package tries for over a minute before it says that nothing is there."""
+    parts = urlsplit(url)
+    host = parts.hostname
+    if not host or (parts.scheme in getproxies() and not proxy_bypass(parts.netloc)):
+        return
+    port = parts.port or (80 if parts.scheme == "http" else 443)
+    try:
+        socket.create_connection((host, port), _CONNECT_SECONDS).close()
+    except OSError as error:
+        raise OSError(f"no blob service answers at {host}:{port}: {error.strerror or error}") from None
 
 
 def objects(scheme: str, bucket: str) -> Objects:
@@ -117,7 +135,7 @@ def objects(scheme: str, bucket: str) -> Objects:
         return Streams(fs.GcsFileSystem())
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    settings: dict[str, Any] = {"connect_timeout": 10, "request_timeout": 60}
+    settings: dict[str, Any] = {"connect_timeout": _CONNECT_SECONDS, "request_timeout": 60}
     settings["retry_strategy"] = fs.AwsStandardS3RetryStrategy(max_attempts=5)
     if region is None:
         region = "us-east-1" if endpoint else fs.resolve_s3_region(bucket)

@@ -259,6 +259,21 @@ def test_what_no_store_of_azure_is(azurite, monkeypatch, url, told, message):
     assert str(error.value).startswith(message) and "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("host, reason", [("127.0.0.1:1", "Connection refused"), ("nothing.invalid:80", ".*[Nn]ame.*")])
+def test_azure_that_is_not_reached_is_said_before_its_package_has_tried_for_long(monkeypatch, host, reason):
+    pytest.importorskip("adlfs")
+    for proxy in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(proxy, raising=False)
+    monkeypatch.setenv(
+        "AZURE_STORAGE_CONNECTION_STRING",
+        f"DefaultEndpointsProtocol=http;AccountName=tests;AccountKey=YQ==;BlobEndpoint=http://{host}/tests;",
+    )
+    began = time.monotonic()
+    with pytest.raises(ValueError, match=f"az://bucket/x: no blob service answers at {host}: {reason}"):
+        Store("az://bucket/x").check()
+    assert time.monotonic() - began < 30
+
+
 def test_a_url_that_is_refused_makes_nothing(moto, tmp_path):
     (tmp_path / "s.yaml").write_text(SEARCH)
     process = mmtune("run", "s.yaml", "--storage", "s3://nothing/x", cwd=tmp_path, env=moto.env)
