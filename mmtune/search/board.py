@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, insort
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from mmtune import records
@@ -20,10 +20,10 @@ Ranking = Callable[[Sequence[Member], Sequence[int], int], Sequence[tuple[float,
 
 
 class Prices:
-    """Device-seconds of an epoch, of those of ``members`` that have a price."""
+    """Device-seconds of an epoch, of those members that have a price."""
 
-    def __init__(self, members: Iterable[Member] = ()) -> None:
-        self.sorted = sorted((member.seconds, member.number) for member in members if member.seconds)
+    def __init__(self) -> None:
+        self.sorted: list[tuple[float, int]] = []
 
     @property
     def usual(self) -> float | None:
@@ -87,13 +87,15 @@ class Ladder:
 
     def promotion(self, index: int, eta: int) -> tuple[int, Member | None]:
         """How many were promoted from a rung, and the one that may be next."""
-        rung, members = self.rungs[index], self.members
+        rung, members, promoted = self.rungs[index], self.members, self._gone_on[index]
+        num_top = len(self._standing[index]) // eta
+        if promoted >= num_top:
+            return promoted, None
         if self._num_points:
             ranked = [number for _, number, _ in self._ranking(list(members.values()), self.rungs, index)]
         else:
-            ranked = [number for _, number in self._standing[index]]
-        top = [members[number] for number in ranked[: len(ranked) // eta]]
-        promoted = self._gone_on[index]
+            ranked = [number for _, number in self._standing[index][:num_top]]
+        top = [members[number] for number in ranked[:num_top]]
         promoted += sum(member.until <= rung and member.state == records.COMPLETE for member in top)  # without training
         if promoted >= len(top):
             return promoted, None
@@ -109,21 +111,52 @@ class Ladder:
             yield min(last, rung) - below
 
 
-class Board:
-    """All members of a search by family and ladder, and all families together.
+class Family:
+    """The members of one family, whichever rungs they climb."""
 
-    Args:
-        rules: of its schedule.
-        ranking: orders a rung where there are several objectives.
-    """
+    def __init__(self) -> None:
+        self.prices, self.promised = Prices(), 0  # epochs of all of them
+        self.leading: list[tuple[float, int]] = []
+        """Best value and number of those that have one and neither failed nor broke a constraint, best first."""
+        self._members: dict[int, Member] = {}
+        self._values: dict[int, float] = {}
 
-    def __init__(self, rules: Rules, ranking: Ranking) -> None:
-        self.rules, self._ranking = rules, ranking
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __getitem__(self, number: int) -> Member:
+        return self._members[number]
+
+    def change(self, member: Member, *, is_new: bool) -> None:
+        """Adds or removes a member."""
+        if is_new:
+            self._members[member.number] = member
+        else:
+            del self._members[member.number]
+        self.prices.change(member, is_new=is_new)
+        self.promised += member.promised if is_new else -member.promised
+        if not is_new:
+            self._values.pop(member.number, None)
+        elif member.bests or member.state == records.FAILED:
+            self._values[member.number] = math.inf if member.state == records.FAILED else member.bests[-1]
+        if member.bests and member.state not in (records.FAILED, records.INFEASIBLE):
+            _change(self.leading, (member.bests[-1], member.number), is_new=is_new)
+
+    def by_number(self) -> list[Member]:
+        """In the order in which they were proposed."""
+        return [self._members[number] for number in sorted(self._members)]
+
+    def values(self) -> list[float]:
+        """The best of each that has one, infinite of those that failed, in the order in which they were proposed."""
+        return [self._values[number] for number in sorted(self._values)]
+
+
+class Families:
+    """All members of a search by family."""
+
+    def __init__(self) -> None:
         self.members: dict[int, Member] = {}
-        self.ladders: dict[tuple[str | None, int], Ladder] = {}  # by family, and of all together as None, and bracket
-        self.prices: dict[str, Prices] = defaultdict(Prices)
-        self._open: dict[int, Member] = {}
-        self._leading: dict[str, list[tuple[float, int]]] = defaultdict(list)
+        self.families: dict[str, Family] = defaultdict(Family)
 
     def show(self, members: Sequence[Member]) -> None:
         """From now on these are its members; those that are the same object as before take no time."""
@@ -139,6 +172,24 @@ class Board:
             known[member.number] = member
             self._change(member, is_new=True)
 
+    def _change(self, member: Member, *, is_new: bool) -> None:
+        self.families[member.family].change(member, is_new=is_new)
+
+
+class Board(Families):
+    """All members of a search by family and ladder, and all families together.
+
+    Args:
+        rules: of its schedule.
+        ranking: orders a rung where there are several objectives.
+    """
+
+    def __init__(self, rules: Rules, ranking: Ranking) -> None:
+        super().__init__()
+        self.rules, self._ranking = rules, ranking
+        self.ladders: dict[tuple[str | None, int], Ladder] = {}  # by family, and of all together as None, and bracket
+        self._open: dict[int, Member] = {}
+
     def open(self) -> list[Member]:
         """Those that wait or run, by number."""
         return [member for _, member in sorted(self._open.items())]
@@ -149,7 +200,7 @@ class Board:
         A family's is in epochs of its own median price; of all together in epochs of the cheapest family's.
         """
         spent = {key: ladder.spent() for key, ladder in self.ladders.items() if key[0] is not None}
-        multiples = in_steps({family: prices.usual for family, prices in self.prices.items() if prices.usual})
+        multiples = in_steps({name: usual for name, known in self.families.items() if (usual := known.prices.usual)})
         for family, bracket in self.ladders:
             if family is None:
                 own = [
@@ -162,16 +213,15 @@ class Board:
 
     def leaders(self) -> list[Member]:
         """The member with the best value at any epoch of each family, best first."""
-        return [self.members[number] for _, number in sorted(some[0] for some in self._leading.values() if some)]
+        best = sorted(family.leading[0] for family in self.families.values() if family.leading)
+        return [self.members[number] for _, number in best]
 
     def _change(self, member: Member, *, is_new: bool) -> None:
+        super()._change(member, is_new=is_new)
         if not is_new:
             self._open.pop(member.number, None)
         elif member.state in (records.WAITING, records.RUNNING):
             self._open[member.number] = member
-        if member.bests and member.state not in (records.FAILED, records.INFEASIBLE):
-            _change(self._leading[member.family], (member.bests[-1], member.number), is_new=is_new)
-        self.prices[member.family].change(member, is_new=is_new)
         bracket = self.rules.bracket_of(member.number)
         for key in ((member.family, bracket), (None, bracket)):
             if key not in self.ladders:

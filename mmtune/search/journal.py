@@ -6,6 +6,7 @@ cannot write to a trial that another session asked for; its storage can, and tha
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import warnings
@@ -43,10 +44,11 @@ class _File(JournalFileBackend):
     def __init__(self, path: Path) -> None:
         super().__init__(str(path), lock_obj=_HeldLock())  # pyright: ignore[reportArgumentType]
         self._path = path
-        self.num_appended = 0  # calls
+        self.changed: set[int] = set()
+        """Ids of trials that lines since the last look were of, but for new trials'."""
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        self.num_appended += 1
+        self.changed |= _ids(logs)
         append(self._path, "".join(f"{json.dumps(log, separators=(',', ':'))}\n" for log in logs).encode())
 
 
@@ -55,59 +57,78 @@ class _Memory(BaseJournalBackend):
 
     def __init__(self) -> None:
         self._logs: list[dict[str, Any]] = []
-        self.num_appended = 0  # calls
+        self.changed: set[int] = set()
+        """As :attr:`_File.changed`."""
 
     def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
         return copy.deepcopy(self._logs[log_number_from:])
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        self.num_appended += 1
+        self.changed |= _ids(logs)
         self._logs += copy.deepcopy(logs)
 
 
+def _ids(logs: Sequence[Mapping[str, Any]]) -> set[int]:
+    return {log["trial_id"] for log in logs if "trial_id" in log}
+
+
 class _Storage(JournalStorage):
-    """Shows samplers paused trials as PRUNED. What it shows is made anew only once something has changed.
+    """Shows samplers paused trials as PRUNED. Of what it shows only trials that have changed are looked at again.
 
     To Optuna they are RUNNING, since only such a trial can go on; but TPE's constant liar takes what is RUNNING for bad
-    and would keep away from a search's best trials.
+    and would keep away from a search's best trials. The journal has one study, in which a trial's id is its number.
     """
 
     def __init__(self, backend: _File | _Memory) -> None:
         super().__init__(backend)
-        self._own_backend = backend
+        self._changed = backend.changed  # nobody else writes: the study's lock is held
         self._paused: set[int] = set()
-        self._pruned: dict[int, tuple[FrozenTrial, FrozenTrial]] = {}  # paused trials, and as what they are shown
-        self._shown: list[FrozenTrial] | None = None
-        self._shown_at = -1  # backend.num_appended
+        self._shown: list[FrozenTrial] = []
+        self._in: dict[TrialState, set[int]] = {state: set() for state in TrialState}
 
     def pause(self, number: int) -> None:
         """From now on it is shown as PRUNED while it is RUNNING."""
         self._paused.add(number)
-        self._shown = None
+        self._changed.add(number)
 
     def go_on(self, number: int) -> None:
         """From now on it is shown as it is."""
         self._paused.discard(number)
-        self._pruned.pop(number, None)
-        self._shown = None
+        self._changed.add(number)
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
-        if self._shown is None or self._shown_at != self._own_backend.num_appended:
-            self._shown_at = self._own_backend.num_appended  # nobody else writes: the study's lock is held
-            self._shown = super().get_all_trials(study_id, deepcopy=False)
-            for number in self._paused:
-                trial = self._shown[number]
-                if trial.state == TrialState.RUNNING:
-                    of, shown = self._pruned.get(number, (None, trial))
-                    if of is not trial:  # Optuna makes a trial anew whenever it changes
-                        shown = copy.copy(trial)
-                        shown.state = TrialState.PRUNED
-                        self._pruned[number] = trial, shown
-                    self._shown[number] = shown
-        shown = [trial for trial in self._shown if states is None or trial.state in states]
-        return copy.deepcopy(shown) if deepcopy else shown
+        self._look(study_id)
+        shown = self._shown
+        if states is None:
+            found = list(shown)
+        else:
+            found = [
+                shown[at] for at in sorted(at for state in TrialState if state in states for at in self._in[state])
+            ]
+        return copy.deepcopy(found) if deepcopy else found
+
+    def _look(self, study_id: int) -> None:
+        for trial in [] if self._shown else super().get_all_trials(study_id, deepcopy=False):
+            self._show(trial)
+        with contextlib.suppress(KeyError):
+            while True:
+                self._show(self.get_trial(len(self._shown)))
+        while self._changed:
+            self._show(self.get_trial(self._changed.pop()))
+
+    def _show(self, trial: FrozenTrial) -> None:
+        number = trial.number
+        if number in self._paused and trial.state == TrialState.RUNNING:
+            trial = copy.copy(trial)
+            trial.state = TrialState.PRUNED
+        if number < len(self._shown):
+            self._in[self._shown[number].state].remove(number)
+            self._shown[number] = trial
+        else:
+            self._shown.append(trial)
+        self._in[trial.state].add(number)
 
 
 class Journal:
@@ -145,6 +166,8 @@ class Journal:
             if self._study.metric_names != [metric for metric, _ in objectives]:
                 self._study.set_metric_names([metric for metric, _ in objectives])
         self._study_id = self._storage.get_study_id_from_name(name)
+        self._retried: list[str] = []
+        self._looked = 0  # at trials, for those
 
     # --- proposals ----------------------------------------------------------------------------------
     def enqueue(self, params: Mapping[str, Any]) -> None:
@@ -158,14 +181,20 @@ class Journal:
 
     def retried(self) -> list[str]:
         """Trials that were handed out again under another number: no budget counts them."""
-        found = (trial.user_attrs.get(_RETRY_OF) for trial in self.trials())
-        return sorted(name for name in found if name is not None)
+        trials = self.trials()
+        new = (trial.user_attrs.get(_RETRY_OF) for trial in trials[self._looked :])  # they have it from their start
+        self._retried += [name for name in new if name is not None]
+        self._looked = len(trials)
+        return sorted(self._retried)
+
+    def num_asked(self) -> int:
+        """Trials that were proposed, each retried one once."""
+        return len(self.trials()) - len(self.trials(TrialState.WAITING)) - len(self.retried())
 
     def next_number(self) -> int:
         """The number that the next proposal will have."""
-        trials = self.trials()
-        waiting = [trial.number for trial in trials if trial.state == TrialState.WAITING]
-        return min(waiting, default=len(trials))
+        waiting = self.trials(TrialState.WAITING)
+        return waiting[0].number if waiting else len(self.trials())
 
     def ask(self, sampler: BaseSampler) -> optuna.Trial:
         """The next proposal."""

@@ -31,7 +31,7 @@ from mmtune.search.kernels import Kernels, Marginals, place_of
 from mmtune.search.lessons import Lesson
 from mmtune.search.promotion import standings
 from mmtune.search.rungs import Member
-from mmtune.search.turns import next_family
+from mmtune.search.turns import families_of, next_family
 from mmtune.space.domains import Categorical
 from mmtune.space.drawing import assign, place
 from mmtune.space.space import Space
@@ -69,7 +69,7 @@ def propose(
     choices = [str(choice) for choice in families[0].choices] if families else []
     family = next_family(choices, members=members, rng=rng, even_share=even_share, by_cost=by_cost) if choices else None
     pinned = {} if family is None else {"family#0": family}
-    own = [member for member in members if family is None or member.family == family]
+    own = members if family is None else families_of(members)[family].by_number()
     pair = None if rng.random() < random_share else _pair(own, rungs)
     feasibility = _feasibility(space, own)
     if pair is None:

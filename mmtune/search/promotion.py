@@ -188,4 +188,4 @@ def _kept(
 
 def _price(member: Member, board: Board) -> float:
     """Device-seconds of one of its epochs, as far as they are known."""
-    return member.seconds or board.prices[member.family].usual or 0.0
+    return member.seconds or board.families[member.family].prices.usual or 0.0

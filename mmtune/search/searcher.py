@@ -223,7 +223,7 @@ class StudySearcher(Searcher):
         return View(
             members=members,
             live={trial.number for trial, _ in self._live.values()},
-            room=None if budget is None else budget - self._num_asked(),
+            room=None if budget is None else budget - self._journal.num_asked(),
             seconds_left=self._seconds_left(),
             epochs_left=None if (epochs := self._spec.budget.epochs) is None else epochs - self._trials.num_epochs(),
             next_number=self._journal.next_number(),
@@ -277,10 +277,6 @@ class StudySearcher(Searcher):
                 return None
             values.append(float(value))
         return values
-
-    def _num_asked(self) -> int:
-        asked = sum(trial.state != TrialState.WAITING for trial in self._journal.trials())
-        return asked - len(self._journal.retried())
 
     def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
         """The one that proposes trial ``number``, or what a trial cut short while it was proposed had not drawn."""

@@ -16,16 +16,16 @@ from __future__ import annotations
 
 import math
 import random
-from collections import Counter
-from collections.abc import Sequence
+import threading
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mmtune import records
-from mmtune.search.board import Prices, in_step, in_steps
+from mmtune.search.board import Families, Family, in_step, in_steps
 from mmtune.search.rungs import Member
 
 _DRAWS = 32
+_last = threading.local()  # the families of the last proposal
 
 
 def next_family(
@@ -40,55 +40,56 @@ def next_family(
         even_share: how much is shared out evenly; 1 leaves nothing to what families promise.
         by_cost: shares are of device-seconds, not of trials.
     """
-    trials = Counter(member.family for member in members)
-    spent = _spent(families, members) if by_cost else {family: float(trials[family]) for family in families}
+    known = families_of(members)
+    own = {family: known.get(family, Family()) for family in families}
+    spent = _spent(own) if by_cost else {family: float(len(trials)) for family, trials in own.items()}
     shares = {family: even_share / len(families) for family in families}
     if even_share < 1:
-        for family, chance in _chances(families, members, rng).items():
+        for family, chance in _chances(own, rng).items():
             shares[family] += (1 - even_share) * chance
     had = {family: spent[family] / share if (share := shares[family]) else math.inf for family in families}
     least = min(had.values())
     return rng.choice([family for family in families if had[family] == least])
 
 
-def _spent(families: Sequence[str], members: Sequence[Member]) -> dict[str, float]:
+def families_of(members: Sequence[Member]) -> dict[str, Family]:
+    """Members by family. What was made of the last ones is kept: mostly they are the last ones but for a few."""
+    known: Families | None = getattr(_last, "families", None)
+    if known is None:
+        known = _last.families = Families()
+    known.show(members)
+    return known.families
+
+
+def _spent(families: Mapping[str, Family]) -> dict[str, float]:
     """Epochs of each family, what is promised included, times their price as a multiple of the cheapest family's.
 
     A member's own price counts where it is far from its family's: a fine-tuned encoder's beside a locked one's.
     """
-    own: dict[str, dict[int, Member]] = {family: {} for family in families}
-    for member in members:
-        if member.family in own:
-            own[member.family][member.number] = member
-    prices = {family: Prices(known.values()) for family, known in own.items()}
-    multiples = in_steps({family: known.usual for family, known in prices.items() if known.usual})
+    multiples = in_steps({name: usual for name, family in families.items() if (usual := family.prices.usual)})
     spent = {}
-    for family, known in own.items():
-        beyond = ((in_step(price) - 1) * known[number].promised for number, price in prices[family].odd())
-        epochs = math.fsum((*(member.promised for member in known.values()), *beyond))
-        spent[family] = multiples.get(family, 1.0) * epochs
+    for name, family in families.items():
+        beyond = ((in_step(price) - 1) * family[number].promised for number, price in family.prices.odd())
+        spent[name] = multiples.get(name, 1.0) * math.fsum((family.promised, *beyond))
     return spent
 
 
-def _chances(families: Sequence[str], members: Sequence[Member], rng: random.Random) -> dict[str, float]:
+def _chances(families: Mapping[str, Family], rng: random.Random) -> dict[str, float]:
     """How probable it is of each family that its best third is the best, the mean over it.
 
     What a family may hold is drawn from a Dirichlet process (Ferguson 1973) whose base are the values of all families,
     with the weight of one trial: a draw takes one value more than the family has, each from its own or, as one among
     them, from all. So the fewer trials a family has, the more it may still be like the others.
     """
-    values: dict[str, list[float]] = {family: [] for family in families}
-    for member in members:
-        if member.family in values and (member.bests or member.state == records.FAILED):
-            values[member.family].append(math.inf if member.state == records.FAILED else member.bests[-1])
-    known = [value for some in values.values() for value in some if math.isfinite(value)]
-    if not known:
+    values = [np.array(family.values()) for family in families.values()]
+    known = np.concatenate([some[np.isfinite(some)] for some in values])
+    if not known.size:
         return dict.fromkeys(families, 1 / len(families))
-    worst = math.nextafter(max(known), math.inf)  # what failed or diverged is worse than all that did not
+    worst = np.nextafter(known.max(), np.inf)  # what failed or diverged is worse than all that did not
     draws = np.random.default_rng(rng.getrandbits(64))
     levels_FD = []
-    for family in families:
-        own_M = np.array([*(min(value, worst) for value in values[family]), math.nan])
+    for some in values:
+        own_M = np.append(np.minimum(some, worst), np.nan)
         drawn_DM = own_M[draws.integers(len(own_M), size=(_DRAWS, len(own_M)))]
         is_other_DM = np.isnan(drawn_DM)
         drawn_DM[is_other_DM] = draws.choice(known, size=is_other_DM.sum())

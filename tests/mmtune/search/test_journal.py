@@ -1,10 +1,15 @@
 """Optuna's journal on a disk that fills, and after a kill."""
 
+import random
 import resource
 import warnings
 
+import optuna
 import pytest
 from optuna.samplers import QMCSampler, RandomSampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
 
 from mmtune.search.journal import Journal, take_back_proposal
 
@@ -55,3 +60,62 @@ def test_a_proposal_that_was_cut_short_is_made_again_from_its_first_draw(tmp_pat
     assert len(journal.trials()) == 2 + is_enqueued
     assert propose(journal, 3) == propose(opened("whole"), 3)
     assert not take_back_proposal(tmp_path / "cut", opened("cut").trials(), lambda params: len(params) == 3)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_samplers_are_shown_is_what_optuna_reads_but_for_paused_trials(tmp_path, seed):
+    """Whatever was asked for before, and in a session that goes on."""
+    path, rng, paused, retried = tmp_path / "optuna.log", random.Random(seed), set(), []
+
+    def opened():
+        journal = Journal(path, name="s", objectives=[("val_loss", "min")])
+        for number in paused:
+            journal.pause(number)
+        return journal
+
+    journal = opened()
+    for step in range(120):
+        running = [trial.number for trial in journal.trials() if trial.state == TrialState.RUNNING]
+        over = [trial.number for trial in journal.trials() if trial.state.is_finished() and trial.number not in paused]
+        kind = rng.choice(["ask", "ask", "enqueue", "report", "pause", "go on", "tell", "retry", "open", "note"])
+        if kind == "ask":
+            journal.ask(RandomSampler(seed=step)).suggest_float("x", 0.0, 1.0)
+        elif kind == "enqueue":
+            journal.enqueue({"x": 0.5})
+        elif kind == "retry" and over:
+            retried.append(f"t{(of := rng.choice(over)):04d}")
+            journal.retry(of)
+        elif kind == "open":
+            journal = opened()
+        elif kind == "go on" and paused:
+            number = paused.pop()
+            journal.reopen(number, RandomSampler(seed=step))
+        elif running:
+            number = rng.choice(running)
+            if kind == "report":
+                journal.report(number, {step: 0.5})
+            elif kind == "note":
+                journal.note(number, seen=step)
+            elif kind == "pause":
+                paused.add(number)
+                journal.pause(number)
+            elif kind == "tell":
+                state = rng.choice([None, TrialState.FAIL, TrialState.PRUNED])
+                journal.tell(number, values=None if state else [0.5], state=state)
+        if rng.random() < 0.4:  # so that some changes are seen together
+            continue
+        plain = optuna.load_study(study_name="s", storage=JournalStorage(JournalFileBackend(str(path)))).trials
+        for trial in plain:
+            trial.state = TrialState.PRUNED if trial.number in paused else trial.state
+        shown = journal.trials()
+        assert [(t.number, t.state, t.params, t.values, t.user_attrs) for t in shown] == [
+            (t.number, t.state, t.params, t.values, t.user_attrs) for t in plain
+        ]
+        assert [t.intermediate_values for t in shown] == [t.intermediate_values for t in plain]
+        for states in ((TrialState.RUNNING,), (TrialState.WAITING,), (TrialState.COMPLETE, TrialState.PRUNED)):
+            assert [t.number for t in journal.trials(*states)] == [t.number for t in plain if t.state in states]
+        waiting = [t.number for t in plain if t.state == TrialState.WAITING]
+        assert journal.next_number() == min(waiting, default=len(plain))
+        assert journal.retried() == sorted(retried)
+        assert journal.num_asked() == len(plain) - len(waiting) - len(retried)
+    assert {t.state for t in journal.trials()} == set(TrialState)

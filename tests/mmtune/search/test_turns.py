@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from mmtune.records import COMPLETE, FAILED, PAUSED, RUNNING
+from mmtune.records import COMPLETE, FAILED, INFEASIBLE, PAUSED, RUNNING
 from mmtune.search.rungs import Member
-from mmtune.search.turns import next_family
+from mmtune.search.turns import _last, next_family
 
 FAMILIES = ("cheap", "dear", "other")
 
@@ -107,3 +107,31 @@ def test_the_noise_of_a_clock_changes_nothing():
     for at in range(1, 41):
         noisy = [replace(m, seconds=(m.seconds or 0.0) * rng.uniform(0.75, 1.3)) for m in members[:at]]
         assert pick(noisy, seed=at) == pick(members[:at], seed=at)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_was_kept_of_the_last_proposal_changes_none(seed):
+    """Trials that come in any order, report, fail, break a constraint, change their price and are taken back."""
+    rng, members = random.Random(seed), {}
+    for step in range(200):
+        number = rng.randrange(60)
+        if rng.random() < 0.1:
+            members.pop(number, None)
+        else:
+            value, price = rng.choice([rng.random(), math.inf]), rng.choice([1.0, 3.0, 100.0])
+            state = rng.choice([PAUSED, RUNNING, COMPLETE, FAILED, INFEASIBLE])
+            epochs = rng.randrange(4) if state in (RUNNING, FAILED) else 3
+            new = member(
+                number, rng.choice(FAMILIES), value, seconds=price if epochs else None, epochs=epochs, state=state
+            )
+            members[number] = replace(new, until=rng.choice([3, 9]))
+        asked = list(members.values())
+        known = {"members": asked, "even_share": 0.25, "by_cost": step % 3 > 0}
+        kept = next_family(FAMILIES, rng=random.Random(step), **known)
+        memory = dict(vars(_last))
+        vars(_last).clear()
+        assert (
+            next_family(FAMILIES, rng=random.Random(step), **known | {"members": sorted(asked, key=lambda m: m.number)})
+            == kept
+        )
+        vars(_last).update(memory)
