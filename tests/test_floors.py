@@ -120,12 +120,14 @@ def test_trainables_have_floors(name):
     assert not {other for other in inside(name) if floor(other) > floor(name) and (name, other) != LOOKS_UP}
 
 
+@pytest.mark.slow
 def test_no_module_imports_itself_in_a_circle():
     arrows = {name: {other for other in of(name) & set(SOURCES) if other != name} for name in SOURCES}
     packages = {name for name in SOURCES if SOURCES[name].name == "__init__.py"}  # from a import b does not look into a
     list(TopologicalSorter({name: others - packages for name, others in arrows.items()}).static_order())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", modules("analysis"))
 def test_analysis_reads_study_folders(name):
     names = of(name)
@@ -193,6 +195,7 @@ def test_importing_mmtune_is_instant():
     assert min(float(run.stdout) for run in runs) < 0.1
 
 
+@pytest.mark.slow
 def test_what_mmtune_offers_is_typed_and_comes_when_it_is_asked_for():
     """Type checkers and editors read the imports of __init__; at run time each name is imported on first use."""
     tree = ast.parse(SOURCES["mmtune"].read_text(encoding="utf-8"))

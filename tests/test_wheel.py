@@ -73,6 +73,7 @@ def test_the_wheel_has_everything(checkout, tmp_path, through_sdist):
     assert done.stdout.splitlines() == found, done.stderr
 
 
+@pytest.mark.slow
 def test_an_editable_install_maps_the_three_packages(checkout, tmp_path):
     in_wheel(build("editable", checkout, tmp_path / "out"), tmp_path / "installed")
     (finder,) = (tmp_path / "installed").glob("__editable__*finder.py")

@@ -61,6 +61,7 @@ def test_an_image_that_is_part_of_the_meaning(tmp_path):
     assert any("3x the training time, 3x the memory" in line for line in said)
 
 
+@pytest.mark.slow
 def test_a_decorative_image_and_an_open_question(tmp_path):
     right = np.random.default_rng(1).random(400) < 0.7
     same = write_study(tmp_path / "same", [("text", right, 1.0), ("image", 0.4, 1.0), ("fusion", right, 1.0)])

@@ -78,6 +78,7 @@ def test_csv_and_report(confirming, tmp_path):
     assert "<h2>Finalists</h2>" in page and "0.8200 ± 0.0200" in page
 
 
+@pytest.mark.slow
 def test_a_search_has_no_finalists(studies):
     root = studies.of(studies.trial(0), studies.trial(1, val_accuracy=0.6))
     assert finalists_of(load_studies(root)).empty and confirm_table(load_studies(root), "val_accuracy", "max").empty

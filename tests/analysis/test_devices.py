@@ -3,6 +3,7 @@
 import html
 
 import pandas as pd
+import pytest
 
 from analysis.curves import curves_figure
 from analysis.devices import kinds, warning
@@ -22,6 +23,7 @@ def two_kinds(studies):
     return studies.of(*trials)
 
 
+@pytest.mark.slow
 def test_the_kinds_are_named_where_times_are_compared(studies):
     path = two_kinds(studies)
     table = load_studies(path)
@@ -39,6 +41,7 @@ def test_the_kinds_are_named_where_times_are_compared(studies):
     assert "do not compare" in write_report(path).html.read_text()
 
 
+@pytest.mark.slow
 def test_one_kind_needs_no_word_and_the_front_says_which_account_it_shows(studies):
     path = studies.of(studies.trial(0, device_kind="A100", cache_seconds=12.0))
     table = load_studies(path)

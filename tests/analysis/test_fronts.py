@@ -90,6 +90,7 @@ def test_the_front_as_it_was_after_each_half(studies):
     assert math.isnan(front_share(table_of([(1, 0.5)], AXES[::2]), "val_accuracy", "device_seconds"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("hours", "told"),
     [

@@ -32,6 +32,7 @@ def test_each_quantity_is_beside_what_came(study):
     assert list(table["ratio"]) == pytest.approx([came[name] / PLAN[name] for name in PLAN])
 
 
+@pytest.mark.slow
 def test_the_report_has_it_and_is_the_same_when_made_again(study):
     files = write_report([study.root])
     assert files.planned is not None
@@ -42,6 +43,7 @@ def test_the_report_has_it_and_is_the_same_when_made_again(study):
     assert files.planned.read_text() == first
 
 
+@pytest.mark.slow
 def test_a_study_without_a_plan_has_no_such_table(studies):
     path = studies.of(studies.trial(0))
     assert planned_table([path]).empty and write_report([path]).planned is None

@@ -41,6 +41,7 @@ def test_own_trials_stand_beside_and_apart(studies):
     assert beside_own(table, "openclipart") is None
 
 
+@pytest.mark.slow
 def test_each_variant_of_uda_has_its_own_trials(studies):
     table = load_studies(studies.of(studies.trial(0, family="mmbv"))).assign(val_ap_micro=0.7)
     table["uda.mode"] = "dynamic"

@@ -64,6 +64,7 @@ def test_report_has_all_parts_and_can_be_made_again(studies):
     assert {file: file.read_bytes() for file in files.html.parent.rglob("*.*")} == before
 
 
+@pytest.mark.slow
 def test_several_studies_need_a_folder(studies, tmp_path):
     paths = [a_study(studies, "one"), a_study(studies, "two $x_$")]
     with pytest.raises(ValueError, match="2 studies given: name the folder"):
@@ -84,6 +85,7 @@ def test_nothing_is_written_when_the_report_cannot_be_made(studies, tmp_path):
     assert not list(tmp_path.glob("*/report"))
 
 
+@pytest.mark.slow
 def test_a_study_of_one_trial_has_a_report(studies):
     write_report(studies.of(studies.trial(0, epochs=1, best_epoch=1), family="text"))
 

@@ -171,6 +171,7 @@ def test_wrong_folders_are_named(studies, tmp_path: Path):
         choose_objective(empty)
 
 
+@pytest.mark.slow
 def test_reading_a_study_needs_neither_ray_nor_torch(studies):
     path = studies.of(studies.trial(0), studies.trial(1, state="PRUNED", epochs=1, val_accuracy=0.2))
     code = f"""

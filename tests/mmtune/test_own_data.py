@@ -33,6 +33,7 @@ def folder(mmtune):
     return data
 
 
+@pytest.mark.slow
 def test_rows_that_are_left_out_are_a_note(mmtune, folder):
     assert "note" not in mmtune("check", "s.yaml", "--data", folder).out
     (folder / "7.png").unlink()
@@ -43,6 +44,7 @@ def test_rows_that_are_left_out_are_a_note(mmtune, folder):
     assert note.endswith(f"(all: mmtune data check table --data {folder})")
 
 
+@pytest.mark.slow
 def test_rows_without_a_label_are_counted_and_said_to_be_left_out_or_not(mmtune, folder):
     rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
     split = ["train"] * 30 + ["val"] * 10
@@ -66,6 +68,7 @@ def test_rows_without_a_label_are_counted_and_said_to_be_left_out_or_not(mmtune,
     assert "24 of 30 rows in train have no label" in " ".join(checked.out.split())
 
 
+@pytest.mark.slow
 def test_broken_lines_are_counted(mmtune, folder):
     lines = (folder / "rows.jsonl").read_text().splitlines()
     (folder / "rows.jsonl").write_text("\n".join(line[:-3] if at > 20 else line for at, line in enumerate(lines)))
@@ -87,6 +90,7 @@ def test_a_missing_column_is_one_line(mmtune, folder):
     assert not (mmtune.cwd / "studies").exists()
 
 
+@pytest.mark.slow
 def test_what_was_read_otherwise_than_written_is_a_note(mmtune, folder):
     lines = (folder / "rows.jsonl").read_text().replace('"a"', "1").replace('"b"', '"0"').splitlines()
     for at, label in ((3, '"NaN"'), (6, '"1.0"'), (7, "NaN"), (9, "true")):

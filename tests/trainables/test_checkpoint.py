@@ -53,6 +53,7 @@ def test_files_that_are_no_checkpoint_are_named(tmp_path):
             load_checkpoint(path)
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_no_checkpoint(tmp_path):
     path = tmp_path / "last.safetensors"
     assert load_if_whole(path) is None

@@ -85,6 +85,7 @@ def test_what_is_frozen_at_first_counts_as_what_trains_in_the_end(toy):
     assert first.peak < last.peak and last == footprint(toy("mmbt", epochs=2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("on_gpu", [False, True])
 def test_nothing_is_left_behind_and_nothing_drawn(on_gpu, toy):
     config = toy("mmbt", gradient_checkpointing=True)

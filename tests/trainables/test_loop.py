@@ -124,6 +124,7 @@ def test_micro_batches_give_the_same_training(given, toy, tmp_path):
             assert parts[key] == pytest.approx(whole[key], rel=1e-4), key
 
 
+@pytest.mark.slow
 def test_rows_of_dynamic_uda_follow_the_formula(toy, tmp_path):
     n, k, lam = 7, 3, 0.5
     uda, loss = {"mode": "dynamic", "n": n, "k": k, "lam": lam}, {"class_weight": True, "label_smoothing": 0.1}
@@ -168,6 +169,7 @@ def test_fresh_copies_change_every_epoch_and_not_otherwise(toy, tmp_path):
     assert [row["train_loss"] for row in resumed] == [row["train_loss"] for row in straight]
 
 
+@pytest.mark.slow
 def test_gradient_checkpointing_changes_memory_alone(toy, tmp_path):
     settings = {"model": {"text_encoder": "tiny-bert"}, "optim": {"lr": 1e-3}, "epochs": 1}
     rows = [
@@ -239,6 +241,7 @@ def test_lr_of_a_row_is_the_schedules_at_its_last_step(toy, tmp_path):
     assert [row["lr"] for row in rows] == pytest.approx([2e-3 * factor for factor in expected])
 
 
+@pytest.mark.slow
 def test_epochs_that_the_caller_does_not_know_are_reported_again(toy, tmp_path):
     config = toy("image", epochs=4)
     loop.train(config, folder=tmp_path, report=lambda row: row["epoch"] == 3)

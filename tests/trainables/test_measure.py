@@ -11,6 +11,7 @@ from trainables.ranks import Ranks
 from trainables.step import clean_batch
 
 
+@pytest.mark.slow
 def test_costs_are_in_every_row_and_those_of_the_model_in_the_first(toy, tmp_path):
     outcome = loop.train(toy("fusion"), folder=tmp_path, report=lambda row: row["epoch"] == 1)  # stopped: it has them
     outcome = loop.train(toy("fusion"), folder=tmp_path)

@@ -33,6 +33,7 @@ def test_the_peak_is_that_of_what_was_allocated_since():
     assert memory.reserved_gib == 0 and len(kept) and len(stays) and len(more)
 
 
+@pytest.mark.slow
 def test_a_failure_leaves_no_model_behind():
     def fail():
         held = torch.ones(200 * MIB, dtype=torch.uint8)

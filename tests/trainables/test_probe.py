@@ -19,6 +19,7 @@ CONFIG = TrialConfig.from_params(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [60.0, 0.0])
 def test_its_parts_fit_into_the_time_that_it_took_and_its_memory_is_a_trainings(tmp_path, seconds):
     """With no time at all it stops inside of an epoch, and the rest is worked out from shares of it."""
@@ -33,6 +34,7 @@ def test_its_parts_fit_into_the_time_that_it_took_and_its_memory_is_a_trainings(
     assert found.peak_memory_gib == pytest.approx(peak, rel=0.3)
 
 
+@pytest.mark.slow
 def test_a_line_is_answered_by_a_line(monkeypatch, capsys):
     lines = [json.dumps(CONFIG.to_dict()), "", json.dumps({**CONFIG.to_dict(), "max_train_rows": 0})]
     monkeypatch.setattr(module.sys, "stdin", io.StringIO("\n".join(lines) + "\n"))

@@ -41,6 +41,7 @@ def test_losses_are_minimised(toy, tmp_path, monkeypatch):
     assert modes == {"val_loss": "min", "val_rmse": "min", "val_mae": "min", "val_ap_micro": "max"}
 
 
+@pytest.mark.slow
 def test_plateau_reduces_the_lr_at_the_first_bad_epoch_beyond_its_patience(toy, tmp_path, monkeypatch):
     optim = {"lr": 1e-3, "schedule": "plateau", "plateau_patience": 1, "plateau_factor": 0.1, "warmup_ratio": 0.0}
     values = [0.5, 0.5, 0.5, 0.5, 0.5, 0.9, 0.1]  # bad: 2, 3 (reduced), 4, 5 (reduced), 7
@@ -49,6 +50,7 @@ def test_plateau_reduces_the_lr_at_the_first_bad_epoch_beyond_its_patience(toy, 
     assert [row["lr"] for row in outcome.reports] == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_the_training_metric_is_the_objectives_or_the_first(toy, tmp_path):
     rows = loop.train(toy("image", objective="val_macro_f1", epochs=1), folder=tmp_path / "a").reports
     assert "train_macro_f1" in rows[0] and "train_accuracy" not in rows[0]

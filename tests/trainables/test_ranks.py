@@ -133,6 +133,7 @@ def test_rows_meet_in_the_batch_of_a_step_whatever_ranks_and_micro_batches(name,
                 assert row[key] == pytest.approx(expected[key], rel=1e-5), (row["epoch"], key)
 
 
+@pytest.mark.slow
 def test_micro_batches_that_would_cut_a_batch_norm_are_refused(toy, tmp_path):
     config = norm_config(toy, "resnet", micro_batch_size=4)
     expected = r"micro_batch_size: image.encoder.trunk.features.bn1 in this 'image' is a BatchNorm over the whole batch"

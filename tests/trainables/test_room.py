@@ -30,6 +30,7 @@ def config_of(toy, **given):
     return toy("image", model={"dropout": 0.0}, optim={"lr": 1e-3}, **given)
 
 
+@pytest.mark.slow
 def test_it_trains_as_with_a_micro_batch_that_fits(toy, unmeasured, tmp_path, monkeypatch):
     whole = loop.train(config_of(toy), folder=tmp_path / "whole", ranks=Ranks()).reports
     asked = config_of(toy, micro_batch_size=2, eval_batch_size=64)
@@ -49,6 +50,7 @@ def test_it_trains_as_with_a_micro_batch_that_fits(toy, unmeasured, tmp_path, mo
     assert load_checkpoint(tmp_path / "found" / LAST)[1]["config"]["micro_batch_size"] is None  # it is the same trial
 
 
+@pytest.mark.slow
 def test_what_it_came_to_holds_when_it_goes_on_and_nothing_is_reported_twice(toy, unmeasured, tmp_path, monkeypatch):
     config, steps = config_of(toy, epochs=4), len(step_rows(toy, tmp_path))
     device = Device(monkeypatch, rows=4, since=2 * steps + 1)  # full in the second step of the third epoch

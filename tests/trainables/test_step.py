@@ -29,6 +29,7 @@ def test_both_views_go_through_the_model_once(toy, tmp_path, monkeypatch):
 OWN = {"mvae": {"subset_elbo": True}, "hybrid_vae": {"posterior": "moe"}, "flava": {"unimodal_heads": True}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", OWN)
 def test_a_familys_own_losses_are_of_the_clean_rows_alone(family, toy, tmp_path):
     """L = L_s(clean) + lambda L_c + own(clean), from a forward over the clean rows and one over the copies."""
@@ -54,6 +55,7 @@ def test_a_familys_own_losses_are_of_the_clean_rows_alone(family, toy, tmp_path)
     assert any(of_copies[name] != pytest.approx(own[name], rel=1e-3) for name in own)
 
 
+@pytest.mark.slow
 def test_beta_rises_in_every_step_of_a_trial(toy, tmp_path, monkeypatch):
     """Six steps an epoch; a resumed trial goes on where it was."""
     betas, real = [], step.begin_step
@@ -71,6 +73,7 @@ def test_beta_rises_in_every_step_of_a_trial(toy, tmp_path, monkeypatch):
     assert all(row["train_kl"] > 0 for row in rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "model"), [("lit_tirg", {}), ("image", {"image_encoder": "tiny-resnet", "depth": 0})]
 )
@@ -152,6 +155,7 @@ def poisoned(monkeypatch, value, *, at):
     return calls
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_bad_gradient_ends_the_trial_at_once_and_spares_the_checkpoint(value, toy, tmp_path, monkeypatch):
     calls = poisoned(monkeypatch, value, at=9)

@@ -31,6 +31,7 @@ def test_the_training_metric_of_evaluated_rows(toy, tmp_path):
     assert running[0]["train_clean"] != rows[0]["train_clean"]
 
 
+@pytest.mark.slow
 def test_ogr_compares_what_training_gained_with_what_validation_did(toy, tmp_path):
     loss = {"class_weight": True, "label_smoothing": 0.2}
     config = toy("image", epochs=4, optim={"lr": 1e-2}, loss=loss)

@@ -9,6 +9,7 @@ from trainables.loop import setup, train
 from trainables.ranks import Ranks
 
 
+@pytest.mark.slow
 def test_test_best_evaluates_the_best_epoch(toy, tmp_path):
     """A constant schedule makes a shorter trial the beginning of a longer one."""
     optim = {"lr": 0.03, "schedule": "constant", "warmup_ratio": 0.0}

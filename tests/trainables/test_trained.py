@@ -57,6 +57,7 @@ def logits_of(trained, rows, *, size=8):
     return np.concatenate([trained.forward(part).logits.float().cpu().numpy() for part in parts])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", families())
 def test_rows_without_their_dataset_give_the_logits_that_were_written(toy, tmp_path, monkeypatch, family):
     config, written = trained_on(toy, tmp_path / "here", family, model=cases.of(family).VARIANTS[0])
@@ -86,6 +87,7 @@ def test_cached_features_give_the_same_digits(toy, tmp_path):
     np.testing.assert_array_equal(logits, np.array(written["logits"].to_pylist(), np.float32))
 
 
+@pytest.mark.slow
 def test_the_order_of_pictures_in_memory_does_not_matter(toy, tmp_path):
     trained_on(toy, tmp_path, "mmbv")
     trained = load_trained(tmp_path)
@@ -115,6 +117,7 @@ def test_numbers_categories_and_graph_come_from_the_folder(toy, tmp_path):
     assert (facts.graph, facts.num_nodes) == ("links", 9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fields", ["", "noise+told"])
 def test_what_stands_in_front_of_the_text_comes_from_the_columns_of_a_row(toy, tmp_path, fields):
     """'told' is a number and a category of the toy dataset: both are meant."""
@@ -170,6 +173,7 @@ def test_a_family_that_computes_losses_answers_rows_without_labels(toy, tmp_path
         np.testing.assert_allclose(logits, np.array(written["logits"].to_pylist()), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_regression_answers_in_its_own_unit(toy, tmp_path):
     _, written = trained_on(toy, tmp_path, "text", target="number", objective="val_rmse")
     trained = load_trained(tmp_path)
@@ -212,6 +216,7 @@ def test_a_modality_is_left_out_as_if_the_batch_never_had_it(toy, tmp_path, fami
                 trained.changed(batch, left_out(modality))
 
 
+@pytest.mark.slow
 def test_what_is_no_model_is_said(toy, tmp_path):
     with pytest.raises(ValueError, match=r"holds no trained model \(model.json is missing\)"):
         load_trained(tmp_path)

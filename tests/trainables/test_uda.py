@@ -260,6 +260,7 @@ def test_lambda_max_caps_and_nothing_else():
     assert after((1.0, 0.0), (2.0, 1.0), n=2, k=1, lam=1.0, lambda_max=5.0).current().lam == pytest.approx(4.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bad", [(math.nan, 0.5), (math.inf, 0.5), (0.5, math.nan), (0.5, -math.inf), (-1.0, 0.5)])
 def test_values_that_make_no_ratio_are_refused_and_leave_the_state_alone(bad):
     dynamic = after((1.0, 0.5), (0.5, 0.6))

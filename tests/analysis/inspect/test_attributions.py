@@ -39,6 +39,7 @@ def asked(model, ids, *, target=1):
     return Asked(trained, batch, target, 0.0)  # pyright: ignore[reportArgumentType]
 
 
+@pytest.mark.slow
 def test_of_a_linear_model_each_word_adds_its_weighted_difference_to_the_blank():
     model = Words(nn.Identity())
     ids = [CLS, 7, 9, 7, SEP, 0]

@@ -46,6 +46,7 @@ def by_hand(model, pixels, target):
     return (found - found.min()) / (found.max() - found.min())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["GradCAM", "HiResCAM"])  # of a mean and a linear layer both are the same
 def test_grad_cam_by_hand(kind):
     model = TwoLayers()

@@ -46,11 +46,13 @@ def test_where_ray_was_the_process_ends_at_once(module, said):
     assert done.stdout == f"mmtune {package.__version__}\n{said}"
 
 
+@pytest.mark.slow
 def test_it_is_a_command(tmp_path):
     done = subprocess.run([sys.executable, "-m", "mmtune.cli", "list", "metrics"], capture_output=True, text=True)
     assert done.returncode == 0 and "val_ap_micro" in done.stdout and "device_seconds" in done.stdout
 
 
+@pytest.mark.slow
 def test_version(mmtune):
     done = mmtune("--version")
     assert (done.code, done.out, done.err) == (0, f"mmtune {package.__version__}\n", "")

@@ -56,6 +56,7 @@ def test_names(tab, line, names):
     assert tab(line) == [*names]
 
 
+@pytest.mark.slow
 def test_paths_of_search_files(tab):
     for path in ("mine/a.yaml", "mine/notes.txt", "mine/.hidden/b.yaml", "mines.yaml", "min.yml"):
         (tab.cwd / path).parent.mkdir(exist_ok=True, parents=True)
@@ -68,6 +69,7 @@ def test_paths_of_search_files(tab):
     assert tab("mmtune run mi") == ["min.yml", "mine/"]
 
 
+@pytest.mark.slow
 def test_studies(tab, write_study):
     for where, name in (("studies", "one"), ("studies", "once"), (".", "on"), ("far/away", "two")):
         write_study(tab.cwd / where, name=name)
@@ -79,6 +81,7 @@ def test_studies(tab, write_study):
     assert tab("mmtune status no/such/") == []
 
 
+@pytest.mark.slow
 def test_keys(tab, search):
     (tab.cwd / "s.yaml").write_text(search)
     assert tab("mmtune run s.yaml --set fixed.model") == ["fixed.model.text_encoder=", "fixed.model.lock_text="]
@@ -93,6 +96,7 @@ def test_keys(tab, search):
     assert tab("mmtune run bad.yaml nowhere.yaml --set resources.w") == ["resources.workers="]
 
 
+@pytest.mark.slow
 def test_bash_completes(tmp_path):
     """As ``mmtune --install-completion`` sets it up."""
     (tmp_path / "mine.yaml").touch()
@@ -110,6 +114,7 @@ def test_bash_completes(tmp_path):
     assert said.splitlines() == ["complete -o default -F _mmtune_completion mmtune", "check", "mine.yaml"]
 
 
+@pytest.mark.slow
 def test_nothing_heavy_is_imported():
     lines = ["mmtune ", "mmtune run ", "mmtune resume ", "mmtune data prepare ", "mmtune list "]
     lines += ["mmtune best s --metric ", "mmtune best s --cost ", "mmtune check demo/openclipart --set budget"]

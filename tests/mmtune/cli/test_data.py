@@ -40,6 +40,7 @@ def write_toys(root: Path, **texts: str) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_clean_dataset(mmtune):
     toys = write_toys(mmtune.cwd)
     done = mmtune(
@@ -58,6 +59,7 @@ def test_a_clean_dataset(mmtune):
         assert picture.width > 500
 
 
+@pytest.mark.slow
 def test_what_is_wrong_is_said_and_strict_refuses_it(mmtune):
     toys = write_toys(mmtune.cwd, r39="the same words here", r2="The  same words HERE", r5="now a PLUM")
     (toys / "pictures/7.png").write_bytes(b"no picture")
@@ -127,6 +129,7 @@ def test_a_mistake_is_one_line(mmtune, arguments, message):
     assert sorted(path.name for path in mmtune.cwd.iterdir()) == ["file", "toys"]
 
 
+@pytest.mark.slow
 def test_text_encoders_for_a_dataset_without_text(mmtune):
     toys = write_toys(mmtune.cwd)
     (toys / "table.yaml").write_text(TABLE.replace("text: title\n", ""))

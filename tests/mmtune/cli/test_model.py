@@ -57,6 +57,7 @@ def test_train(mmtune):
     assert message == f"{folder}: holds another configuration; choose another --out"
 
 
+@pytest.mark.slow
 def test_a_folder_that_another_process_trains_in(mmtune):
     (mmtune.cwd / "tiny.yaml").write_text(CONFIG)
     folder, owners = StudyFolder(mmtune.cwd / "trained" / "tiny"), []
@@ -70,6 +71,7 @@ def test_a_folder_that_another_process_trains_in(mmtune):
     assert set(owners) == {me} and lock_owner(folder) is None
 
 
+@pytest.mark.slow
 def test_training_that_diverges(mmtune):
     explosive = CONFIG.replace("lock_text: false", "lock_text: false, depth: 8")
     (mmtune.cwd / "c.yaml").write_text(explosive + "optim: {lr: 10.0, head_lr_mult: 1000.0, warmup_ratio: 0.0}\n")

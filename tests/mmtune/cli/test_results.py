@@ -20,6 +20,7 @@ def test_a_study_without_finished_trials(mmtune, write_study):
     assert mmtune.refused("best", "empty", "--export", "best.yaml") == f"{empty.root}: no trial yet"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["pareto", "report"])
 @pytest.mark.parametrize("option", ["--cost", "--metric"])
 def test_unknown_metrics_and_costs(mmtune, write_study, verb, option):
@@ -29,6 +30,7 @@ def test_unknown_metrics_and_costs(mmtune, write_study, verb, option):
     assert "val_ap_micro" in message and "num_parameters" in message
 
 
+@pytest.mark.slow
 def test_a_front_of_three_axes_and_what_goes_with_one_cost_only(mmtune, write_study):
     write_study(mmtune.cwd, "COMPLETE", "PRUNED")
     said = mmtune.refused("pareto", "s", "--cost", "epochs,num_parameters,device_seconds")
@@ -41,6 +43,7 @@ def test_a_front_of_three_axes_and_what_goes_with_one_cost_only(mmtune, write_st
     assert lines[-1].startswith("cheapest within 1 of the best val_accuracy: t000")
 
 
+@pytest.mark.slow
 def test_figures_by_name(mmtune, write_study):
     write_study(mmtune.cwd, "COMPLETE", "PRUNED")
     assert mmtune.refused("figure", "paretto", "s").startswith("figure 'paretto' is unknown, did you mean 'pareto'?")

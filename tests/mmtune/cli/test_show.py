@@ -36,6 +36,7 @@ def test_a_family_names_the_loss_terms_that_it_adds(mmtune):
     assert "kl, kl_private, subsets" in out
 
 
+@pytest.mark.slow
 def test_list_keys(mmtune):
     keys = {key: (default, about) for key, default, about in rows_of(mmtune("list", "keys").out)}
     assert keys["optim.lr"] == ("0.0005", "Peak learning rate, of everything whose multiplier is 1.")
@@ -53,6 +54,7 @@ def rows_of(text: str) -> list[tuple[str, str, str]]:
     return [(row[0], row[1], row[-1]) for row in rows if row[0]]
 
 
+@pytest.mark.slow
 def test_schema(mmtune):
     assert json.loads(mmtune("schema").out)["title"] == "mmtune search file"
 

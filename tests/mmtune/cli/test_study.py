@@ -33,6 +33,7 @@ def held(folder: StudyFolder) -> Iterator[int]:
         process.stdin.close()
 
 
+@pytest.mark.slow
 def test_check_prints_the_plan(mmtune, search):
     (mmtune.cwd / "s.yaml").write_text(search)
     before = mmtune.content()
@@ -55,6 +56,7 @@ def test_check_prints_the_plan(mmtune, search):
     assert parameters == trainable  # nothing is locked
 
 
+@pytest.mark.slow
 def test_check_goes_through_all_files(mmtune, search):
     (mmtune.cwd / "s.yaml").write_text(search)
     (mmtune.cwd / "bad.yaml").write_text(search.replace("space:", "spce:"))
@@ -63,6 +65,7 @@ def test_check_goes_through_all_files(mmtune, search):
     assert "bad.yaml has 1 problem" in done.err and "'nothing.yaml' is neither" in done.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "old, new, line",
     [
@@ -81,6 +84,7 @@ def test_mistakes_in_a_file(mmtune, search, old, new, line):
     assert mmtune.refused("run", "s.yaml") == said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "args, message",
     [
@@ -111,6 +115,7 @@ def test_no_cluster_at_an_address(mmtune, search, write_study, verb):
     assert said.startswith("no Ray cluster answers at '127.0.0.1:1': ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "address, message",
     [
@@ -129,6 +134,7 @@ def test_unknown_search_file(mmtune, search, verb):
     assert "'demo/openclipat' is neither a file nor" in message and "did you mean 'demo/openclipart'?" in message
 
 
+@pytest.mark.slow
 def test_a_study_that_exists_is_not_run_again(mmtune, search, write_study):
     (mmtune.cwd / "s.yaml").write_text(search)
     folder = write_study(mmtune.cwd / "studies", "COMPLETE")
@@ -157,6 +163,7 @@ def test_storage_that_can_be_no_folder(mmtune, search):
     assert mmtune.refused("run", "s.yaml", "--storage", "s.yaml/deep") == "--storage s.yaml/deep" + where
 
 
+@pytest.mark.slow
 def test_code_that_comes_with_an_encoder_is_refused_in_a_line(mmtune, search):
     """At once and without a question, on a terminal or not: nobody is asked who could say yes."""
     folder = mmtune.cwd / "own"
@@ -187,6 +194,7 @@ def test_empty_arguments_are_no_working_folder(mmtune, search, args, what):
     assert mmtune.refused(*args).replace(":", "") == f"{what} is empty"
 
 
+@pytest.mark.slow
 def test_a_url_makes_no_folder(mmtune):
     said = mmtune.refused("run", "smoke/text", "--storage", "ftp://host/x")
     assert said == "ftp://host/x: ftp:// is not supported; s3://, gs://, az:// or hdfs://, or a folder"
@@ -196,6 +204,7 @@ def test_a_url_makes_no_folder(mmtune):
         assert mmtune.refused(*args).endswith(": is a URL; give a path on this machine")
 
 
+@pytest.mark.slow
 def test_a_name_that_no_folder_can_have(mmtune, search):
     (mmtune.cwd / "s.yaml").write_text(search)
     for verb, args in (("check", ("--set", f"study={'a' * 300}")), ("run", ("--name", "a" * 101))):
@@ -209,6 +218,7 @@ def test_folders_that_are_no_studies(mmtune, verb):
     assert mmtune.refused(verb, "nowhere") == "nowhere: no such study folder"
 
 
+@pytest.mark.slow
 def test_a_study_of_a_live_process(mmtune, write_study):
     folder = write_study(mmtune.cwd / "studies", "COMPLETE", "RUNNING")
     with held(folder) as pid:
@@ -243,6 +253,7 @@ def test_a_table_that_is_cut_says_so(mmtune, write_study):
     assert "shown" not in mmtune("status", "t").out
 
 
+@pytest.mark.slow
 def test_status_shows_what_another_process_fills(mmtune, write_study):
     folder = write_study(mmtune.cwd / "studies", "RUNNING")
     meter = file_meter(folder.filling / "slot-0-0.json")

@@ -68,6 +68,7 @@ def model(tmp_path_factory):
     return ModelRef(root / "model")
 
 
+@pytest.mark.slow
 def test_new_rows_are_looked_up_and_get_what_was_said_in_training(model):
     trained = load_trained(model.folder, device="cpu")
     dataset = DatasetRef("table", trained.config.data_dir, needs_pictures=False)
@@ -95,6 +96,7 @@ def test_what_needs_a_picture_says_so(model, tmp_path):
     assert inspect_model(model, ["errors"], split="val", out=tmp_path / "errors", device="cpu")
 
 
+@pytest.mark.slow
 def test_an_exported_one_says_the_same_and_a_graph_is_refused(model, tmp_path):
     said = export_model(model, tmp_path / "out")
     copy = load_trained(tmp_path / "out", device="cpu")

@@ -89,6 +89,7 @@ def test_half_of_all_proposals_follow_the_prior_until_trials_say_something():
     assert near == pytest.approx(0.5 * 0.698 + 0.5 * 0.2, abs=0.04)
 
 
+@pytest.mark.slow
 def test_trials_decide_how_far_it_is_followed():
     right = trust_in_prior(LINE, members_of(LINE, lambda p: abs(p["x"] - 2), count=60))
     wrong = trust_in_prior(LINE, members_of(LINE, lambda p: abs(p["x"] - 9), count=60))

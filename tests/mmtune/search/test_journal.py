@@ -62,6 +62,7 @@ def test_a_proposal_that_was_cut_short_is_made_again_from_its_first_draw(tmp_pat
     assert not take_back_proposal(tmp_path / "cut", opened("cut").trials(), lambda params: len(params) == 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_what_samplers_are_shown_is_what_optuna_reads_but_for_paused_trials(tmp_path, seed):
     """Whatever was asked for before, and in a session that goes on."""

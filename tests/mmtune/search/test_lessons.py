@@ -89,6 +89,7 @@ def test_the_best_quarter_is_followed(count, good):
     assert sum(lesson.is_good for lesson in lessons) == good
 
 
+@pytest.mark.slow
 def test_what_a_study_teaches_is_a_density():
     """Its mean over uniform points is one, and over its own draws it is above one."""
     (belief,) = beliefs_of(MIXED, old_study(lambda p: abs(math.log(p["lr"] / 1e-3)), space=MIXED))

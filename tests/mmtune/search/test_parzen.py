@@ -80,6 +80,7 @@ def test_early_rungs_and_few_trials_teach_nothing():
     assert proposals(FLAT, diverged) == at_random
 
 
+@pytest.mark.slow
 def test_an_early_rung_teaches_each_parameter_by_itself():
     """The best lie on the diagonal x = y: together they say so, one by one they say nothing."""
     square = Space({"x": (Number(0.0, 1.0),), "y": (Number(0.0, 1.0),)})
@@ -120,6 +121,7 @@ def test_a_random_share_knows_nothing():
     assert sum(a == b for a, b in zip(known, unknown, strict=True)) / 600 == pytest.approx(0.4, abs=0.06)
 
 
+@pytest.mark.slow
 def test_each_family_learns_from_its_own():
     good = members_of(RICH, lambda p: 0.1 + p["lr"], count=80)
     members = [m for m in good if m.family == "text"]
@@ -131,6 +133,7 @@ def test_each_family_learns_from_its_own():
     assert sorted(text)[len(text) // 2] < 0.3 * sorted(fusion)[len(fusion) // 2]  # text's better trials have low rates
 
 
+@pytest.mark.slow
 def test_every_proposal_lies_in_the_space():
     members = members_of(RICH, lambda p: p["lr"] * p["width"], count=120, epochs=9, state=COMPLETE)
     found = [*proposals(RICH, [*members, spent("text")], 150, share=0.2)]

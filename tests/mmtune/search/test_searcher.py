@@ -316,6 +316,7 @@ def test_the_end_of_a_study_prunes_what_is_paused(tmp_path):
     assert {trial.state.name for trial in Session(tmp_path).journal.trials()} == {"COMPLETE", "PRUNED"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["parzen", "tpe"])
 def test_jobs_depend_on_the_folder_alone(tmp_path, sampler):
     (tmp_path / "a").mkdir()
@@ -329,6 +330,7 @@ def test_jobs_depend_on_the_folder_alone(tmp_path, sampler):
     assert [row.split(",")[:9] for row in tables[0]] == [row.split(",")[:9] for row in tables[1]]
 
 
+@pytest.mark.slow
 def test_turns_of_families_depend_on_the_folder_alone_and_not_on_the_noise_of_a_clock(tmp_path):
     families = """
 study: s

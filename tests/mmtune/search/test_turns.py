@@ -43,6 +43,7 @@ def test_of_a_budget_of_trials_shares_are_of_trials():
     assert play(**known, turns=24, even_share=1.0, by_cost=False) == {"cheap": 12, "dear": 12}
 
 
+@pytest.mark.slow
 def test_what_is_not_shared_evenly_goes_to_the_family_whose_best_third_is_best():
     # Two thirds of the seconds go to the better family, once enough is known, and half of the rest: 5 parts of 6.
     prices = {"cheap": 1.0, "dear": 4.0}

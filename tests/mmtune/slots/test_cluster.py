@@ -125,6 +125,7 @@ def test_a_machine_too_busy_for_ray_is_told_in_a_line(monkeypatch):
     assert len(left) == 2 and all(process.wait(timeout=30) == -signal.SIGKILL for process in left)
 
 
+@pytest.mark.slow
 def test_a_study_sets_what_ray_reads_before_ray_is_imported(tmp_path):
     file = Path(__file__).parents[3] / "search_spaces" / "smoke" / "text.yaml"
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}

@@ -203,6 +203,7 @@ def test_partial_rows_enqueue_what_they_say():
     assert to_optuna(PAPER, {"uda.mode": "none", "uda.lam": 1.0}) == {"uda.mode": "none"}
 
 
+@pytest.mark.slow
 def test_bounded_range_does_not_stick_at_the_first_one_seen():
     """Optuna's grouped TPE keeps the first range of a name: with n = 1 first, k would stay below 2 for good."""
     study = optuna.create_study(sampler=tpe(1), direction="maximize")

@@ -10,6 +10,7 @@ from functools import cache
 
 import pytest
 import torch
+import yaml
 from transformers import BertConfig, BertModel, ViTConfig, ViTModel
 
 from mmtune.space.corners import corners
@@ -41,7 +42,13 @@ def spec_of(name: str) -> SearchSpec:
     return load_spec(FILES[name])
 
 
-GPU_FILES = [name for name in sorted(FILES) if spec_of(name).resources.gpus_per_worker > 0]
+def gpus_of(name: str) -> float:
+    """Of each worker, by the file alone: to load all of them takes seconds before any test."""
+    written = yaml.load(FILES[name].read_text(), yaml.CSafeLoader)
+    return written.get("resources", {}).get("gpus_per_worker", 0)
+
+
+GPU_FILES = [name for name in sorted(FILES) if gpus_of(name) > 0]
 
 Layers = tuple[int, int, int, bool]  # how many, their tokens, their width, whether attention is fused
 
@@ -144,6 +151,7 @@ def bytes_kept(net: torch.nn.Module, rows: dict[str, torch.Tensor]) -> int:
     return sum(seen.values())
 
 
+@pytest.mark.slow
 def test_a_layer_of_bert_keeps_no_more_than_estimated():
     """With fused attention, as on a GPU: on a CPU dropout of its weights would undo that."""
     settings = {"vocab_size": 100, "attn_implementation": "sdpa", "attention_probs_dropout_prob": 0.0}
@@ -157,6 +165,7 @@ def test_a_layer_of_bert_keeps_no_more_than_estimated():
     assert 0.75 * kept((1, 128, 768, True)) < one_row <= kept((1, 128, 768, True))
 
 
+@pytest.mark.slow
 def test_a_layer_of_vit_keeps_no_more_than_estimated():
     found = []
     for num_rows in (1, 2):

@@ -268,6 +268,7 @@ def test_a_broken_domain_is_not_also_a_missing_reference():
     assert {key for key, _, _ in problems(text)} == {"space.uda.mode.chioces"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "content, message",
     [

@@ -79,6 +79,7 @@ def test_an_empty_section_is_none(section):
     assert load_spec(text) == load_spec(text.replace(f"{section}:\n", ""))
 
 
+@pytest.mark.slow
 def test_loading_needs_neither_ray_nor_optuna():
     code = "import sys, mmtune.spec.search_spec; print([m for m in ('ray', 'optuna', 'torch') if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -49,6 +49,7 @@ def content(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in found}
 
 
+@pytest.mark.slow
 def test_each_commit_holds_one_moment(store, tmp_path):
     """Files that grow, are replaced, come and go, as a ledger's do: what is fetched is what was there, to the byte."""
     rng, folder = random.Random(0), StudyFolder(tmp_path / "s")
@@ -96,6 +97,7 @@ def test_a_commit_that_failed_is_made_up_for(store, tmp_path, monkeypatch):
 QUICK = {"renewed": 0.2, "expires": 2.0, "settles": 0.6}
 
 
+@pytest.mark.slow
 def test_the_second_driver_is_refused_and_a_dead_ones_lease_is_taken_over(store, monkeypatch):
     said = []
     first = Lease(store, said.append, **QUICK)
@@ -119,6 +121,7 @@ def test_the_second_driver_is_refused_and_a_dead_ones_lease_is_taken_over(store,
     assert store.get(NAME) is None
 
 
+@pytest.mark.slow
 def test_a_write_that_takes_long_is_made_again_and_no_store_that_is_always_slow_is_used(s3, monkeypatch):
     put, delays = Store.put, iter([0.4, 0.4])
 
@@ -133,6 +136,7 @@ def test_a_write_that_takes_long_is_made_again_and_no_store_that_is_always_slow_
         Lease(s3, lambda line: None, **QUICK)
 
 
+@pytest.mark.slow
 def test_of_drivers_that_begin_at_once_one_holds_the_study(store, monkeypatch):
     monkeypatch.setattr("mmtune.storage.lease._is_here", lambda found: False)
     held, refused = [], []
@@ -182,6 +186,7 @@ def mmtune(*args: object, cwd: Path, env: dict[str, str]) -> subprocess.Popen[st
     return subprocess.Popen(command, cwd=cwd, env=os.environ | env, stdout=-1, stderr=-1, text=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "url, env, message",
     [
@@ -259,6 +264,7 @@ def test_what_no_store_of_azure_is(azurite, monkeypatch, url, told, message):
     assert str(error.value).startswith(message) and "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host, reason", [("127.0.0.1:1", "Connection refused"), ("nothing.invalid:80", ".*[Nn]ame.*")])
 def test_azure_that_is_not_reached_is_said_before_its_package_has_tried_for_long(monkeypatch, host, reason):
     pytest.importorskip("adlfs")
@@ -274,6 +280,7 @@ def test_azure_that_is_not_reached_is_said_before_its_package_has_tried_for_long
     assert time.monotonic() - began < 30
 
 
+@pytest.mark.slow
 def test_a_url_that_is_refused_makes_nothing(moto, tmp_path):
     (tmp_path / "s.yaml").write_text(SEARCH)
     process = mmtune("run", "s.yaml", "--storage", "s3://nothing/x", cwd=tmp_path, env=moto.env)

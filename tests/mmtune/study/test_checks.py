@@ -70,6 +70,7 @@ def test_the_positive_class_is_one_of_two(tmp_path):
         fit_to_data(load_spec(TEXT.format("openclipart"), overrides=own[:1]), None)
 
 
+@pytest.mark.slow
 def test_an_objective_that_the_target_does_not_have(mmtune):
     (mmtune.cwd / "s.yaml").write_text(TEXT.format("openclipart"))
     said = refused(mmtune, "--set", "fixed.target=tags", "--set", "objectives=[{metric: val_accuracy}]")
@@ -107,6 +108,7 @@ def test_a_split_without_labels(tmp_path):
         fit_to_data(load_spec(TEXT.format("table")), str(tmp_path / "data"))
 
 
+@pytest.mark.slow
 def test_a_picture_that_cannot_be_decoded(mmtune):
     data = mmtune.cwd / "data"
     write_table(data, pictures=True)

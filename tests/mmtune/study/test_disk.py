@@ -58,6 +58,7 @@ def test_what_stays_follows_keep(predicted, each):
     assert predicted("keep={top: 1}")[1] == 0
 
 
+@pytest.mark.slow
 def test_all_of_many_trials(predicted, each, sizes):
     few, many = (predicted(f"budget.trials={num}", "keep=all")[1] for num in (8, 64))
     smaller, larger = sorted(size.best_bytes for size in each)
@@ -65,6 +66,7 @@ def test_all_of_many_trials(predicted, each, sizes):
     assert len(sizes) == 2  # optim.lr makes no other model
 
 
+@pytest.mark.slow
 def test_a_front_grows_by_the_logarithm(predicted, each):
     front = "objectives=[{metric: val_accuracy}, {metric: device_seconds}]"
     best, both = (predicted("budget.trials=64", *more)[1] for more in ((), (front,)))
@@ -72,6 +74,7 @@ def test_a_front_grows_by_the_logarithm(predicted, each):
     assert (math.log(64) - 2) * smaller <= both - best <= (math.log(64) - 2) * larger
 
 
+@pytest.mark.slow
 def test_paused_trials_that_may_return_keep_both_and_stopped_ones_none(predicted, each):
     several = "objectives=[{metric: val_accuracy}, {metric: device_seconds}]"
     changes = [several], [], ["scheduler={name: asha_stopping}"]

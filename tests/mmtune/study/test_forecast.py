@@ -79,6 +79,7 @@ def test_without_probes_nothing_is_said_of_time():
     assert found.peak_memory_gib == 4.0 and "device_hours" not in found.to_json()
 
 
+@pytest.mark.slow
 def test_trials_and_the_folder_are_those_that_the_budget_buys():
     """Of hours, without probes, nobody knows how many trials they buy, so neither is foretold."""
     nodes, asha = [Node(2, 0, 8)], "scheduler={name: asha, grace_epochs: 2, reduction_factor: 4}"

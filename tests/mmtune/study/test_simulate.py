@@ -157,6 +157,7 @@ def test_a_family_whose_recordings_were_all_taken_has_no_others():
     assert search.found[-1][0] == 12 * EPOCHS + 12 * EPOCHS * 16
 
 
+@pytest.mark.slow
 def test_families_share_the_seconds_where_seconds_are_the_budget():
     seconds = 2 * 20 * 16.0 * EPOCHS  # half of it is 20 trainings of the dear family, and 320 of the other
     by_seconds = simulate(EVEN, of_families(400), workers=1, seconds=seconds, trials=None)

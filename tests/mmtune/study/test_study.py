@@ -81,6 +81,7 @@ def test_best_and_the_front(study):
         study.pareto("device_second")
 
 
+@pytest.mark.slow
 def test_figures_are_pictures_in_a_notebook_and_on_disk(study, tmp_path):
     for figure in (study.plot_pareto(), study.plot_curves(top=1)):
         assert figure._repr_png_().startswith(b"\x89PNG")

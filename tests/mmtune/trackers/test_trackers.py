@@ -66,6 +66,7 @@ def test_what_there_is_to_say_of_a_study(study):
     assert running.totals == {} and running.model == [] and running.ended is None
 
 
+@pytest.mark.slow
 def test_a_tracker_that_cannot_be_reached_is_one_line_and_an_end_within_bounds(study, monkeypatch):
     """One server refuses; another takes the connection and never answers, longer than it is waited for."""
     root, lines = study(2).root, []
@@ -178,6 +179,7 @@ def records_of(path):
     return found
 
 
+@pytest.mark.slow
 def test_an_offline_run_of_wandb_is_there_once_whole_and_anew_where_the_trial_has_more(study):
     root = study(2).root
     tracker = open_tracker("wandb", root)

@@ -8,6 +8,7 @@ from trainables.loop import fit, setup
 from trainables.ranks import Ranks
 
 
+@pytest.mark.slow
 def test_batches_made_ahead_are_the_same_in_the_same_order(toy, tmp_path, monkeypatch):
     config = toy("fusion", uda={"mode": "dynamic"}, micro_batch_size=3)
     straight = loop.train(config, folder=tmp_path / "straight", ranks=Ranks()).reports

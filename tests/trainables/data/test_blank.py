@@ -13,6 +13,7 @@ from trainables.trained import load_trained
 FIVE = {"modalities": "text+image+numeric+categorical+graph"}
 
 
+@pytest.mark.slow
 def test_a_blank_row_is_what_a_blank_batch_is(toy, tmp_path):
     """In training, behind cached features of tokens or pooled, and in what `mmtune test --without` shows a model."""
     for at, (model, cache_features) in enumerate([({}, True), ({}, False), ({"kind": "intermediate"}, True)]):

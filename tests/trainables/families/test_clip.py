@@ -154,6 +154,7 @@ def test_hard_negatives_belong_to_a_loss_that_has_a_weight():
         inputs(Config.model_validate({"mode": "finetune", "same_class_negatives": 2.0}))
 
 
+@pytest.mark.slow
 def test_what_a_model_says_of_a_split_is_an_objective_if_it_says_it(toy, tmp_path):
     """As the features of the split give it; of a model that compares nothing it is refused."""
     objective = "val_text_to_image_recall_at_5"

@@ -183,6 +183,7 @@ def test_sizes_of_a_six_layer_bert(monkeypatch):
     assert (len(net.connections), len(net.vision_layers), net.regions.out_features) == (3, 3, 512)
 
 
+@pytest.mark.slow
 def test_number_of_parameters_at_the_published_sizes():
     """Closed form for BERT-base, 2048-d regions and C classes; nothing beside it, so nothing dead."""
     d, v, e, g, c = 768, 1024, 1024, 2048, 3

@@ -73,6 +73,7 @@ def test_each_head_has_a_loss_and_its_weight(kind, toy, tmp_path):
     assert told["val_weight_loss_joint"] == 0.5 and told["val_weight_loss_image"] == pytest.approx(0.3)
 
 
+@pytest.mark.slow
 def test_a_trial_with_blending_goes_on_where_it_was(toy, tmp_path, unmeasured):
     config = toy("fusion", model={"blend": "ogr"}, epochs=4, optim={"lr": 3e-3})
     whole = train(config, folder=tmp_path / "whole").reports

@@ -30,6 +30,7 @@ def test_of_one_row_it_is_nothing():
     assert correlation(z, mean, logvar).item() == pytest.approx(0, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_of_gaussians_it_is_what_their_correlations_say():
     """Means that are N(0, S) and posteriors of variance v make q(z) = N(0, S + v I), whose total correlation is
     -1/2 log det of its correlation matrix."""

@@ -68,6 +68,7 @@ def test_a_killed_builder_leaves_nothing_that_is_used(tmp_path):
     assert [path for path in cache.glob("things/*") if path.is_dir()] == [folder]
 
 
+@pytest.mark.slow
 def test_two_processes_build_once(tmp_path):
     cache, log = tmp_path / "cache", tmp_path / "log"
     both = [start(cache, log, seconds=0.5) for _ in range(2)]

@@ -212,6 +212,7 @@ def test_progress_ends_where_it_should(clean):
     assert seen[0] == ("tokens of tiny-bert", 0, NUM) and ("images", NUM, NUM) in seen and seen[-1] == ("copies", 1, 1)
 
 
+@pytest.mark.slow
 def test_openclipart_is_as_it_was_measured():
     """The figures of the people who built it: class word in own text 5.3 %, test text verbatim in train 5.1 %."""
     result = check_table(dataset_module("openclipart").read(None), dataset="openclipart", target="label")

@@ -17,6 +17,7 @@ def jaccard(a, b):
     return len(sets[0] & sets[1]) / len(sets[0] | sets[1]) if all(sets) else 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_words", [6, 40, 3000])
 def test_near_texts_are_those_of_all_pairs(num_words):
     rng = random.Random(num_words)
@@ -59,6 +60,7 @@ def test_what_is_left_out_of_a_crowd_is_said():
     assert found.num_skipped > 0 and len(np.unique(found.pairs)) == 300
 
 
+@pytest.mark.slow
 def test_near_hashes_are_those_of_all_pairs():
     rng = np.random.default_rng(0)
     first = [int(value) for value in rng.integers(0, 1 << 63, 60)]

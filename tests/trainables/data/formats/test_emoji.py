@@ -17,6 +17,7 @@ def groups(table):
     return [id.rpartition("-")[0] for id in table.ids]
 
 
+@pytest.mark.slow
 def test_sizes_are_those_of_the_summary(rows):
     table = emoji.read(None)
     assert len(table.ids) == 3206 and Counter(table.split.tolist()) == {"train": 2238, "val": 320, "test": 648}

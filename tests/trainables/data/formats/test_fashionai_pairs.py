@@ -1,6 +1,7 @@
 """Pictures and the texts that are made of their attributes' values."""
 
 import numpy as np
+import pytest
 from disk import by_id, classes
 from test_fashionai import write
 
@@ -29,6 +30,7 @@ def test_a_text_is_the_value_of_the_attribute(tmp_path):
     assert table.targets["attribute"].task.classes == ("neck_design", "skirt_length")
 
 
+@pytest.mark.slow
 def test_recalls_both_ways_with_several_pictures_a_text(tmp_path):
     """Trained for a moment: wrong pairs of the same attribute count more; each text of the split is found once."""
     write(tmp_path / "data")

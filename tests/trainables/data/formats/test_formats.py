@@ -137,6 +137,7 @@ def test_no_group_is_in_two_splits(table, name):
     assert 1 < len(set(zip(groups, table.split.tolist(), strict=True))) == len(set(groups))
 
 
+@pytest.mark.slow
 def test_reading_twice_gives_the_same(folders, table, name):
     again = dataset_module(name).read(folders[name])
     for item in fields(Table):

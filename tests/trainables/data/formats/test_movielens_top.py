@@ -43,6 +43,7 @@ def rows_of(table):
     return {(user, split, film): at for at, (user, split, film) in enumerate(parts)}
 
 
+@pytest.mark.slow
 def test_the_last_is_test_and_the_one_before_validation(folder):
     table = movielens_top.read(folder)
     taken = {key for key, at in rows_of(table).items() if table.targets["interaction"].labels[at] == 1}
@@ -109,6 +110,7 @@ def test_by_time_nothing_trains_on_what_comes_later(folder):
     assert part.tolist() == [0, 0, 0, 1, -1, -1]  # a new user, a new film
 
 
+@pytest.mark.slow
 def test_a_row_and_what_stands_beside_it_see_the_same_history(folder):
     """Else the number of neighbours would be the label. It is the user's other training films."""
     table = movielens_top.read(folder)

@@ -53,6 +53,7 @@ def test_every_class_is_in_every_split(table):
     assert (tags.labels[table.split == "train"].sum(axis=0) >= 20).all()
 
 
+@pytest.mark.slow
 def test_every_image_decodes_and_every_row_has_words(table):
     for name, data in zip(table.ids, table.images, strict=True):
         assert decode_image(data, size=64, where=name).shape == (3, 64, 64)

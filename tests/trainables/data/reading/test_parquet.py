@@ -55,6 +55,7 @@ class Stepped(threading.Thread):
             assert self.stopped.acquire(timeout=10)
 
 
+@pytest.mark.slow
 def test_threads_get_their_own_pictures_however_their_lines_interleave(images):
     rng = np.random.default_rng(0)
     for _ in range(60):
@@ -65,6 +66,7 @@ def test_threads_get_their_own_pictures_however_their_lines_interleave(images):
         assert [thread.result for thread in threads] == [str(row).encode() for row in rows]
 
 
+@pytest.mark.slow
 def test_many_threads_in_any_order(images):
     rows = np.random.default_rng(0).integers(0, 8, 2000).tolist()
     with ThreadPoolExecutor(8) as pool:
