@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
-_UNCOMPILED = "PYTHONDONTWRITEBYTECODE"
 _PACKAGES = ("torch", "ray", "optuna", "transformers", "mmtune")
 
 
@@ -40,19 +39,14 @@ def _cpu_model() -> str:
 
 @contextlib.contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A temporary folder for studies, caches and Ray's own files; the environment points to it meanwhile.
-
-    Child processes find mmtune's modules compiled, as an installation has them, also where the environment says that
-    nothing compiled is written: to compile them is half a CPU second of each process.
-    """
+    """A temporary folder for studies, caches and Ray's own files; the environment points to it meanwhile."""
     with tempfile.TemporaryDirectory(prefix="mmtune-bench-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         settings = {"MMTUNE_CACHE": folder / "cache", "RAY_TMPDIR": folder / "ray", "HF_HUB_OFFLINE": "1"}
-        before = {key: os.environ.get(key) for key in (*settings, _UNCOMPILED)}
-        os.environ.pop(_UNCOMPILED, None)
+        before = {key: os.environ.get(key) for key in settings}
         os.environ.update({key: str(value) for key, value in settings.items()})
         try:
             yield folder
         finally:
             for key, value in before.items():
-                os.environ.pop(key, None) if value is None else os.environ.update({key: value})
+                os.environ.pop(key) if value is None else os.environ.update({key: value})
