@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Compiled modules are kept where the environment says otherwise too: the many processes of the tests load them.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: setup demo test check bench clean
 

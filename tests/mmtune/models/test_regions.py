@@ -84,6 +84,7 @@ def test_new_rows_are_looked_up_and_get_what_was_said_in_training(model):
         predict_one(trained, {**by_hand, "file": "elsewhere/1.png"})
 
 
+@pytest.mark.slow
 def test_it_is_tested_with_and_without_its_regions(model):
     tested = evaluate_model(model, split="val", without=["image"], protocol="blank", device="cpu")
     assert tested is not None

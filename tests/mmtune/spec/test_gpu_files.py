@@ -116,6 +116,7 @@ def configs(name: str) -> Iterator[TrialConfig]:
         yield spec.trial_config(params, None if dataset_module(spec.dataset).IS_EMBEDDED else "/data")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GPU_FILES)
 def test_it_says_when_its_hours_are_over(name):
     assert spec_of(name).budget.device_hours is not None

@@ -99,6 +99,7 @@ def test_a_file_is_named_by_what_it_searches(name):
         assert spec.family == stem and dataset_module(spec.dataset).IS_EMBEDDED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_header_has_the_commands_that_run_it(name):
     spec, lines = spec_of(name), header(name)

@@ -77,6 +77,7 @@ def test_each_commit_holds_one_moment(store, tmp_path):
     assert commits.changes() is None and len(store.names("ledger")) <= 101
 
 
+@pytest.mark.slow
 def test_a_commit_that_failed_is_made_up_for(store, tmp_path, monkeypatch):
     folder = StudyFolder(tmp_path / "s")
     write_atomic(folder.spec, "a\n")
