@@ -27,7 +27,7 @@ def test_it_is_said_once_it_has_not_answered_for_a_while(lost):
         thread, _ = watching(address, lost, 0.2)
         time.sleep(0.1)
         assert thread.is_alive() and not lost
-    gone = time.monotonic()
+        gone = time.monotonic()
     thread.join(timeout=10)
     assert lost == [f"Ray's head at {address} died"] and time.monotonic() - gone >= 0.2
 
