@@ -67,9 +67,11 @@ def propose(
     """
     families = [domain for domain in space.domains.get("family", ()) if isinstance(domain, Categorical)]
     choices = [str(choice) for choice in families[0].choices] if families else []
-    family = next_family(choices, members=members, rng=rng, even_share=even_share, by_cost=by_cost) if choices else None
-    pinned = {} if family is None else {"family#0": family}
-    own = members if family is None else families_of(members)[family].by_number()
+    family, pinned, own = None, {}, members
+    if choices:
+        known = families_of(members)
+        family = next_family(choices, known=known, rng=rng, even_share=even_share, by_cost=by_cost)
+        pinned, own = {"family#0": family}, known[family].by_number()
     pair = None if rng.random() < random_share else _pair(own, rungs)
     feasibility = _feasibility(space, own)
     if pair is None:

@@ -29,18 +29,17 @@ _last = threading.local()  # the families of the last proposal
 
 
 def next_family(
-    families: Sequence[str], *, members: Sequence[Member], rng: random.Random, even_share: float, by_cost: bool
+    families: Sequence[str], *, known: Mapping[str, Family], rng: random.Random, even_share: float, by_cost: bool
 ) -> str:
     """The family that has had least of its share, of equals one drawn at random.
 
     Args:
         families: those that are searched.
-        members: the trials so far.
+        known: the trials so far, as :func:`families_of` has them.
         rng: all randomness comes from here.
         even_share: how much is shared out evenly; 1 leaves nothing to what families promise.
         by_cost: shares are of device-seconds, not of trials.
     """
-    known = families_of(members)
     own = {family: known.get(family, Family()) for family in families}
     spent = _spent(own) if by_cost else {family: float(len(trials)) for family, trials in own.items()}
     shares = {family: even_share / len(families) for family in families}

@@ -9,14 +9,14 @@ import pytest
 
 from mmtune.records import COMPLETE, FAILED, INFEASIBLE, PAUSED, RUNNING
 from mmtune.search.rungs import Member
-from mmtune.search.turns import _last, next_family
+from mmtune.search.turns import _last, families_of, next_family
 
 FAMILIES = ("cheap", "dear", "other")
 
 
 def pick(members, *, families=FAMILIES, seed=0, even_share=0.5):
     rng = random.Random(seed)
-    return next_family(families, members=members, rng=rng, even_share=even_share, by_cost=True)
+    return next_family(families, known=families_of(members), rng=rng, even_share=even_share, by_cost=True)
 
 
 def member(number, family, value, *, seconds=1.0, epochs=3, state=PAUSED):
@@ -28,7 +28,7 @@ def play(prices, levels, *, turns, even_share, seed=0, by_cost=True):
     rng, members = random.Random(seed), []
     for number in range(turns):
         draw = random.Random(number)
-        family = next_family(list(prices), members=members, rng=draw, even_share=even_share, by_cost=by_cost)
+        family = next_family(list(prices), known=families_of(members), rng=draw, even_share=even_share, by_cost=by_cost)
         members.append(member(number, family, levels[family] + rng.random(), seconds=prices[family]))
     return Counter(m.family for m in members)
 
@@ -127,12 +127,10 @@ def test_what_was_kept_of_the_last_proposal_changes_none(seed):
             )
             members[number] = replace(new, until=rng.choice([3, 9]))
         asked = list(members.values())
-        known = {"members": asked, "even_share": 0.25, "by_cost": step % 3 > 0}
-        kept = next_family(FAMILIES, rng=random.Random(step), **known)
+        rule = {"even_share": 0.25, "by_cost": step % 3 > 0}
+        kept = next_family(FAMILIES, known=families_of(asked), rng=random.Random(step), **rule)
         memory = dict(vars(_last))
         vars(_last).clear()
-        assert (
-            next_family(FAMILIES, rng=random.Random(step), **known | {"members": sorted(asked, key=lambda m: m.number)})
-            == kept
-        )
+        fresh = families_of(sorted(asked, key=lambda m: m.number))
+        assert next_family(FAMILIES, known=fresh, rng=random.Random(step), **rule) == kept
         vars(_last).update(memory)
